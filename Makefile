@@ -1,0 +1,41 @@
+# Everything a fresh Debian machine with Python 3.11, pip and venv needs is installed by these targets.
+VENV := .venv
+UV := $(VENV)/bin/uv
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check benchmark lock format
+
+help: ## Show what can be done here
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## Make the virtual environment from the lock file
+
+$(READY): requirements.lock pyproject.toml
+	@echo "setting up $(VENV) from requirements.lock"
+	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	@test -x $(UV) || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+	@$(UV) pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements.lock
+	@$(UV) pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## Run both ends on this machine (ARGS="--once", ARGS="--history FILE", ...)
+	@$(VENV)/bin/heliograph demo $(ARGS)
+
+test: $(READY) ## Static checks, then every test
+	@CI_CHECKS=1 $(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(READY) ## Static checks alone: format, lint, types, layers
+	@$(VENV)/bin/python -m pytest tests/test_static.py
+
+benchmark: $(READY) ## Measure throughput beside the machine's own limits
+	@$(VENV)/bin/python benchmarks/throughput.py $(ARGS)
+
+format: $(READY) ## Format and mend what can be mended
+	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format --quiet .
+
+lock: ## Renew requirements.lock from pyproject.toml
+	@test -x $(UV) || { python3 -m venv $(VENV) && $(VENV)/bin/python -m pip install --quiet 'uv>=0.9'; }
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra demo --group dev \
+	  --custom-compile-command 'make lock' pyproject.toml -o requirements.lock

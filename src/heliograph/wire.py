@@ -1,0 +1,118 @@
+"""What both ends say to each other over HTTPS: addresses, headers, answers. Formats are in docs/wire.md."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from heliograph.event import Verdict
+
+TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - an address, not a secret
+POLICY_PATH: Final = "/v1/policy"
+EVENTS_PATH: Final = "/v1/events"
+ACCOUNT_PATH: Final = "/v1/account"
+HEALTH_PATH: Final = "/healthz"
+
+ARROW: Final = "application/vnd.apache.arrow.stream"
+NDJSON: Final = "application/x-ndjson"
+PROBLEM: Final = "application/problem+json"
+"""Errors are problem details (RFC 9457)."""
+
+EPOCH_HEADER: Final = "heliograph-epoch"
+RANGE_HEADER: Final = "heliograph-range"
+"""``first-last``: the sequence numbers that a batch accounts for, both included."""
+ABSENT_HEADER: Final = "heliograph-absent"
+"""JSON, ``{name: {verdict: count}}``: numbers of the range whose events stayed on the instance, and why."""
+
+GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+"""The instance proves itself with a JWT that its Ed25519 key signed (RFC 7523)."""
+ASSERTION_AUDIENCE: Final = "heliograph-gateway"
+
+Counts = dict[str, int]
+"""Events by name."""
+VerdictCounts = dict[str, dict[Verdict, int]]
+"""Events by name and verdict."""
+
+
+class Skeleton(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is left of a rejected event: never a value, never an undeclared name."""
+
+    verdict: Verdict
+    name: str
+    """The event's name, or `heliograph.event.UNDECLARED`."""
+    sequence: int | None = None
+    """None when the bytes did not decode far enough to tell."""
+    field: str | None = None
+    """The declared field at fault, where there is one."""
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway stored of one delivery: every number of the range is in exactly one of the three counts."""
+
+    instance: str
+    epoch: int
+    first: int
+    last: int
+    accepted: Counts
+    rejected: VerdictCounts
+    absent: VerdictCounts
+    digest: str
+    """SHA-256 of the request's body as sent, in hexadecimal."""
+    agreement: str
+    """The agreement that allowed it."""
+    received: int
+    """When it was on disk: microseconds since 1970 in UTC."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's answer to a delivery that it holds."""
+
+    receipt: Receipt | None
+    """None when the range was delivered before and is not the latest: nothing was stored now."""
+    signature: str | None = None
+    """The receipt as a compact JWS (EdDSA)."""
+    duplicate: bool = False
+    rejections: list[Skeleton] = []
+    """The first hundred."""
+
+
+class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the instance may send, as far as the vendor's side decides."""
+
+    level: str
+    """A `heliograph.consent.level.Level`."""
+    agreement: str | None
+    reasons: list[str]
+    plan: str
+    """The plan's name and version."""
+    plan_digest: str
+    valid_seconds: int
+    """For how long this may be relied on; then the level is unknown, and so off."""
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error: what was wrong, and what to do (RFC 9457, with a remedy)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    remedy: str = ""
+    expected: int | None = None
+    """With ``sequence_gap``: the first number that the gateway has not stored."""
+    now: int | None = None
+    """With ``clock_skew``: the gateway's clock, in seconds since 1970."""
+
+
+def merge_counts(total: VerdictCounts, more: VerdictCounts) -> None:
+    """Add `more` to `total`."""
+    for name, verdicts in more.items():
+        into = total.setdefault(name, {})
+        for verdict, count in verdicts.items():
+            into[verdict] = into.get(verdict, 0) + count
+
+
+def total_counts(counts: VerdictCounts) -> int:
+    """Return the sum over all names and verdicts."""
+    return sum(sum(verdicts.values()) for verdicts in counts.values())

@@ -39,9 +39,12 @@ class PlanSettings(Section):
 class RecorderSettings(Section):
     """Recording inside the product, and the outbox that it writes."""
 
-    outbox: Annotated[str, _about("Folder of the outbox: events wait here until they are acknowledged.")] = "outbox"
+    outbox: Annotated[str, _about("Folder of the outbox: events wait here until they are acknowledged.")] = (
+        "outbox"
+    )
     maximum_bytes: Annotated[
-        PositiveInt, _about("Bound of the outbox on disk, in bytes; past it new events are dropped, and counted.")
+        PositiveInt,
+        _about("Bound of the outbox on disk, in bytes; past it new events are dropped, and counted."),
     ] = 1 << 30
     sync_milliseconds: Annotated[
         PositiveInt, _about("How often what was recorded is forced to disk, in milliseconds.")
@@ -63,7 +66,9 @@ class AgentSettings(Section):
         _about("The admin's choice: events, critical (aggregated and anonymised telemetry only) or off."),
     ] = "events"
     batch_events: Annotated[PositiveInt, _about("Events in one delivery, at most.")] = 5_000
-    idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = 1.0
+    idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = (
+        1.0
+    )
     timeout_seconds: Annotated[PositiveSeconds, _about("How long one request may take.")] = 30.0
 
 
@@ -72,11 +77,19 @@ class EventLogsSettings(Section):
 
     dsn: Annotated[
         str,
-        _about("Connection string of the product's database; empty: not used. Best given by the environment."),
+        _about(
+            "Connection string of the product's database; empty: not used. Best given by the environment."
+        ),
     ] = ""
-    table: Annotated[str, _about("The table, with its schema if it is not on the search path.")] = "event_logs"
-    rows: Annotated[PositiveInt, _about("Rows read in one round, at most: one range of the primary key.")] = 5_000
-    pause_seconds: Annotated[PositiveSeconds, _about("Pause between rounds when there was nothing new.")] = 2.0
+    table: Annotated[str, _about("The table, with its schema if it is not on the search path.")] = (
+        "event_logs"
+    )
+    rows: Annotated[PositiveInt, _about("Rows read in one round, at most: one range of the primary key.")] = (
+        5_000
+    )
+    pause_seconds: Annotated[PositiveSeconds, _about("Pause between rounds when there was nothing new.")] = (
+        2.0
+    )
     statement_timeout_seconds: Annotated[
         PositiveSeconds, _about("The database cancels any statement of ours that takes longer.")
     ] = 5.0
@@ -96,10 +109,13 @@ class GatewaySettings(Section):
     signing_key: Annotated[
         str, _about("Ed25519 private key (PEM) that signs tokens and receipts; made at the first start.")
     ] = "signing.pem"
-    log: Annotated[str, _about("Folder of the log: what was acknowledged and is not in the lake yet.")] = "log"
+    log: Annotated[str, _about("Folder of the log: what was acknowledged and is not in the lake yet.")] = (
+        "log"
+    )
     segment_bytes: Annotated[PositiveInt, _about("Size of one log segment, in bytes.")] = 64 << 20
     maximum_log_bytes: Annotated[
-        PositiveInt, _about("Bound of the log on disk; past it deliveries are refused with 507, and lost nowhere.")
+        PositiveInt,
+        _about("Bound of the log on disk; past it deliveries are refused with 507, and lost nowhere."),
     ] = 8 << 30
     maximum_body_bytes: Annotated[PositiveInt, _about("Largest request body, compressed.")] = 8 << 20
     maximum_inflated_bytes: Annotated[PositiveInt, _about("Largest request body, decompressed.")] = 64 << 20
@@ -116,7 +132,9 @@ class RegistrySettings(Section):
     url: Annotated[str, _about("Database, as an SQLAlchemy URL.")] = "sqlite:///registry.db"
     on_premises: Annotated[
         str,
-        _about("The recorded decision that lets on-premises instances send events (a reference); empty: none."),
+        _about(
+            "The recorded decision that lets on-premises instances send events (a reference); empty: none."
+        ),
     ] = ""
 
 
@@ -124,7 +142,9 @@ class LakeSettings(Section):
     """The lake: Apache Iceberg tables over Parquet files."""
 
     warehouse: Annotated[str, _about("Folder of the tables.")] = "lake"
-    catalog: Annotated[str, _about("The Iceberg catalog, as an SQLAlchemy URL.")] = "sqlite:///lake/catalog.db"
+    catalog: Annotated[str, _about("The Iceberg catalog, as an SQLAlchemy URL.")] = (
+        "sqlite:///lake/catalog.db"
+    )
     commit_rows: Annotated[PositiveInt, _about("Rows that make the loader commit at once.")] = 250_000
     commit_seconds: Annotated[PositiveSeconds, _about("Longest wait of a loaded row for its commit.")] = 2.0
 

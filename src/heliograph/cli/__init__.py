@@ -1,1 +1,47 @@
-"""cli"""
+"""The command line: one verb for each question that a person has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from heliograph.cli import agent, ask, config, demo, gateway, lake, plan, registry
+
+app = typer.Typer(
+    name="heliograph",
+    help="Event-level product-usage data, from customer instances to the vendor: only what the contract allows, "
+    "and in full view of the customer.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(agent.app, name="agent")
+app.add_typer(ask.app, name="ask")
+app.add_typer(config.app, name="config")
+app.add_typer(gateway.app, name="gateway")
+app.add_typer(lake.app, name="lake")
+app.add_typer(plan.app, name="plan")
+app.add_typer(registry.app, name="registry")
+app.command(name="demo")(demo.demo)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    settings_file: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            envvar="HELIOGRAPH_CONFIG",
+            help="The settings file; see [bold]heliograph config show[/bold]. Default: ./heliograph.toml, if there.",
+        ),
+    ] = None,
+) -> None:
+    """Options that come before the verb."""
+    context.obj = settings_file
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``heliograph``."""
+    app()

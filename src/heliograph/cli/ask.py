@@ -1,0 +1,7 @@
+"""`heliograph ask`."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The five questions, and their answers.")

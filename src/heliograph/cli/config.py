@@ -1,0 +1,7 @@
+"""`heliograph config`."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Settings: one commented file, and the environment.")

@@ -1,0 +1,66 @@
+"""Heliograph: event-level product-usage data, inside the contract and in full view of the customer.
+
+A product records in one line:
+
+    from heliograph import record
+
+    record("SearchSubmitted", user=42, session=request.session, pattern_type="regexp", duration_ms=41)
+
+`record` uses one recorder for the process, made at first use from the settings file and the environment
+(docs/recording.md); `configure` replaces it, as a product's start-up or its tests do.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from heliograph.instance.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Recorder", "configure", "record"]
+
+
+class Records(Protocol):
+    """What `record` needs: `Recorder`, or `heliograph.testing.MemoryRecorder`."""
+
+    @property
+    def record(self) -> Callable[..., bool]:
+        """See `Recorder.record`."""
+
+
+_lock = threading.Lock()
+_recorder: Records | None = None
+_failed = False
+
+
+def configure(recorder: Records | None) -> None:
+    """Let `record` use this recorder; None: make one from the settings at the next call."""
+    global _recorder, _failed
+    with _lock:
+        _recorder, _failed = recorder, False
+
+
+def record(name: str, /, **what: Any) -> bool:
+    """Record an event with the process's recorder; see `Recorder.record`. Never waits, never raises."""
+    recorder = _recorder or _from_settings()
+    return recorder is not None and recorder.record(name, **what)
+
+
+def _from_settings() -> Records | None:
+    global _recorder, _failed  # noqa: PLW0603 - the one recorder of a process
+    if _failed:
+        return None
+    with _lock:
+        if _recorder is None and not _failed:
+            try:
+                from heliograph.settings import load_settings  # noqa: PLC0415 - only when nothing was configured
+
+                _recorder = Recorder(load_settings().recorder)
+            except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
+                _failed = True
+                logging.getLogger("heliograph").warning("nothing is recorded: %s", error)
+        return _recorder

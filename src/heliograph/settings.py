@@ -7,15 +7,10 @@ overrides the file, and the file overrides the default.
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -39,9 +34,7 @@ class PlanSettings(Section):
 class RecorderSettings(Section):
     """Recording inside the product, and the outbox that it writes."""
 
-    outbox: Annotated[str, _about("Folder of the outbox: events wait here until they are acknowledged.")] = (
-        "outbox"
-    )
+    outbox: Annotated[str, _about("Folder of the outbox: events wait here until they are acknowledged.")] = "outbox"
     maximum_bytes: Annotated[
         PositiveInt,
         _about("Bound of the outbox on disk, in bytes; past it new events are dropped, and counted."),
@@ -55,9 +48,9 @@ class AgentSettings(Section):
     """The agent: the one process beside the product that sends."""
 
     gateway: Annotated[str, _about("Address of the vendor's gateway; https only.")] = "https://localhost:8443"
-    certificate_authority: Annotated[
-        str, _about("File with the certificates to trust (PEM); empty: the system's.")
-    ] = ""
+    certificate_authority: Annotated[str, _about("File with the certificates to trust (PEM); empty: the system's.")] = (
+        ""
+    )
     instance: Annotated[str, _about("Name of this instance, as the vendor registered it.")] = ""
     key: Annotated[str, _about("File with the instance's own Ed25519 private key (PEM).")] = "instance.pem"
     state: Annotated[str, _about("Folder of the agent's own state: pseudonyms and ledger.")] = "agent"
@@ -66,9 +59,7 @@ class AgentSettings(Section):
         _about("The admin's choice: events, critical (aggregated and anonymised telemetry only) or off."),
     ] = "events"
     batch_events: Annotated[PositiveInt, _about("Events in one delivery, at most.")] = 5_000
-    idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = (
-        1.0
-    )
+    idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = 1.0
     timeout_seconds: Annotated[PositiveSeconds, _about("How long one request may take.")] = 30.0
 
 
@@ -77,19 +68,11 @@ class EventLogsSettings(Section):
 
     dsn: Annotated[
         str,
-        _about(
-            "Connection string of the product's database; empty: not used. Best given by the environment."
-        ),
+        _about("Connection string of the product's database; empty: not used. Best given by the environment."),
     ] = ""
-    table: Annotated[str, _about("The table, with its schema if it is not on the search path.")] = (
-        "event_logs"
-    )
-    rows: Annotated[PositiveInt, _about("Rows read in one round, at most: one range of the primary key.")] = (
-        5_000
-    )
-    pause_seconds: Annotated[PositiveSeconds, _about("Pause between rounds when there was nothing new.")] = (
-        2.0
-    )
+    table: Annotated[str, _about("The table, with its schema if it is not on the search path.")] = "event_logs"
+    rows: Annotated[PositiveInt, _about("Rows read in one round, at most: one range of the primary key.")] = 5_000
+    pause_seconds: Annotated[PositiveSeconds, _about("Pause between rounds when there was nothing new.")] = 2.0
     statement_timeout_seconds: Annotated[
         PositiveSeconds, _about("The database cancels any statement of ours that takes longer.")
     ] = 5.0
@@ -109,9 +92,7 @@ class GatewaySettings(Section):
     signing_key: Annotated[
         str, _about("Ed25519 private key (PEM) that signs tokens and receipts; made at the first start.")
     ] = "signing.pem"
-    log: Annotated[str, _about("Folder of the log: what was acknowledged and is not in the lake yet.")] = (
-        "log"
-    )
+    log: Annotated[str, _about("Folder of the log: what was acknowledged and is not in the lake yet.")] = "log"
     segment_bytes: Annotated[PositiveInt, _about("Size of one log segment, in bytes.")] = 64 << 20
     maximum_log_bytes: Annotated[
         PositiveInt,
@@ -132,9 +113,7 @@ class RegistrySettings(Section):
     url: Annotated[str, _about("Database, as an SQLAlchemy URL.")] = "sqlite:///registry.db"
     on_premises: Annotated[
         str,
-        _about(
-            "The recorded decision that lets on-premises instances send events (a reference); empty: none."
-        ),
+        _about("The recorded decision that lets on-premises instances send events (a reference); empty: none."),
     ] = ""
 
 
@@ -142,9 +121,7 @@ class LakeSettings(Section):
     """The lake: Apache Iceberg tables over Parquet files."""
 
     warehouse: Annotated[str, _about("Folder of the tables.")] = "lake"
-    catalog: Annotated[str, _about("The Iceberg catalog, as an SQLAlchemy URL.")] = (
-        "sqlite:///lake/catalog.db"
-    )
+    catalog: Annotated[str, _about("The Iceberg catalog, as an SQLAlchemy URL.")] = "sqlite:///lake/catalog.db"
     commit_rows: Annotated[PositiveInt, _about("Rows that make the loader commit at once.")] = 250_000
     commit_seconds: Annotated[PositiveSeconds, _about("Longest wait of a loaded row for its commit.")] = 2.0
 

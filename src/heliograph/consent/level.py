@@ -1,5 +1,3 @@
 """The three levels, and the one function that decides between those who have a say."""
 
 from __future__ import annotations
-
-import enum

@@ -1,1 +1,1 @@
-"""demo"""
+"""The demonstration: both ends on one machine, on live or historical use."""

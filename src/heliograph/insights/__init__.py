@@ -1,1 +1,1 @@
-"""insights"""
+"""The questions, each a pure function from tables to a table."""

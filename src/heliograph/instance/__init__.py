@@ -1,1 +1,1 @@
-"""instance"""
+"""What runs on the customer's instance: recorder, outbox, sources, exporter."""

@@ -1,1 +1,1 @@
-"""lake"""
+"""The lake: open tables, and the loader that fills them."""

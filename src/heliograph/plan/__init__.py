@@ -1,1 +1,1 @@
-"""plan"""
+"""The tracking plan: what may be recorded at all."""

@@ -102,7 +102,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def property_kinds(self) -> dict[str, type[Property]]:
         """Return each property's kind by name; the loader has made sure that a name has one kind in all events."""
         return {
-            name: type(definition)
-            for event in self.events.values()
-            for name, definition in event.properties.items()
+            name: type(definition) for event in self.events.values() for name, definition in event.properties.items()
         }

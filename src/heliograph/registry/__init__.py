@@ -1,1 +1,1 @@
-"""registry"""
+"""The registry: accounts, instances and agreements."""

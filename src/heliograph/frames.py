@@ -1,0 +1,94 @@
+"""Checksummed frames in append-only files: the form of both the instance's outbox and the gateway's log.
+
+A frame is 16 bytes of prefix, a header and a body. The prefix holds four little-endian 32-bit numbers: the CRC-32 of
+all that follows it, a generation, the header's length and the body's length. A file ends at the first frame that is
+not whole: a torn write, the zeros of preallocated space, or, in a recycled file, a frame of an older generation.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import zlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from typing_extensions import Buffer
+
+_PREFIX: Final = struct.Struct("<IIII")
+_AFTER_CHECKSUM: Final = struct.Struct("<III")
+PREFIX_BYTES: Final = _PREFIX.size
+
+
+class Frame(NamedTuple):
+    """One whole frame as read."""
+
+    end: int
+    """The offset just behind it."""
+    header: bytes
+    body: bytes
+
+
+def encode_frame(header: bytes, body: bytes, *, generation: int = 0) -> bytes:
+    """Return one frame as bytes."""
+    after = _AFTER_CHECKSUM.pack(generation, len(header), len(body))
+    checksum = zlib.crc32(body, zlib.crc32(header, zlib.crc32(after)))
+    return b"".join((checksum.to_bytes(4, "little"), after, header, body))
+
+
+def read_frames(data: Buffer, offset: int = 0, *, generation: int = 0) -> Iterator[Frame]:
+    """Yield the frames of `data` from `offset` on, until the first that is not whole or of another generation."""
+    view = memoryview(data)
+    size = len(view)
+    while offset + PREFIX_BYTES <= size:
+        checksum, frame_generation, header_length, body_length = _PREFIX.unpack_from(view, offset)
+        start = offset + PREFIX_BYTES
+        middle = start + header_length
+        end = middle + body_length
+        if frame_generation != generation or end > size or end == start:
+            return
+        if zlib.crc32(view[offset + 4 : end]) != checksum:
+            return
+        yield Frame(end, bytes(view[start:middle]), bytes(view[middle:end]))
+        offset = end
+
+
+def write_fully(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at `offset`.
+
+    Raises:
+        OSError: The operating system refused; some of the bytes may be written, which the next write covers.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        if written == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        view = view[written:]
+        offset += written
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries to disk, so that files made or renamed in it stay."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the file at `path` by `data` such that, after any crash, it holds the old bytes or the new ones."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        write_fully(descriptor, data, 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    sync_folder(path.parent)

@@ -1,0 +1,183 @@
+"""The gateway as an ASGI application: addresses, and how errors are told. What happens to events is in `intake`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+import structlog
+
+from heliograph.gateway.problems import Refusal, RefusalError
+from heliograph.wire import (
+    ACCOUNT_PATH,
+    EVENTS_PATH,
+    GRANT_TYPE,
+    HEALTH_PATH,
+    POLICY_PATH,
+    PROBLEM,
+    TOKEN_PATH,
+    PolicyAnswer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from heliograph.gateway.authentication import Authenticator
+    from heliograph.gateway.intake import Intake, Permissions
+    from heliograph.gateway.log import Log
+    from heliograph.plan.model import Plan
+    from heliograph.settings import GatewaySettings
+
+_MOST_TOKEN_BYTES: Final = 8 << 10
+_BODY_SECONDS: Final = 60
+_JSON: Final = "application/json"
+_encode: Final = msgspec.json.Encoder().encode
+_log: Final = structlog.get_logger("heliograph.gateway")
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One HTTP request: its headers by lower-case name, and a way to read its body."""
+
+    method: str
+    headers: dict[str, str]
+    receive: Callable[[], Awaitable[dict[str, Any]]]
+
+    async def body(self, most: int) -> bytes:
+        """Return the body, read no further than `most` bytes.
+
+        Raises:
+            RefusalError: It is larger, or the client went away.
+        """
+        if int(self.headers.get("content-length", "0")) > most:
+            raise RefusalError(Refusal.BODY_TOO_LARGE, f"the limit is {most:,} bytes")
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                return await self._read_body(most)
+        except TimeoutError:
+            raise RefusalError(Refusal.DAMAGED_BODY, f"it took longer than {_BODY_SECONDS} seconds") from None
+
+    async def _read_body(self, most: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise RefusalError(Refusal.DAMAGED_BODY, "the connection ended before the body did")
+            part = message.get("body", b"")
+            size += len(part)
+            if size > most:
+                raise RefusalError(Refusal.BODY_TOO_LARGE, f"the limit is {most:,} bytes")
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+
+class Gateway:
+    """The application; any number of requests at once, all in one thread."""
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        authenticator: Authenticator,
+        permissions: Permissions,
+        log: Log,
+        plan: Plan,
+        settings: GatewaySettings,
+    ) -> None:
+        self._intake = intake
+        self._authenticator = authenticator
+        self._permissions = permissions
+        self._log = log
+        self._plan_label = plan.label
+        self._plan_digest = plan.digest()
+        self._settings = settings
+        self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Any]]]] = {
+            EVENTS_PATH: ("POST", self.take_events),
+            TOKEN_PATH: ("POST", self.exchange_token),
+            POLICY_PATH: ("GET", self.tell_policy),
+            ACCOUNT_PATH: ("GET", self.tell_account),
+            HEALTH_PATH: ("GET", self.tell_health),
+        }
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request (ASGI 3)."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            answer = await self._handle(Request(scope["method"], headers, receive), scope["path"])
+            status, content_type, body = 200, _JSON, _encode(answer)
+        except RefusalError as error:
+            problem = error.to_problem()
+            status, content_type, body = problem.status, PROBLEM, _encode(problem)
+            _log.info("refused", path=scope["path"] if scope["path"] in self._routes else "?", reason=problem.type)
+        except Exception as error:  # noqa: BLE001 - the last line: the client gets an answer, the log no values
+            problem = RefusalError(Refusal.UNAVAILABLE).to_problem()
+            status, content_type, body = problem.status, PROBLEM, _encode(problem)
+            _log.error("failed", path=scope["path"], error=type(error).__name__, at=_place(error))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (b"content-type", content_type.encode()),
+                    (b"content-length", str(len(body)).encode()),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    async def _handle(self, request: Request, path: str) -> Any:
+        route = self._routes.get(path)
+        if route is None:
+            raise RefusalError(Refusal.NOT_FOUND)
+        method, handler = route
+        if request.method != method:
+            raise RefusalError(Refusal.METHOD_NOT_ALLOWED, f"{path} takes {method}")
+        return await handler(request)
+
+    def _instance(self, request: Request) -> str:
+        return self._authenticator.authenticate(request.headers.get("authorization", ""))
+
+    async def take_events(self, request: Request) -> Any:
+        """Take a delivery in."""
+        instance = self._instance(request)
+        body = await request.body(self._settings.maximum_body_bytes)
+        return await self._intake.take(instance, request.headers, body)
+
+    async def exchange_token(self, request: Request) -> Any:
+        """Give a short-lived token for an assertion that the instance signed (RFC 7523)."""
+        form = parse_qs((await request.body(_MOST_TOKEN_BYTES)).decode("latin-1"))
+        if form.get("grant_type") != [GRANT_TYPE] or len(form.get("assertion", [])) != 1:
+            raise RefusalError(Refusal.MALFORMED_ASSERTION, f"a form with grant_type={GRANT_TYPE} and one assertion")
+        token, seconds = self._authenticator.exchange(form["assertion"][0])
+        return {"access_token": token, "token_type": "Bearer", "expires_in": seconds}
+
+    async def tell_policy(self, request: Request) -> Any:
+        """Tell an instance what it may send, as far as the vendor's side decides."""
+        decision = self._permissions(self._instance(request)).decision
+        return PolicyAnswer(
+            level=decision.level.value,
+            agreement=decision.agreement,
+            reasons=list(decision.reasons),
+            plan=self._plan_label,
+            plan_digest=self._plan_digest,
+            valid_seconds=self._settings.policy_seconds,
+        )
+
+    async def tell_account(self, request: Request) -> Any:
+        """Tell an instance the vendor's half of its loss account."""
+        return self._log.account(self._instance(request))
+
+    async def tell_health(self, request: Request) -> Any:  # noqa: ARG002 - a handler's signature
+        """Tell that the gateway answers."""
+        return {"status": "ok"}
+
+
+def _place(error: Exception) -> str:
+    """Return where an unexpected error was raised, without any of the values at hand."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "?" if trace is None else f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}"

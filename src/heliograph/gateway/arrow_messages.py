@@ -1,0 +1,75 @@
+"""The messages of an Arrow IPC stream, read before Arrow does: two things it would accept are refused here.
+
+Compressed buffers could inflate to far more than the bound on the body allows, and custom metadata could carry
+anything past the plan. Layout: the Arrow columnar format's "Encapsulated message format", whose metadata is a
+FlatBuffers table (Message.fbs).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+_CONTINUATION: Final = 0xFFFFFFFF
+_HEADER_TYPE, _HEADER, _BODY_LENGTH, _CUSTOM_METADATA = 1, 2, 3, 4
+_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
+_DICTIONARY_DATA, _COMPRESSION = 1, 3
+
+
+def refuse_hidden_content(stream: bytes) -> None:
+    """Go through a stream's messages.
+
+    Raises:
+        ValueError: A message has compressed buffers or custom metadata, or is none.
+        struct.error: An offset points outside the stream.
+    """
+    offset = 0
+    while offset < len(stream):
+        marker, length = struct.unpack_from("<II", stream, offset)
+        if marker != _CONTINUATION:
+            raise ValueError("an encapsulated message begins with the continuation marker")
+        offset += 8
+        if length == 0:
+            return
+        metadata = stream[offset : offset + length]
+        offset += length + _check_message(metadata)
+
+
+def _check_message(metadata: bytes) -> int:
+    """Check one message's metadata and return the length of the body that follows it."""
+    message = _follow(metadata, 0)
+    if _field(metadata, message, _CUSTOM_METADATA):
+        raise ValueError("custom metadata is not accepted")
+    kind_at = _field(metadata, message, _HEADER_TYPE)
+    kind = metadata[kind_at] if kind_at else 0
+    if kind in (_DICTIONARY_BATCH, _RECORD_BATCH):
+        batch = _follow(metadata, _field(metadata, message, _HEADER))
+        if kind == _DICTIONARY_BATCH:
+            batch = _follow(metadata, _field(metadata, batch, _DICTIONARY_DATA))
+        if _field(metadata, batch, _COMPRESSION):
+            raise ValueError("buffers must not be compressed: the stream as a whole is")
+    length_at = _field(metadata, message, _BODY_LENGTH)
+    length: int = struct.unpack_from("<q", metadata, length_at)[0] if length_at else 0
+    if length < 0:
+        raise ValueError("a body has no negative length")
+    return length
+
+
+def _follow(metadata: bytes, place: int) -> int:
+    """Return where the offset stored at `place` points."""
+    offset: int = struct.unpack_from("<I", metadata, place)[0]
+    return place + offset
+
+
+def _field(metadata: bytes, table: int, index: int) -> int:
+    """Return where a table's field is stored, or 0 when the table does not have it."""
+    back: int = struct.unpack_from("<i", metadata, table)[0]
+    fields = table - back
+    if fields < 0:
+        raise ValueError("a table's description lies outside the message")
+    size: int = struct.unpack_from("<H", metadata, fields)[0]
+    slot = 4 + 2 * index
+    if slot >= size:
+        return 0
+    offset: int = struct.unpack_from("<H", metadata, fields + slot)[0]
+    return table + offset if offset else 0

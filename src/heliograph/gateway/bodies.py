@@ -1,0 +1,247 @@
+"""Bodies of deliveries: inflate them within bounds, and check them in either format.
+
+Whatever the format, the result is the same: counts by name, skeletons of what was rejected, and the bytes to store,
+which are those delivered when every event was accepted, and otherwise hold the accepted events alone.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import Counter
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import zstandard
+from isal import isal_zlib
+
+from heliograph.gateway.arrow_messages import refuse_hidden_content
+from heliograph.gateway.problems import Refusal, RefusalError
+from heliograph.plan.columns import ColumnChecker, ColumnsError
+from heliograph.plan.lines import LineChecker
+from heliograph.wire import ARROW, NDJSON, Counts, Skeleton, VerdictCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from heliograph.plan.model import Plan
+
+MOST_REJECTIONS: Final = 100
+"""Skeletons that are kept and answered, of one delivery."""
+_SLICE_BYTES: Final = 192 << 10
+_MICROSECOND: Final = 1_000_000
+
+
+class Checked(NamedTuple):
+    """A body whose every event has a verdict."""
+
+    rows: int
+    first: int
+    """The lowest sequence number in it; 0 without rows."""
+    last: int
+    accepted: Counts
+    rejected: VerdictCounts
+    rejections: list[Skeleton]
+    body: bytes | None
+    """The accepted events alone, compressed with zstd; None when the body may be stored as it was delivered."""
+
+
+def inflate(body: bytes, encoding: str, most: int) -> bytes:
+    """Return a body decompressed, at most `most` bytes.
+
+    Raises:
+        RefusalError: Damaged, larger than allowed, or of an unknown encoding.
+    """
+    if encoding == "zstd":
+        return _inflate_zstd(body, most)
+    if encoding == "gzip":
+        return _inflate_gzip(body, most)
+    if encoding in ("", "identity"):
+        if len(body) > most:
+            raise RefusalError(Refusal.INFLATED_TOO_LARGE, f"the limit is {most:,} bytes")
+        return body
+    raise RefusalError(Refusal.UNKNOWN_ENCODING)
+
+
+def _inflate_zstd(body: bytes, most: int) -> bytes:
+    try:
+        frame = zstandard.get_frame_parameters(body)
+        if frame.content_size == zstandard.CONTENTSIZE_UNKNOWN:
+            raise RefusalError(Refusal.DAMAGED_BODY, "the zstd frame does not say how large its content is")
+        if frame.content_size > most:
+            raise RefusalError(Refusal.INFLATED_TOO_LARGE, f"{frame.content_size:,} bytes; the limit is {most:,}")
+        # One decompressor for each body: sharing one between threads corrupts data. It writes into a buffer of the
+        # declared size, so that a frame which lies about its content fails instead of growing.
+        return zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise RefusalError(Refusal.DAMAGED_BODY, "it is not exactly one whole zstd frame") from error
+
+
+def _inflate_gzip(body: bytes, most: int) -> bytes:
+    inflater = isal_zlib.decompressobj(wbits=31)
+    try:
+        content: bytes = inflater.decompress(body, most + 1)
+    except (isal_zlib.error, zlib.error) as error:
+        raise RefusalError(Refusal.DAMAGED_BODY, "it is not gzip, or was damaged on the way") from error
+    if len(content) > most:
+        raise RefusalError(Refusal.INFLATED_TOO_LARGE, f"the limit is {most:,} bytes")
+    if not inflater.eof or inflater.unused_data:
+        raise RefusalError(Refusal.DAMAGED_BODY, "it is not exactly one whole gzip member")
+    return content
+
+
+class BodyChecker:
+    """The plan, compiled for both formats."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._columns = ColumnChecker(plan)
+        self._lines = LineChecker(plan)
+
+    def check(self, content: bytes, content_type: str, *, latest: datetime) -> Checked:
+        """Give a verdict on every event of a decompressed body.
+
+        Raises:
+            RefusalError: The body as a whole cannot be read, so that its events cannot be told apart.
+        """
+        if content_type == ARROW:
+            return self._check_arrow(content, latest)
+        if content_type == NDJSON:
+            return self._check_lines(content, latest)
+        raise RefusalError(Refusal.UNKNOWN_FORMAT)
+
+    def _check_arrow(self, content: bytes, latest: datetime) -> Checked:
+        checker = self._columns
+        batch = read_arrow(content)
+        try:
+            findings = checker.check(batch, latest=int(latest.timestamp() * _MICROSECOND))
+        except ColumnsError as error:
+            raise RefusalError(Refusal.BAD_COLUMNS, str(error)) from error
+        sequence = batch.column("sequence")
+        if sequence.null_count:
+            raise RefusalError(Refusal.BAD_SEQUENCE, "a row has no sequence number")
+        numbers = sequence.to_numpy()
+        if not bool(np.all(numbers[1:] > numbers[:-1])):
+            raise RefusalError(Refusal.BAD_SEQUENCE, "sequence numbers must rise from row to row")
+        all_accepted = not findings.codes.any()
+        return Checked(
+            rows=batch.num_rows,
+            first=int(numbers[0]) if len(numbers) else 0,
+            last=int(numbers[-1]) if len(numbers) else 0,
+            accepted=checker.accepted_counts(findings),
+            rejected={} if all_accepted else checker.rejected_counts(findings),
+            rejections=[] if all_accepted else checker.skeletons(batch, findings, MOST_REJECTIONS),
+            body=None
+            if all_accepted and findings.clean
+            else compress(write_arrow(checker.keep_accepted(batch, findings))),
+        )
+
+    def _check_lines(self, content: bytes, latest: datetime) -> Checked:
+        tally = _LineTally(self._lines)
+        kept: list[bytes] = []
+        for lines in _slices(content):
+            events = self._lines.decode_all(lines, latest=latest)
+            if events is not None:
+                tally.accept(events)
+                kept.append(lines)
+                continue
+            for line in lines.splitlines():
+                if not line.strip():
+                    continue
+                event = self._lines.decode_one(line, latest=latest)
+                if isinstance(event, Skeleton):
+                    tally.reject(event)
+                else:
+                    tally.accept([event])
+                    kept.append(msgspec.json.encode(event) + b"\n")
+        return tally.finish(compress(b"".join(kept)) if tally.rejected else None)
+
+
+class _LineTally:
+    """Counts the lines of one body, and sees that their sequence numbers rise."""
+
+    def __init__(self, checker: LineChecker) -> None:
+        self._checker = checker
+        self._accepted: Counter[type[Any]] = Counter()
+        self._rows = 0
+        self._first = 0
+        self._last = 0
+        self.rejected: VerdictCounts = {}
+        self._rejections: list[Skeleton] = []
+
+    def accept(self, events: list[Any]) -> None:
+        self._accepted.update(map(type, events))
+        self._follow([event.sequence for event in events])
+
+    def reject(self, skeleton: Skeleton) -> None:
+        verdicts = self.rejected.setdefault(skeleton.name, {})
+        verdicts[skeleton.verdict] = verdicts.get(skeleton.verdict, 0) + 1
+        if len(self._rejections) < MOST_REJECTIONS:
+            self._rejections.append(skeleton)
+        if skeleton.sequence is None:
+            self._rows += 1
+        else:
+            self._follow([skeleton.sequence])
+
+    def _follow(self, numbers: list[int]) -> None:
+        if not numbers:
+            return
+        without_gaps = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        if numbers[0] <= self._last or not (without_gaps or all(low < high for low, high in pairwise(numbers))):
+            raise RefusalError(Refusal.BAD_SEQUENCE, "sequence numbers must rise from line to line")
+        self._first = self._first or numbers[0]
+        self._last = numbers[-1]
+        self._rows += len(numbers)
+
+    def finish(self, body: bytes | None) -> Checked:
+        names = self._checker.names()
+        accepted = {names[kind]: count for kind, count in self._accepted.items()}
+        return Checked(self._rows, self._first, self._last, accepted, self.rejected, self._rejections, body)
+
+
+def _slices(content: bytes) -> Iterator[bytes]:
+    """Yield the content in whole lines, some 192 KiB at a time: larger pieces fall out of the processor's cache."""
+    start = 0
+    while start < len(content):
+        end = content.rfind(b"\n", start, start + _SLICE_BYTES) + 1
+        if end == 0:
+            end = content.find(b"\n", start + _SLICE_BYTES) + 1
+        if end == 0 or len(content) - start <= _SLICE_BYTES:
+            end = len(content)
+        yield content[start:end]
+        start = end
+
+
+def read_arrow(content: bytes) -> pa.RecordBatch:
+    """Return the one batch of an Arrow IPC stream, with every offset and index checked.
+
+    Raises:
+        RefusalError: It is no such stream, damaged, or hostile.
+    """
+    source = pa.BufferReader(content)
+    try:
+        refuse_hidden_content(content)
+        with pa.ipc.open_stream(source) as reader:
+            batches = list(islice(reader, 2))
+        if len(batches) == 1 and source.tell() == len(content):
+            batches[0].validate(full=True)
+            return batches[0]
+    except (pa.ArrowException, OSError, ValueError, struct.error) as error:
+        raise RefusalError(Refusal.DAMAGED_BODY, "it is not an Arrow IPC stream, or was damaged on the way") from error
+    raise RefusalError(Refusal.DAMAGED_BODY, "an Arrow IPC stream of exactly one record batch is expected")
+
+
+def write_arrow(batch: pa.RecordBatch) -> bytes:
+    """Return a batch as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def compress(content: bytes) -> bytes:
+    """Return the content as one zstd frame that says how large it is."""
+    return zstandard.ZstdCompressor(level=1, write_content_size=True).compress(content)

@@ -1,0 +1,243 @@
+"""The intake of a delivery: the visible list of its steps.
+
+Each step leaves the delivery better known, or refuses it as a whole. A single event that does not pass is no refusal,
+but gets its verdict, and the rest of the delivery is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from heliograph.consent.level import Decision, Level
+from heliograph.event import ABSENT, UNDECLARED, Verdict
+from heliograph.gateway.bodies import BodyChecker, Checked, inflate
+from heliograph.gateway.log import Entry, Log, LogFullError
+from heliograph.gateway.problems import Refusal, RefusalError
+from heliograph.wire import (
+    ABSENT_HEADER,
+    EPOCH_HEADER,
+    RANGE_HEADER,
+    Answer,
+    Receipt,
+    VerdictCounts,
+    total_counts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from heliograph.gateway.receipts import ReceiptSigner
+    from heliograph.plan.model import Plan
+    from heliograph.settings import GatewaySettings
+
+_MOST_ABSENT_BYTES: Final = 16 << 10
+_LARGEST: Final = 2**63 - 1
+_LOCKS: Final = 1024
+
+
+class Permission(msgspec.Struct, frozen=True):
+    """What the registry allows an instance right now."""
+
+    account: str
+    decision: Decision
+
+
+class Permissions(Protocol):
+    """Looks up what an instance may send; cheap, as it is asked for every delivery."""
+
+    def __call__(self, instance: str) -> Permission:
+        """Return the instance's permission; `Level.OFF` for an unknown one."""
+
+
+class Delivery(msgspec.Struct):
+    """One delivery on its way through the steps."""
+
+    instance: str
+    headers: Mapping[str, str]
+    body: bytes
+    permission: Permission | None = None
+    epoch: int = 0
+    first: int = 0
+    last: int = 0
+    absent: VerdictCounts = {}
+    checked: Checked | None = None
+    answer: Answer | None = None
+    """Set by the step that settles the delivery; the steps after it are passed over."""
+
+
+class Intake:
+    """Takes deliveries in, one after the other for each epoch, and any number of epochs at once."""
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        log: Log,
+        permissions: Permissions,
+        signer: ReceiptSigner,
+        settings: GatewaySettings,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._plan = plan
+        self._names = frozenset((*plan.events, UNDECLARED))
+        self._checker = BodyChecker(plan)
+        self._log = log
+        self._permissions = permissions
+        self._signer = signer
+        self._settings = settings
+        self._now = now
+        # Deliveries of one epoch go one after the other; a few epochs may share a lock, which only costs a wait.
+        self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
+
+    async def take(self, instance: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Take one delivery of an authenticated instance through all steps, and answer it.
+
+        Raises:
+            RefusalError: Nothing of it was stored.
+        """
+        delivery = Delivery(instance=instance, headers=headers, body=body)
+        read_range(delivery)
+        # Shielded: a client that goes away must not let the next delivery pass one that is being stored.
+        return await asyncio.shield(self._take_in_order(delivery))
+
+    async def _take_in_order(self, delivery: Delivery) -> Answer:
+        async with self._locks[hash((delivery.instance, delivery.epoch)) % _LOCKS]:
+            for step in (
+                self.check_level,
+                self.recognise_repeat,
+                self.read_absent,
+                self.check_events,
+                self.check_closure,
+            ):
+                step(delivery)
+                if delivery.answer is not None:
+                    return delivery.answer
+            return await self.store(delivery)
+
+    def check_level(self, delivery: Delivery) -> None:
+        """Refuse what the effective level does not allow at this moment."""
+        delivery.permission = self._permissions(delivery.instance)
+        decision = delivery.permission.decision
+        if decision.level < Level.EVENTS or decision.agreement is None:
+            raise RefusalError(Refusal.NOT_PERMITTED, f"the level is {decision.level}: {' '.join(decision.reasons)}")
+
+    def recognise_repeat(self, delivery: Delivery) -> None:
+        """Answer a delivery that was stored before with its receipt; refuse one that leaves a gap or overlaps."""
+        account = self._log.account(delivery.instance)
+        expected = account.expected(delivery.epoch)
+        if delivery.first == expected:
+            return
+        if delivery.last >= expected or delivery.first > expected:
+            raise RefusalError(
+                Refusal.SEQUENCE_GAP,
+                f"{delivery.first}-{delivery.last} was delivered, and {expected} is expected next",
+                expected=expected,
+            )
+        latest = account.latest[delivery.epoch]
+        if (latest.first, latest.last) == (delivery.first, delivery.last):
+            delivery.answer = Answer(receipt=latest, signature=self._signer.sign(latest), duplicate=True)
+        else:
+            delivery.answer = Answer(receipt=None, duplicate=True)
+
+    def read_absent(self, delivery: Delivery) -> None:
+        """Read which numbers of the range have no event, and why."""
+        text = delivery.headers.get(ABSENT_HEADER, "{}")
+        if len(text) > _MOST_ABSENT_BYTES:
+            raise RefusalError(Refusal.BAD_HEADER, f"{ABSENT_HEADER}: at most {_MOST_ABSENT_BYTES:,} bytes")
+        try:
+            absent = msgspec.json.decode(text, type=dict[str, dict[Verdict, int]])
+        except msgspec.DecodeError as error:
+            raise RefusalError(
+                Refusal.BAD_HEADER, f"{ABSENT_HEADER}: {{name: {{verdict: count}}}} is expected"
+            ) from error
+        for name, verdicts in absent.items():
+            if name not in self._names:
+                raise RefusalError(Refusal.BAD_HEADER, f"{ABSENT_HEADER}: undeclared names go under {UNDECLARED}")
+            if not verdicts.keys() <= ABSENT or any(not 0 < count <= _LARGEST for count in verdicts.values()):
+                raise RefusalError(Refusal.BAD_HEADER, f"{ABSENT_HEADER}: a verdict or a count that cannot be")
+        delivery.absent = absent
+
+    def check_events(self, delivery: Delivery) -> None:
+        """Decompress the body, decode it, and give a verdict on each event."""
+        content = inflate(
+            delivery.body, delivery.headers.get("content-encoding", ""), self._settings.maximum_inflated_bytes
+        )
+        content_type = delivery.headers.get("content-type", "").partition(";")[0].strip().lower()
+        latest = self._now() + timedelta(seconds=self._settings.future_seconds)
+        delivery.checked = self._checker.check(content, content_type, latest=latest)
+
+    @staticmethod
+    def check_closure(delivery: Delivery) -> None:
+        """See that every number of the range is either an event of the body or accounted for as absent."""
+        checked = delivery.checked
+        assert checked is not None  # noqa: S101 - the step before has set it
+        numbers = delivery.last - delivery.first + 1
+        absent = total_counts(delivery.absent)
+        if checked.rows + absent != numbers:
+            raise RefusalError(
+                Refusal.BAD_SEQUENCE,
+                f"the range has {numbers:,} numbers, the body {checked.rows:,} events, and {absent:,} are absent",
+            )
+        if checked.last and not delivery.first <= checked.first <= checked.last <= delivery.last:
+            raise RefusalError(Refusal.BAD_SEQUENCE, "an event's sequence number lies outside the range")
+
+    async def store(self, delivery: Delivery) -> Answer:
+        """Append the delivery to the log; when it is on disk, answer with the signed receipt."""
+        checked, permission = delivery.checked, delivery.permission
+        assert checked is not None  # noqa: S101 - the steps before have set them
+        assert permission is not None  # noqa: S101
+        assert permission.decision.agreement is not None  # noqa: S101
+        receipt = Receipt(
+            instance=delivery.instance,
+            epoch=delivery.epoch,
+            first=delivery.first,
+            last=delivery.last,
+            accepted=checked.accepted,
+            rejected=checked.rejected,
+            absent=delivery.absent,
+            digest=hashlib.sha256(delivery.body).hexdigest(),
+            agreement=permission.decision.agreement,
+            received=int(self._now().timestamp() * 1_000_000),
+        )
+        entry = Entry(
+            receipt=receipt,
+            account=permission.account,
+            plan=self._plan.label,
+            content_type=delivery.headers["content-type"].partition(";")[0].strip().lower(),
+            content_encoding=delivery.headers.get("content-encoding", "") if checked.body is None else "zstd",
+            rejections=checked.rejections,
+        )
+        try:
+            await self._log.append(entry, delivery.body if checked.body is None else checked.body)
+        except LogFullError as error:
+            raise RefusalError(Refusal.LOG_FULL) from error
+        except OSError as error:
+            raise RefusalError(Refusal.UNAVAILABLE, "the log could not be written") from error
+        return Answer(receipt=receipt, signature=self._signer.sign(receipt), rejections=checked.rejections)
+
+
+def read_range(delivery: Delivery) -> None:
+    """Read which epoch and which sequence numbers the delivery accounts for."""
+    epoch = _header(delivery, EPOCH_HEADER)
+    first, _, last = _header(delivery, RANGE_HEADER).partition("-")
+    if not (_is_number(epoch) and _is_number(first) and _is_number(last)):
+        raise RefusalError(Refusal.BAD_HEADER, f"{EPOCH_HEADER}: a number; {RANGE_HEADER}: first-last")
+    delivery.epoch, delivery.first, delivery.last = int(epoch), int(first), int(last)
+    if not (1 <= delivery.first <= delivery.last <= _LARGEST and 1 <= delivery.epoch <= _LARGEST):
+        raise RefusalError(Refusal.BAD_HEADER, f"{RANGE_HEADER}: 1 or above, and the last not below the first")
+
+
+def _header(delivery: Delivery, name: str) -> str:
+    value = delivery.headers.get(name)
+    if value is None:
+        raise RefusalError(Refusal.MISSING_HEADER, name)
+    return value
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 19  # noqa: PLR2004 - digits of a 63-bit number

@@ -1,0 +1,280 @@
+"""The gateway's log: what was accepted, in the order of its arrival, on disk before it is acknowledged.
+
+A segment is a preallocated file named by its generation. Its first frame is a checkpoint, which holds everything that
+the frames before it said, so that a start reads the newest segment only, and older ones can be recycled once the
+loader has taken them. Every other frame is one delivery: the header is its `Entry`, the body is the delivered bytes.
+
+Frames queued by many requests are written together and forced to disk once; only then are the requests answered.
+Every start and every failed write begins a new segment, so that bytes whose fate is unknown are never written over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import mmap
+import os
+import threading
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from heliograph.frames import encode_frame, read_frames, sync_folder, write_fully
+from heliograph.gateway.account import Account
+from heliograph.wire import Receipt, Skeleton
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SUFFIX: Final = ".log"
+RELEASED: Final = "released"
+"""A file in the log's folder with a generation: the loader has taken all segments before it."""
+_LOCK: Final = "gateway.lock"
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="delivery"):
+    """The header of one delivery."""
+
+    receipt: Receipt
+    account: str
+    plan: str
+    content_type: str
+    content_encoding: str
+    """Of the body in the frame: as delivered, or zstd when rejected events were taken out."""
+    rejections: list[Skeleton] = []
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="checkpoint"):
+    """The header of a segment's first frame: what all segments before it amount to."""
+
+    accounts: dict[str, Account]
+
+
+Header: TypeAlias = Entry | Checkpoint
+_decode: Final = msgspec.json.Decoder[Header](Header)
+
+
+class LogFullError(Exception):
+    """The disk, or the log's bound, leaves no room: nothing was stored."""
+
+
+class Place(NamedTuple):
+    """A place in the log: what is before it has been read."""
+
+    generation: int
+    offset: int
+
+
+def segment_path(folder: Path, generation: int) -> Path:
+    """Return the file of a segment."""
+    return folder / f"{generation:010d}{SUFFIX}"
+
+
+def segments(folder: Path) -> list[int]:
+    """Return the generations of the segments, ascending."""
+    return sorted(int(path.stem) for path in folder.glob(f"*{SUFFIX}"))
+
+
+def read_segment(folder: Path, generation: int, offset: int = 0) -> Iterator[tuple[Place, Header, bytes]]:
+    """Yield the headers and bodies of a segment from `offset` on, each with the place behind it.
+
+    What was there to read is forced to disk first: the gateway may be about to do so, or may have died before.
+    """
+    descriptor = os.open(segment_path(folder, generation), os.O_RDONLY)
+    try:
+        if os.fstat(descriptor).st_size == 0:
+            return
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+            os.fdatasync(descriptor)
+            for frame in read_frames(data, offset, generation=generation):
+                yield Place(generation, frame.end), _decode.decode(frame.header), frame.body
+    finally:
+        os.close(descriptor)
+
+
+class _Queued(NamedTuple):
+    entry: Entry
+    body: bytes
+    done: asyncio.Future[None]
+
+
+class Log:
+    """The log that one gateway process writes.
+
+    Raises:
+        BlockingIOError: Another gateway writes this log.
+        LogFullError: There is no room for a first segment.
+    """
+
+    def __init__(self, folder: Path, *, segment_bytes: int, maximum_bytes: int) -> None:
+        self.accounts: Final[dict[str, Account]] = {}
+        """By instance; changed only once a delivery is on disk."""
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._maximum_bytes = maximum_bytes
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise
+        self._descriptor = -1
+        self._offset = 0
+        self._size = 0
+        self._generation = self._recover()
+        self._begin_segment(0)
+        self._queue: list[_Queued] = []
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._commit_forever, name="log-commit", daemon=True)
+        self._thread.start()
+
+    def account(self, instance: str) -> Account:
+        """Return an instance's account; an empty one when it never delivered."""
+        return self.accounts.get(instance) or Account()
+
+    async def append(self, entry: Entry, body: bytes) -> None:
+        """Store one delivery; returns once it is on disk and in the account.
+
+        Raises:
+            LogFullError: There is no room; nothing was stored.
+            OSError: The disk failed; whether it was stored is unknown, so it must be delivered again.
+        """
+        loop = asyncio.get_running_loop()
+        queued = _Queued(entry, body, loop.create_future())
+        with self._wake:
+            if self._closing:
+                raise OSError("the log is closed")
+            self._queue.append(queued)
+            self._wake.notify()
+        await queued.done
+
+    def close(self) -> None:
+        """Store what is queued, and let go of the log."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+        self._end_segment()
+        os.close(self._lock)
+
+    def _commit_forever(self) -> None:
+        while True:
+            with self._wake:
+                while not self._queue:
+                    if self._closing:
+                        return
+                    self._wake.wait()
+                batch, self._queue = self._queue, []
+            self._commit(batch)
+
+    def _commit(self, batch: list[_Queued]) -> None:
+        """Write a batch of frames, one segment's share at a time, and settle their requests."""
+        frames: list[bytes] = []
+        waiting: list[_Queued] = []
+        size = 0
+        for queued in batch:
+            frame = encode_frame(_encode(queued.entry), queued.body, generation=self._generation)
+            if self._descriptor < 0 or self._offset + size + len(frame) > self._size:
+                self._store(frames, waiting)
+                frames, waiting, size = [], [], 0
+                try:
+                    self._begin_segment(len(frame))
+                except (LogFullError, OSError) as error:
+                    _settle([queued], error)
+                    continue
+                frame = encode_frame(_encode(queued.entry), queued.body, generation=self._generation)
+            frames.append(frame)
+            waiting.append(queued)
+            size += len(frame)
+        self._store(frames, waiting)
+
+    def _store(self, frames: list[bytes], waiting: list[_Queued]) -> None:
+        if not frames:
+            return
+        data = b"".join(frames)
+        try:
+            write_fully(self._descriptor, data, self._offset)
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            self._end_segment()
+            _settle(waiting, error)
+            return
+        self._offset += len(data)
+        for queued in waiting:
+            self._take(queued.entry)
+        _settle(waiting, None)
+
+    def _take(self, entry: Entry) -> None:
+        self.accounts.setdefault(entry.receipt.instance, Account()).add(entry.receipt)
+
+    def _recover(self) -> int:
+        """Read the newest segment that has a checkpoint; return the newest generation."""
+        generations = segments(self._folder)
+        for generation in reversed(generations):
+            complete = False
+            for _, header, _ in read_segment(self._folder, generation):
+                if isinstance(header, Checkpoint):
+                    complete = True
+                    self.accounts.update(header.accounts)
+                else:
+                    self._take(header)
+            if complete:
+                break
+        return generations[-1] if generations else 0
+
+    def _begin_segment(self, need: int) -> None:
+        """Begin a segment with room for `need` bytes after its checkpoint, in a released file if there is one."""
+        self._end_segment()
+        generation = self._generation + 1
+        checkpoint = encode_frame(_encode(Checkpoint(accounts=self.accounts)), b"", generation=generation)
+        size = max(self._segment_bytes, len(checkpoint) + need)
+        path = segment_path(self._folder, generation)
+        released = self._released()
+        total = sum(segment_path(self._folder, old).stat().st_size for old in segments(self._folder))
+        if not released and total + size > self._maximum_bytes:
+            raise LogFullError
+        if released:
+            segment_path(self._folder, released[0]).rename(path)
+            for old in released[1:]:
+                segment_path(self._folder, old).unlink()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            write_fully(descriptor, checkpoint, 0)
+            os.fsync(descriptor)
+            sync_folder(self._folder)
+        except OSError as error:
+            os.close(descriptor)
+            path.unlink()
+            raise LogFullError from error
+        self._generation, self._descriptor, self._offset, self._size = generation, descriptor, len(checkpoint), size
+
+    def _released(self) -> list[int]:
+        try:
+            before = int((self._folder / RELEASED).read_text())
+        except FileNotFoundError:
+            return []
+        return [generation for generation in segments(self._folder) if generation < before]
+
+    def _end_segment(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _settle(waiting: list[_Queued], error: Exception | None) -> None:
+    def settle() -> None:
+        for queued in waiting:
+            if queued.done.done():  # the client has gone
+                continue
+            if error is None:
+                queued.done.set_result(None)
+            else:
+                queued.done.set_exception(error)
+
+    if waiting:
+        waiting[0].done.get_loop().call_soon_threadsafe(settle)

@@ -1,0 +1,27 @@
+"""Receipts: the gateway's signed word on what it stored, which anyone can check offline with its public key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jwt
+import msgspec
+
+from heliograph.wire import Receipt
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+RECEIPT_TYPE = "heliograph-receipt+jws"
+
+
+class ReceiptSigner:
+    """Signs receipts as compact JWS (RFC 7515) with EdDSA (RFC 8037)."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self._jws = jwt.PyJWS(algorithms=["EdDSA"])
+
+    def sign(self, receipt: Receipt) -> str:
+        """Return the receipt as a compact JWS, whose payload is the receipt's JSON."""
+        return self._jws.encode(msgspec.json.encode(receipt), self._key, "EdDSA", headers={"typ": RECEIPT_TYPE})

@@ -1,0 +1,184 @@
+"""The agent: one process beside the product, which asks what may leave, reads the sources, and sends."""
+
+from __future__ import annotations
+
+import random
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from heliograph.consent.level import Decision, Level
+from heliograph.consent.policy import Policy, instance_level
+from heliograph.instance.event_logs import Cursor, EventLogsSource, SourceError, decode_cursor, encode_cursor
+from heliograph.instance.exporter import Exporter
+from heliograph.instance.identity import load_or_create_key
+from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint
+from heliograph.instance.state import State
+from heliograph.instance.transport import GatewayClient, GatewayRefusalError, TransportError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heliograph.plan.model import Plan
+    from heliograph.settings import Settings
+
+EVENT_LOGS: Final = "event_logs"
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 60.0
+_FORBIDDEN: Final = 403
+_log: Final = structlog.get_logger("heliograph.agent")
+
+
+class Agent:
+    """Runs rounds until it is told to stop.
+
+    Args:
+        settings: All settings of the instance.
+        plan: The tracking plan.
+        now: The clock.
+        jitter: Spreads the pauses of many agents: gives a factor about 1.
+        client: Replaces the way to the gateway, in tests.
+
+    Raises:
+        StateError: Another agent runs.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        jitter: Callable[[], float] = lambda: random.uniform(0.5, 1.5),  # noqa: S311 - no secret
+        client: GatewayClient | None = None,
+    ) -> None:
+        agent = settings.agent
+        self._settings = settings
+        self._now = now
+        self._jitter = jitter
+        self._admin = Level.parse(agent.level)
+        self._state = State(Path(agent.state))
+        self._client = client or GatewayClient(agent, load_or_create_key(Path(agent.key)), now=now)
+        self._exporter = Exporter(
+            agent=agent, recorder=settings.recorder, plan=plan, state=self._state, client=self._client, now=now
+        )
+        self._source = _Source(settings, plan) if settings.event_logs.dsn else None
+        self._policy: Policy | None = None
+        self._ask_again: datetime | None = None
+        self._level: Level | None = None
+        self._failures = 0
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self._source is not None:
+            self._source.close()
+        self._client.close()
+        self._state.close()
+
+    def run(self, stop: threading.Event, *, until_drained: bool = False) -> None:
+        """Run rounds until `stop` is set; or, with `until_drained`, until a round finds nothing left anywhere."""
+        while not stop.is_set():
+            try:
+                busy = self.round()
+                self._failures = 0
+            except UnreachableError as error:
+                self._pause(stop, str(error), error.retry_after)
+            except (TransportError, SourceError) as error:
+                self._pause(stop, str(error), None)
+            else:
+                if not busy and until_drained:
+                    return
+                if not busy:
+                    stop.wait(self._settings.agent.idle_seconds)
+
+    def _pause(self, stop: threading.Event, why: str, asked: float | None) -> None:
+        """Wait twice as long as the last time, more or less, but at least as long as was asked for."""
+        seconds = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE) * self._jitter()
+        self._failures += 1
+        seconds = max(seconds, min(asked or 0.0, 10 * _LONGEST_PAUSE))
+        _log.warning("waiting", why=why, seconds=round(seconds, 1))
+        stop.wait(seconds)
+
+    def round(self) -> bool:
+        """Do one round, and tell whether there may be more to do at once.
+
+        Raises:
+            TransportError: The gateway did not take a delivery; nothing is lost.
+            SourceError: A source could not be read; nothing is lost.
+        """
+        decision = self.decide()
+        if decision.level < Level.EVENTS:
+            self._withhold(decision)
+            return False
+        read = self._source is not None and self._source.read()
+        try:
+            delivered = self._exporter.deliver_round()
+        except GatewayRefusalError as error:
+            if error.problem.status == _FORBIDDEN:
+                self._policy = None  # it has changed since we asked
+            raise
+        return bool(read or delivered)
+
+    def decide(self) -> Decision:
+        """Return what may leave now, asking the gateway where what it said is too old. At `off`, ask nobody."""
+        if self._admin is None or self._admin is Level.OFF:
+            decision = instance_level(self._policy, self._admin, self._now())
+        else:
+            self._refresh_policy()
+            decision = instance_level(self._policy, self._admin, self._now())
+        if decision.level is not self._level:
+            _log.info("level", level=str(decision.level), why=" ".join(decision.reasons))
+            self._level = decision.level
+        return decision
+
+    def _refresh_policy(self) -> None:
+        now = self._now()
+        if self._policy is not None and self._ask_again is not None and now < self._ask_again:
+            return
+        answer = self._client.policy()
+        self._policy = Policy.from_answer(answer, received=now)
+        # Ask again well before it ends, so that a gateway's short absence changes nothing.
+        self._ask_again = now + (self._policy.valid_until - now) / 10
+
+    def _withhold(self, decision: Decision) -> None:
+        """Purge what is queued when somebody has said no; only keep it back where nothing is known."""
+        someone_said_no = self._admin is not Level.EVENTS or self._policy is not None
+        purged = self._exporter.purge() if someone_said_no else 0
+        if purged:
+            _log.info("purged", events=purged, level=str(decision.level))
+
+
+class _Source:
+    """The `event_logs` table, read into the outbox."""
+
+    def __init__(self, settings: Settings, plan: Plan) -> None:
+        self._source = EventLogsSource(settings.event_logs, plan)
+        self._outbox = Path(settings.recorder.outbox)
+        self._maximum_bytes = settings.recorder.maximum_bytes
+        checkpoint = latest_checkpoint(self._outbox, EVENT_LOGS)
+        self._cursor = Cursor() if checkpoint is None else decode_cursor(checkpoint)
+        self._writer: EpochWriter | None = None
+
+    def read(self) -> bool:
+        """Read one round into the outbox; tell whether there may be more at once."""
+        found = self._source.read(self._cursor)
+        if not found.events and found.cursor == self._cursor:
+            return not found.caught_up
+        if self._writer is None:
+            self._writer = EpochWriter(self._outbox, EVENT_LOGS, maximum_bytes=self._maximum_bytes)
+        try:
+            self._writer.append(found.events, checkpoint=encode_cursor(found.cursor))
+        except OutboxFullError:
+            self._writer.measure()
+            return True  # the rows stay in the table until there is room
+        self._cursor = found.cursor
+        return bool(found.events) or not found.caught_up
+
+    def close(self) -> None:
+        """End the epoch and the connection."""
+        if self._writer is not None:
+            self._writer.close()
+        self._source.close()

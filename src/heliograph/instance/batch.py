@@ -1,0 +1,144 @@
+"""From recorded lines to what is sent: checked against the plan, with random ids, as one Arrow batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.json
+import zstandard
+
+from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
+from heliograph.plan.columns import ColumnChecker, plain_type
+from heliograph.plan.lines import LineChecker
+from heliograph.wire import Skeleton, VerdictCounts, merge_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from heliograph.plan.model import Plan
+
+_MICROSECOND: Final = 1_000_000
+_BLOCK_BYTES: Final = 4 << 20
+_RAW_IDS: Final = {"user_id": ("user", USER), "session_id": ("session", SESSION)}
+"""The wire's column, the outbox's field that stands for it, and the kind of its random ids."""
+
+
+class Batch(NamedTuple):
+    """A batch ready to be sent."""
+
+    body: bytes
+    """An Arrow IPC stream in one zstd frame."""
+    events: int
+    absent: VerdictCounts
+    """What stays on the instance, and why."""
+    stripped: dict[str, int]
+    """Properties that the plan does not declare and that were therefore left out, by event name."""
+
+
+class BatchBuilder:
+    """Builds batches of one plan."""
+
+    def __init__(self, plan: Plan, pseudonyms: Pseudonyms) -> None:
+        self._columns = ColumnChecker(plan)
+        self._lines = LineChecker(plan)
+        self._properties = {name: frozenset(event.properties) for name, event in plan.events.items()}
+        self._pseudonyms = pseudonyms
+        raw = {wire: raw for wire, (raw, _) in _RAW_IDS.items()}
+        self._parse = pyarrow.json.ParseOptions(
+            explicit_schema=pa.schema(
+                [pa.field(raw.get(field.name, field.name), plain_type(field.type)) for field in self._columns.schema]
+            ),
+            unexpected_field_behavior="error",
+        )
+
+    def build(self, lines: Sequence[bytes], *, numbers: int, latest: datetime) -> Batch:
+        """Build a batch of the outbox's lines.
+
+        Args:
+            lines: Events as recorded, in order.
+            numbers: How many sequence numbers they account for; those without a line are lost.
+            latest: The latest time that an event may have.
+        """
+        absent: VerdictCounts = {}
+        stripped: dict[str, int] = {}
+        if numbers > len(lines):
+            absent[UNDECLARED] = {Verdict.LOST: numbers - len(lines)}
+        try:
+            table = self._read(lines)
+        except pa.ArrowInvalid:
+            # Some line is not as the plan says. Going through them one by one is slow, and tells which.
+            table = self._read(self._mend(lines, absent, stripped, latest))
+        batch = self._to_wire(table)
+        findings = self._columns.check(batch, latest=int(latest.timestamp() * _MICROSECOND))
+        if findings.codes.any():
+            merge_counts(absent, self._columns.rejected_counts(findings))
+        batch = self._columns.keep_accepted(batch, findings)
+        return Batch(_serialise(batch), batch.num_rows, absent, stripped)
+
+    def _read(self, lines: Sequence[bytes]) -> pa.Table:
+        if not lines:
+            return self._parse.explicit_schema.empty_table()
+        return pyarrow.json.read_json(
+            pa.BufferReader(b"\n".join(lines)),
+            read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+            parse_options=self._parse,
+        )
+
+    def _mend(
+        self, lines: Sequence[bytes], absent: VerdictCounts, stripped: dict[str, int], latest: datetime
+    ) -> list[bytes]:
+        """Return the lines that the plan allows, without properties that it does not declare."""
+        kept = []
+        for line in lines:
+            try:
+                event = msgspec.json.decode(line, type=dict[str, Any])
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                merge_counts(absent, {UNDECLARED: {Verdict.MALFORMED: 1}})
+                continue
+            raw_ids = {raw: event.pop(raw) for raw, _ in _RAW_IDS.values() if raw in event}
+            name = event.get("name")
+            declared = self._properties.get(name) if isinstance(name, str) else None
+            if declared is not None:
+                undeclared = event.keys() - declared - _ENVELOPE
+                for key in undeclared:
+                    del event[key]
+                if undeclared:
+                    stripped[str(name)] = stripped.get(str(name), 0) + len(undeclared)
+            checked = self._lines.decode_one(msgspec.json.encode(event), latest=latest)
+            if isinstance(checked, Skeleton):
+                merge_counts(absent, {checked.name: {checked.verdict: 1}})
+            else:
+                kept.append(msgspec.json.encode(msgspec.to_builtins(checked) | raw_ids))
+        return kept
+
+    def _to_wire(self, table: pa.Table) -> pa.RecordBatch:
+        columns = []
+        for field in self._columns.schema:
+            if field.name in _RAW_IDS:
+                raw, kind = _RAW_IDS[field.name]
+                columns.append(self._replace(table.column(raw), kind, field.type))
+            else:
+                column = table.column(field.name).combine_chunks()
+                columns.append(column if column.type == field.type else column.dictionary_encode().cast(field.type))
+        return pa.record_batch(columns, schema=self._columns.schema)
+
+    def _replace(self, raw: pa.ChunkedArray, kind: str, wire_type: pa.DataType) -> pa.Array:
+        encoded = raw.combine_chunks().dictionary_encode()
+        ids = self._pseudonyms.ids(kind, encoded.dictionary.to_pylist())
+        return pa.DictionaryArray.from_arrays(
+            encoded.indices.cast(wire_type.index_type), pa.array(ids, wire_type.value_type)
+        )
+
+
+_ENVELOPE: Final = frozenset({"name", "sequence", "time", "outcome", "version", "source"})
+
+
+def _serialise(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return zstandard.ZstdCompressor(level=1, write_content_size=True).compress(sink.getvalue())

@@ -1,0 +1,239 @@
+"""The exporter: takes each epoch of the outbox to the gateway, in order, once.
+
+A step is: read a chunk, build its batch, write down what is about to be sent, send it, write down the receipt. A
+crash between any two of them repeats the same range, and the gateway answers a repetition with the first receipt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance.batch import BatchBuilder
+from heliograph.instance.outbox import RECORDER_SERIES, START, Chunk, EpochReader, Position, read_epochs
+from heliograph.instance.pseudonyms import Pseudonyms
+from heliograph.instance.state import Owed, Progress
+from heliograph.instance.transport import GatewayRefusalError, UnreachableError
+from heliograph.wire import Receipt, VerdictCounts, merge_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heliograph.instance.state import State
+    from heliograph.instance.transport import GatewayClient
+    from heliograph.plan.model import Plan
+    from heliograph.settings import AgentSettings, RecorderSettings
+
+FUTURE: Final = timedelta(minutes=15)
+"""How far ahead of the clock an event's time may lie."""
+_SPLIT_STATUSES: Final = frozenset({400, 413, 415, 422})
+"""Answers about this very batch: a smaller one may pass."""
+_PURGE_EVENTS: Final = 100_000
+_log: Final = structlog.get_logger("heliograph.exporter")
+
+
+class _Named(msgspec.Struct):
+    name: str = UNDECLARED
+
+
+class Exporter:
+    """Delivers what the outbox holds.
+
+    Args:
+        agent: Batch size.
+        recorder: Where the outbox is.
+        plan: What may leave.
+        state: The agent's memory.
+        client: The way to the gateway.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        agent: AgentSettings,
+        recorder: RecorderSettings,
+        plan: Plan,
+        state: State,
+        client: GatewayClient,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._batch_events = agent.batch_events
+        self._outbox = Path(recorder.outbox)
+        self._names = frozenset(plan.events)
+        self._state = state
+        self._client = client
+        self._now = now
+        self._pseudonyms = Pseudonyms(state)
+        self._builder = BatchBuilder(plan, self._pseudonyms)
+        self._limits: dict[int, int] = {}
+        self.stripped: Counter[str] = Counter()
+        """Properties left out as the plan does not declare them, by event name, since this exporter began."""
+
+    def deliver_round(self) -> int:
+        """Deliver one batch of each epoch that has something, and return how many numbers were delivered.
+
+        Raises:
+            TransportError: The gateway could not be reached, or refuses; nothing is lost.
+        """
+        return sum(self._deliver_epoch(reader) for reader in read_epochs(self._outbox))
+
+    def purge(self) -> int:
+        """Drop everything that is pending, as it may not leave any more, and return how much that was."""
+        purged = 0
+        for reader in read_epochs(self._outbox):
+            progress = self._load(reader)
+            while True:
+                # What was begun is dropped by itself, so that its receipt can still be told apart, should there be one.
+                begun = progress.sending.sequence if progress.sending is not None else None
+                chunk = reader.read(progress.position, _PURGE_EVENTS, last=begun)
+                if chunk.end == progress.position:
+                    break
+                numbers = chunk.last - chunk.first + 1
+                dropped = Owed(chunk.last, self._names_of(chunk, Verdict.NOT_PERMITTED)) if numbers else None
+                progress = replace(
+                    progress,
+                    position=chunk.end,
+                    sending=None,
+                    owed=[*progress.owed, *([dropped] if dropped else [])],
+                    dropped=chunk.dropped or progress.dropped,
+                )
+                self._state.save(reader.epoch, progress)
+                purged += numbers
+            reader.release(progress.position)
+        return purged
+
+    def _load(self, reader: EpochReader) -> Progress:
+        return self._state.progress(reader.epoch) or Progress(reader.series, START)
+
+    def _deliver_epoch(self, reader: EpochReader) -> int:
+        closed = reader.is_closed()  # before reading: what is read after this is all there will ever be
+        progress = self._load(reader)
+        limit = self._limits.get(reader.epoch, self._batch_events)
+        begun = progress.sending.sequence if progress.sending is not None else None
+        chunk = reader.read(progress.position, limit, last=begun)
+        progress = replace(progress, dropped=chunk.dropped or progress.dropped)
+        numbers = chunk.last - chunk.first + 1
+        if numbers == 0 and not (progress.owed and closed):
+            if chunk.end != progress.position:
+                self._state.save(reader.epoch, replace(progress, position=chunk.end))
+            elif closed and not progress.owed:
+                self._remove(reader)
+            return 0
+        return self._deliver(reader, progress, chunk)
+
+    def _deliver(self, reader: EpochReader, progress: Progress, chunk: Chunk) -> int:
+        numbers = chunk.last - chunk.first + 1
+        latest = self._now() + self._client.clock_offset + FUTURE
+        batch = self._builder.build(chunk.lines, numbers=numbers, latest=latest)
+        self.stripped.update(batch.stripped)
+        absent: VerdictCounts = {}
+        for counts in (*(owed.counts for owed in progress.owed), batch.absent):
+            merge_counts(absent, counts)
+        progress = replace(progress, sending=chunk.end)
+        self._state.begin(reader.epoch, progress, self._pseudonyms.fresh())
+        self._pseudonyms.forget_fresh()
+        try:
+            answer = self._client.deliver(
+                epoch=reader.epoch, first=progress.acknowledged + 1, last=chunk.last, absent=absent, body=batch.body
+            )
+        except GatewayRefusalError as error:
+            return self._take_refusal(reader, progress, chunk, error)
+        if answer.receipt is None:
+            raise UnreachableError("the gateway knows an older delivery of this range, and not this one")
+        self._settle(reader, progress, chunk.end, answer.receipt, answer.signature or "")
+        self._limits.pop(reader.epoch, None)
+        return numbers
+
+    def _settle(
+        self, reader: EpochReader, progress: Progress, position: Position, receipt: Receipt, signature: str
+    ) -> None:
+        progress = replace(
+            progress,
+            position=position,
+            acknowledged=receipt.last,
+            owed=[owed for owed in progress.owed if owed.last > receipt.last],
+            sending=None,
+        )
+        self._state.finish(reader.epoch, progress, receipt, signature)
+        reader.release(position)
+
+    def _take_refusal(self, reader: EpochReader, progress: Progress, chunk: Chunk, error: GatewayRefusalError) -> int:
+        """Do what a refusal asks for: catch up, try less at once, or give up on one event; else pass it on."""
+        if error.problem.expected is not None:
+            return self._catch_up(reader, progress, error.problem.expected)
+        if error.problem.status not in _SPLIT_STATUSES:
+            raise error
+        progress = replace(progress, sending=None)
+        numbers = chunk.last - chunk.first + 1
+        if numbers > 1:
+            self._limits[reader.epoch] = numbers // 2
+        else:
+            _log.error("the gateway refuses an event for good", epoch=reader.epoch, reason=error.problem.type)
+            refused = Owed(chunk.last, self._names_of(chunk, Verdict.REFUSED))
+            progress = replace(progress, position=chunk.end, owed=[*progress.owed, refused])
+        self._state.save(reader.epoch, progress)
+        return numbers
+
+    def _catch_up(self, reader: EpochReader, progress: Progress, expected: int) -> int:
+        """Go where the gateway says that the epoch stands: its receipt, or this state, was lost on the way."""
+        receipt = self._client.latest_receipt(reader.epoch)
+        if expected > progress.acknowledged + 1 and receipt is not None and receipt.first == progress.acknowledged + 1:
+            # Only the latest receipt never came: it closes the account.
+            position = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence)).end
+            self._settle(reader, progress, position, receipt, "")
+            return 1
+        _log.error(
+            "the two ends differ",
+            epoch=reader.epoch,
+            acknowledged=progress.acknowledged,
+            expected=expected,
+            remedy="compare both accounts: heliograph agent status --gateway",
+        )
+        skipped = max(expected - 1 - progress.acknowledged, 0)
+        forgotten = max(progress.acknowledged + 1 - expected, 0)
+        progress = replace(
+            progress,
+            position=reader.read(progress.position, 0, last=max(expected - 1, progress.position.sequence)).end,
+            acknowledged=expected - 1,
+            owed=[owed for owed in progress.owed if owed.last >= expected]
+            + ([Owed(progress.acknowledged, {UNDECLARED: {Verdict.LOST: forgotten}})] if forgotten else []),
+            sending=None,
+            undecided=progress.undecided + skipped,
+        )
+        self._state.save(reader.epoch, progress)
+        return 1
+
+    def _names_of(self, chunk: Chunk, verdict: Verdict) -> VerdictCounts:
+        """Count a chunk's events under one verdict, by declared name."""
+        names = Counter(event_name(line) for line in chunk.lines)
+        counts: VerdictCounts = {}
+        for name, count in names.items():
+            merge_counts(counts, {name if name in self._names else UNDECLARED: {verdict: count}})
+        missing = chunk.last - chunk.first + 1 - len(chunk.lines)
+        if missing:
+            merge_counts(counts, {UNDECLARED: {Verdict.LOST: missing}})
+        return counts
+
+    def _remove(self, reader: EpochReader) -> None:
+        """Delete a finished epoch. A source's newest stays, as it holds where the source stands."""
+        if reader.series != RECORDER_SERIES:
+            newer = (other for other in read_epochs(self._outbox) if other.epoch > reader.epoch)
+            if not any(other.series == reader.series and other.last_checkpoint() is not None for other in newer):
+                return
+        reader.remove()
+
+
+def event_name(line: bytes) -> str:
+    """Return the name of an event as recorded; `UNDECLARED` when it cannot be read."""
+    try:
+        return msgspec.json.decode(line, type=_Named).name
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return UNDECLARED

@@ -1,0 +1,337 @@
+"""The outbox: events on the instance's disk between being recorded and being acknowledged.
+
+Each writing process has a folder of its own, named by its epoch, so that writers need no common lock. In it are
+segments named by the sequence number of their first event; a segment is a series of frames (`heliograph.frames`).
+A frame's body is one or more events as JSON lines, each holding its sequence number; its header is empty, or a
+`Note`. Bodies and notes of one frame are written together or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import shutil
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from heliograph.event import Epoch, new_epoch
+from heliograph.frames import Frame, encode_frame, read_frames, sync_folder, write_fully
+from heliograph.wire import VerdictCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+SEGMENT_BYTES: Final = 8 << 20
+RECORDER_SERIES: Final = "recorder"
+_LOCK: Final = "writer.lock"
+_SERIES: Final = "series"
+_SUFFIX: Final = ".segment"
+_NOTHING: Final = msgspec.Raw()
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a frame says beside its events."""
+
+    checkpoint: msgspec.Raw = _NOTHING
+    """Where a source stands once this frame's events are taken: its own JSON; empty when it says nothing."""
+    dropped: VerdictCounts | None = None
+    """All that this epoch's writer has dropped so far, before a sequence number was given."""
+
+
+class OutboxFullError(Exception):
+    """The outbox has reached its bound on disk."""
+
+
+def outbox_bytes(folder: Path) -> int:
+    """Return the bytes that all segments under `folder` take."""
+    total = 0
+    for root, _, files in os.walk(folder):
+        for name in files:
+            try:
+                total += os.stat(os.path.join(root, name)).st_size  # noqa: PTH116, PTH118 - called every second
+            except FileNotFoundError:  # acknowledged meanwhile
+                continue
+    return total
+
+
+class EpochWriter:
+    """Appends the events of one process. Not thread-safe: its owner holds a lock."""
+
+    def __init__(
+        self,
+        outbox: Path,
+        series: str = RECORDER_SERIES,
+        *,
+        maximum_bytes: int,
+        segment_bytes: int = SEGMENT_BYTES,
+        epoch: Epoch | None = None,
+    ) -> None:
+        """Make the epoch's folder.
+
+        Args:
+            outbox: The folder of the outbox; made when it is missing.
+            series: Whose events these are: the recorder's, or a source's name.
+            maximum_bytes: Bound of the whole outbox.
+            segment_bytes: Size at which a new segment begins.
+            epoch: The epoch; a new one when None.
+
+        Raises:
+            OSError: The folder cannot be made.
+        """
+        self.epoch: Final = new_epoch() if epoch is None else epoch
+        self.last = 0
+        """The sequence number of the last event appended; 0 before the first."""
+        self.folder: Final = outbox / f"{self.epoch:020d}"
+        self._outbox = outbox
+        self._maximum_bytes = maximum_bytes
+        self._segment_bytes = segment_bytes
+        self._segment = -1
+        self._offset = 0
+        self._room = 0
+        outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The folder gets its name only once it is locked, so that no reader takes it for a finished epoch.
+        making = outbox / f".{self.epoch:020d}"
+        making.mkdir(mode=0o700)
+        self._lock = os.open(making / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        (making / _SERIES).write_text(series)
+        making.rename(self.folder)
+        sync_folder(outbox)
+        self.measure()
+
+    def measure(self) -> None:
+        """Look again how much room the bound leaves: other writers fill it, and the agent empties it."""
+        self._room = self._maximum_bytes - outbox_bytes(self._outbox)
+
+    def append(self, events: Sequence[Mapping[str, Any]], *, checkpoint: bytes | None = None) -> None:
+        """Append events, and where their source stands after them, as one frame.
+
+        Each event is written as a JSON line with ``name`` and ``sequence`` first. On return the frame is with the
+        operating system: it survives the end of this process. `sync` makes it survive the end of the machine.
+
+        Raises:
+            OutboxFullError: There is no room; nothing was written.
+            OSError: The operating system refused; nothing counts as written.
+            TypeError, ValueError, RecursionError: An event is not JSON; nothing was written.
+        """
+        sequence = self.last
+        lines = []
+        for event in events:
+            sequence += 1
+            lines.append(_encoder.encode({"name": event["name"], "sequence": sequence, **event}))
+        header = b"" if checkpoint is None else _encoder.encode(Note(checkpoint=msgspec.Raw(checkpoint)))
+        self._write(encode_frame(header, b"\n".join(lines)))
+        self.last = sequence
+
+    def note_dropped(self, dropped: VerdictCounts) -> None:
+        """Write down what was dropped so far; it may pass the bound, as it is small and must not be lost."""
+        self._room += 1 << 16
+        try:
+            self._write(encode_frame(_encoder.encode(Note(dropped=dropped)), b""))
+        finally:
+            self._room -= 1 << 16
+
+    def _write(self, frame: bytes) -> None:
+        if len(frame) > self._room:
+            raise OutboxFullError
+        if self._segment < 0 or self._offset >= self._segment_bytes:
+            self._begin_segment()
+        write_fully(self._segment, frame, self._offset)
+        self._offset += len(frame)
+        self._room -= len(frame)
+
+    def _begin_segment(self) -> None:
+        path = self.folder / f"{self.last + 1:020d}{_SUFFIX}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        if self._segment >= 0:
+            os.fdatasync(self._segment)
+            os.close(self._segment)
+        self._segment = descriptor
+        self._offset = 0
+        sync_folder(self.folder)
+
+    def duplicate_descriptor(self) -> int | None:
+        """Return a descriptor of the current segment of the caller's own, to force to disk outside the lock."""
+        return None if self._segment < 0 else os.dup(self._segment)
+
+    def close(self) -> None:
+        """Force everything to disk and end the epoch."""
+        if self._segment >= 0:
+            os.fdatasync(self._segment)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the files without a word, as a forked child must with its parent's epoch."""
+        for descriptor in (self._segment, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._segment = self._lock = -1
+
+
+class Position(NamedTuple):
+    """How far an epoch was read."""
+
+    segment: int
+    """The first sequence number of the segment, which is its name."""
+    offset: int
+    """Bytes into the segment: where the next frame begins, or the frame that was read in part."""
+    sequence: int
+    """The last sequence number before this place."""
+
+
+START: Final = Position(0, 0, 0)
+
+
+class _Sequence(msgspec.Struct):
+    sequence: int
+
+
+class Chunk(NamedTuple):
+    """Events read from an epoch, in order."""
+
+    first: int
+    last: int
+    """Both included; ``last < first`` when there is none."""
+    lines: list[bytes]
+    """Events as JSON; fewer than the range when the disk lost some."""
+    end: Position
+    dropped: VerdictCounts | None
+    """The writer's own drops so far, when the chunk holds a newer word on them."""
+
+
+class _Reading:
+    """A chunk while it is being read: up to the sequence number `last`."""
+
+    def __init__(self, position: Position, last: int) -> None:
+        self.end = position
+        self.lines: list[bytes] = []
+        self.dropped: VerdictCounts | None = None
+        self._last = last
+        self._in_part = True
+
+    def begin_segment(self, segment: int) -> bool:
+        """Go on to a segment; tell whether there is more to read."""
+        if self.end.sequence >= self._last:
+            return False
+        if segment > self.end.segment:
+            # Should its first number leave a gap, then the disk has lost the end of the segment before it.
+            self.end = Position(segment, 0, max(self.end.sequence, segment - 1))
+        return True
+
+    def take(self, frame: Frame) -> bool:
+        """Take a frame, or the part of it that is still wanted; tell whether to go on."""
+        segment, offset, sequence = self.end
+        if frame.body:
+            if sequence >= self._last:
+                return False
+            lines = frame.body.split(b"\n")
+            if self._in_part:
+                # The first frame may have been read in part: its events say which numbers they have.
+                first = msgspec.json.decode(lines[0], type=_Sequence).sequence
+                lines = lines[sequence - first + 1 :]
+                self._in_part = False
+            wanted = lines[: self._last - sequence]
+            self.lines += wanted
+            sequence += len(wanted)
+            if len(wanted) < len(lines):
+                self.end = Position(segment, offset, sequence)
+                return False
+        if frame.header:
+            note = msgspec.json.decode(frame.header, type=Note)
+            self.dropped = note.dropped or self.dropped
+        self.end = Position(segment, frame.end, sequence)
+        return True
+
+
+class EpochReader:
+    """Reads one epoch's folder, in order, while its writer may still append."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+        self.epoch: Final = Epoch(int(folder.name))
+        self.series: Final = (folder / _SERIES).read_text()
+
+    def segments(self) -> list[int]:
+        """Return the first sequence numbers of the segments, ascending."""
+        return sorted(int(path.stem) for path in self.folder.glob(f"*{_SUFFIX}"))
+
+    def is_closed(self) -> bool:
+        """Tell whether the writer has ended: by itself or killed, the system has let go of its lock."""
+        descriptor = os.open(self.folder / _LOCK, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    def read(self, position: Position, limit: int, *, last: int | None = None) -> Chunk:
+        """Read on from `position`: at most `limit` events, or exactly up to the number `last`.
+
+        What is returned is on disk: it is forced there first, as a sequence number that was sent must not be given
+        again after a power cut.
+        """
+        chunk = _Reading(position, position.sequence + limit if last is None else last)
+        for segment, end in pairwise([*self.segments(), None]):
+            if segment is None or (end is not None and end <= position.segment):
+                continue
+            if not chunk.begin_segment(segment):
+                break
+            for frame in self._frames(segment, position.offset if segment == position.segment else 0):
+                if not chunk.take(frame):
+                    break
+        return Chunk(position.sequence + 1, chunk.end.sequence, chunk.lines, chunk.end, chunk.dropped)
+
+    def _frames(self, segment: int, offset: int) -> Iterator[Frame]:
+        descriptor = os.open(self.folder / f"{segment:020d}{_SUFFIX}", os.O_RDONLY)
+        try:
+            if os.fstat(descriptor).st_size == 0:
+                return
+            with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+                os.fdatasync(descriptor)
+                yield from read_frames(data, offset)
+        finally:
+            os.close(descriptor)
+
+    def last_checkpoint(self) -> bytes | None:
+        """Return the latest checkpoint that the epoch holds."""
+        for segment in reversed(self.segments()):
+            found: bytes | None = None
+            for frame in self._frames(segment, 0):
+                if frame.header:
+                    checkpoint = msgspec.json.decode(frame.header, type=Note).checkpoint
+                    found = bytes(checkpoint) or found
+            if found is not None:
+                return found
+        return None
+
+    def release(self, position: Position) -> None:
+        """Delete the segments that lie wholly before `position`; the newest stays, as it may still grow."""
+        for segment in self.segments()[:-1]:
+            if segment < position.segment:
+                (self.folder / f"{segment:020d}{_SUFFIX}").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete the epoch."""
+        shutil.rmtree(self.folder)
+
+
+def read_epochs(outbox: Path) -> list[EpochReader]:
+    """Return a reader for each epoch of the outbox, the oldest first."""
+    if not outbox.is_dir():
+        return []
+    return [EpochReader(path) for path in sorted(outbox.iterdir()) if path.name.isdigit()]
+
+
+def latest_checkpoint(outbox: Path, series: str) -> bytes | None:
+    """Return where a source stood when it last appended events; None when it never did."""
+    for reader in reversed(read_epochs(outbox)):
+        if reader.series == series and (checkpoint := reader.last_checkpoint()) is not None:
+            return checkpoint
+    return None

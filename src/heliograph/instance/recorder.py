@@ -1,0 +1,253 @@
+"""Recording inside the product: one call, which never waits, never raises, and counts what it drops."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time as clock
+import weakref
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Verdict
+from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heliograph.settings import RecorderSettings
+    from heliograph.wire import VerdictCounts
+
+_LOCK_SECONDS: Final = 0.05
+_REOPEN_SECONDS: Final = 5.0
+_MEASURE_SECONDS: Final = 1.0
+_SCALARS: Final = (str, int, float, bool)
+_recorders: Final[weakref.WeakSet[Recorder]] = weakref.WeakSet()
+
+
+class Recorder:
+    """Records a product's events into the outbox on its instance.
+
+    Any number of threads may share one. After a fork the child records into an epoch of its own. What was recorded
+    survives the end of the process at once, and of the machine after `flush`, which runs every few milliseconds in
+    a thread of its own and when the process ends.
+
+    Args:
+        settings: Where the outbox is, and its bounds.
+        version: The product's version, such as ``5.3.1``.
+        source: Where this product's events come from, as the plan lists it; events may say otherwise.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        settings: RecorderSettings,
+        *,
+        version: str | None = None,
+        source: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._version = version
+        self._source = source
+        self._now = now
+        self._begin_process()
+        _recorders.add(self)
+        atexit.register(_close_if_alive, weakref.ref(self))
+
+    def _begin_process(self) -> None:
+        self._lock = threading.Lock()
+        self._writer: EpochWriter | None = None
+        self._reopen_at = 0.0
+        self._recorded: dict[str, int] = {}
+        self._dropped: VerdictCounts = {}
+        self._noted = 0
+        self._flusher: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def record(
+        self,
+        name: str,
+        /,
+        *,
+        user: str | int | None = None,
+        session: str | int | None = None,
+        outcome: str | None = "ok",
+        time: datetime | None = None,
+        source: str | None = None,
+        **properties: str | float | bool | None,
+    ) -> bool:
+        """Record that `user` did something, and tell whether it is in the outbox.
+
+        Args:
+            name: The event's name, as the plan declares it.
+            user: The product's own id of the user; it stays on the instance, and a random id goes in its place.
+            session: The product's own id of the session; likewise.
+            outcome: How it ended, as the plan lists it for this event.
+            time: When it happened; now if None. A time without a zone is taken as UTC.
+            source: Where it came from, when not what the recorder was made with.
+            **properties: What the plan declares for this event. None is the same as leaving it out.
+        """
+        try:
+            event = self._event(name, user, session, outcome, time, source, properties)
+        except Exception:  # noqa: BLE001 - nothing may be raised into the product
+            return self._drop(name, Verdict.UNRECORDABLE)
+        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+            return self._drop(name, Verdict.RECORDER_BUSY)
+        try:
+            (self._writer or self._open()).append((event,))
+            self._recorded[name] = self._recorded.get(name, 0) + 1
+        except OutboxFullError:
+            return self._drop(name, Verdict.OUTBOX_FULL)
+        except OSError:
+            return self._drop(name, Verdict.OUTBOX_FAILED)
+        except Exception:  # noqa: BLE001 - nothing may be raised into the product
+            return self._drop(name, Verdict.UNRECORDABLE)
+        else:
+            return True
+        finally:
+            self._lock.release()
+
+    def _event(
+        self,
+        name: str,
+        user: str | int | None,
+        session: str | int | None,
+        outcome: str | None,
+        time: datetime | None,
+        source: str | None,
+        properties: dict[str, Any],
+    ) -> dict[str, Any]:
+        if not NAME_PATTERN.fullmatch(name) or not RESERVED.isdisjoint(properties):
+            raise ValueError
+        moment = self._now() if time is None else time
+        event: dict[str, Any] = {
+            "name": name,
+            "time": moment if moment.tzinfo else moment.replace(tzinfo=UTC),
+        }
+        if user is not None:
+            event["user"] = str(user)
+        if session is not None:
+            event["session"] = str(session)
+        if outcome is not None:
+            event["outcome"] = outcome
+        if self._version is not None:
+            event["version"] = self._version
+        if source or self._source:
+            event["source"] = source or self._source
+        for key, value in properties.items():
+            if value is None:
+                continue
+            if not isinstance(value, _SCALARS):
+                raise TypeError
+            event[key] = value
+        return event
+
+    def _drop(self, name: object, verdict: Verdict) -> bool:
+        # No lock: two threads may rarely count one drop for two, and recording must not wait for that.
+        known = name if isinstance(name, str) and NAME_PATTERN.fullmatch(name) else UNDECLARED
+        verdicts = self._dropped.setdefault(known, {})
+        verdicts[verdict] = verdicts.get(verdict, 0) + 1
+        return False
+
+    def _open(self) -> EpochWriter:
+        if clock.monotonic() < self._reopen_at:
+            raise OSError("the outbox could not be opened a moment ago")
+        self._reopen_at = clock.monotonic() + _REOPEN_SECONDS
+        self._writer = EpochWriter(
+            Path(self._settings.outbox),
+            maximum_bytes=self._settings.maximum_bytes,
+            segment_bytes=min(SEGMENT_BYTES, max(self._settings.maximum_bytes // 8, 4096)),
+        )
+        self._flusher = threading.Thread(target=self._keep_flushing, name="heliograph-flush", daemon=True)
+        self._flusher.start()
+        return self._writer
+
+    def _keep_flushing(self) -> None:
+        stop = self._stop
+        measured = clock.monotonic()
+        while not stop.wait(self._settings.sync_milliseconds / 1000):
+            if clock.monotonic() - measured >= _MEASURE_SECONDS:
+                measured = clock.monotonic()
+                self._measure()
+            self.flush()
+
+    def _measure(self) -> None:
+        with self._lock:
+            if self._writer is None:
+                return
+            try:
+                self._writer.measure()
+                self._note_dropped(self._writer)
+            except OSError:
+                return
+
+    def _note_dropped(self, writer: EpochWriter) -> None:
+        count = sum(sum(verdicts.values()) for verdicts in list(self._dropped.values()))
+        if count != self._noted:
+            writer.note_dropped({name: dict(verdicts) for name, verdicts in list(self._dropped.items())})
+            self._noted = count
+
+    def flush(self) -> bool:
+        """Wait until all that was recorded is on disk; tell whether it is."""
+        with self._lock:
+            descriptor = self._writer.duplicate_descriptor() if self._writer is not None else None
+        if descriptor is None:
+            return True
+        try:
+            os.fdatasync(descriptor)
+        except OSError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Force everything to disk and end this process's epoch. Recording again begins a new one."""
+        self._stop.set()
+        with self._lock:
+            writer, self._writer = self._writer, None
+            self._stop = threading.Event()
+            self._reopen_at = 0.0
+            if writer is None:
+                return
+            try:
+                self._note_dropped(writer)
+                writer.close()
+            except OSError:
+                writer.abandon()
+            # The next epoch counts its own drops.
+            self._dropped, self._noted = {}, 0
+
+    @property
+    def recorded(self) -> dict[str, int]:
+        """Events recorded by this process since it began, by name."""
+        return dict(self._recorded)
+
+    @property
+    def dropped(self) -> VerdictCounts:
+        """Events that this process's present epoch dropped, by name and reason."""
+        return {name: dict(verdicts) for name, verdicts in list(self._dropped.items())}
+
+    def _after_fork(self) -> None:
+        writer = self._writer
+        self._begin_process()
+        if writer is not None:
+            writer.abandon()
+
+
+def _close_if_alive(reference: weakref.ref[Recorder]) -> None:
+    recorder = reference()
+    if recorder is not None:
+        recorder.close()
+
+
+def _after_fork_in_child() -> None:
+    for recorder in list(_recorders):
+        recorder._after_fork()  # noqa: SLF001 - the fork belongs to this module
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

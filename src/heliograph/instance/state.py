@@ -1,0 +1,147 @@
+"""The agent's own memory: how far each epoch was delivered, every receipt, and who stands behind each random id.
+
+One SQLite file on the instance. A delivery is two transactions: `begin` before anything is sent, so that a crash
+repeats the very same range, and `finish` once the receipt is here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from heliograph.instance.outbox import Position
+from heliograph.wire import Receipt, VerdictCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_SCHEMA: Final = """
+create table if not exists pseudonym (
+    kind text not null, key text not null, id text not null unique, primary key (kind, key)
+) without rowid;
+create table if not exists progress (epoch integer primary key, state blob not null);
+create table if not exists delivery (
+    epoch integer not null, first integer not null, last integer not null,
+    receipt blob not null, signature text not null, primary key (epoch, first)
+) without rowid;
+"""
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """Numbers that were dropped and that the gateway does not know of yet."""
+
+    last: int
+    counts: VerdictCounts
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far one epoch has come."""
+
+    series: str
+    position: Position
+    """Everything before it is delivered, or dropped with a verdict."""
+    acknowledged: int = 0
+    """The last sequence number that the gateway has accounted for."""
+    owed: list[Owed] = []
+    """Drops between `acknowledged` and `position`, which the next delivery tells the gateway."""
+    sending: Position | None = None
+    """Where `position` will be once the delivery that was begun is acknowledged."""
+    undecided: int = 0
+    """Numbers that the gateway holds and whose receipts never came here: its account says what became of them."""
+    dropped: VerdictCounts = {}
+    """The writer's own drops, before a sequence number was given."""
+
+
+class StateError(Exception):
+    """The agent's state cannot be used; the message says why and what to do."""
+
+
+class State:
+    """The state of one agent, which holds it alone.
+
+    Args:
+        folder: Where it is; made when missing.
+        exclusive: Whether to be the agent; False to look only, beside a running one.
+
+    Raises:
+        StateError: Another agent holds it.
+    """
+
+    def __init__(self, folder: Path, *, exclusive: bool = True) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        if exclusive:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._lock)
+                raise StateError(
+                    f"{folder}: another agent is running with this state. Stop it first, or give this one its own."
+                ) from None
+        self._connection = sqlite3.connect(folder / "agent.db", isolation_level=None)
+        self._connection.execute("pragma journal_mode = wal")
+        self._connection.execute("pragma synchronous = full")
+        self._connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Let go of the state."""
+        self._connection.close()
+        os.close(self._lock)
+
+    def progress(self, epoch: int) -> Progress | None:
+        """Return how far an epoch has come; None when it was not looked at yet."""
+        row = self._connection.execute("select state from progress where epoch = ?", (epoch,)).fetchone()
+        return None if row is None else msgspec.json.decode(row[0], type=Progress)
+
+    def all_progress(self) -> dict[int, Progress]:
+        """Return how far every epoch has come."""
+        rows = self._connection.execute("select epoch, state from progress order by epoch")
+        return {epoch: msgspec.json.decode(state, type=Progress) for epoch, state in rows}
+
+    def begin(self, epoch: int, progress: Progress, pseudonyms: Iterable[tuple[str, str, str]] = ()) -> None:
+        """Write down what is about to be sent, and the new random ids in it."""
+        with self._connection:
+            self._connection.execute("begin immediate")
+            self._connection.executemany("insert into pseudonym (kind, key, id) values (?, ?, ?)", pseudonyms)
+            self._put(epoch, progress)
+
+    def save(self, epoch: int, progress: Progress) -> None:
+        """Write down how far an epoch has come."""
+        self.begin(epoch, progress)
+
+    def finish(self, epoch: int, progress: Progress, receipt: Receipt, signature: str) -> None:
+        """Write down a receipt, and how far the epoch has come by it."""
+        with self._connection:
+            self._connection.execute("begin immediate")
+            self._connection.execute(
+                "insert or replace into delivery (epoch, first, last, receipt, signature) values (?, ?, ?, ?, ?)",
+                (epoch, receipt.first, receipt.last, msgspec.json.encode(receipt), signature),
+            )
+            self._put(epoch, progress)
+
+    def _put(self, epoch: int, progress: Progress) -> None:
+        self._connection.execute(
+            "insert into progress (epoch, state) values (?, ?) on conflict (epoch) do update set state = excluded.state",
+            (epoch, msgspec.json.encode(progress)),
+        )
+
+    def receipts(self) -> Iterator[Receipt]:
+        """Yield every receipt, epoch by epoch, in order."""
+        for (receipt,) in self._connection.execute("select receipt from delivery order by epoch, first"):
+            yield msgspec.json.decode(receipt, type=Receipt)
+
+    def pseudonyms(self, kind: str, keys: Iterable[str]) -> dict[str, str]:
+        """Return the random ids of those `keys` that have one."""
+        found = {}
+        for key in keys:
+            row = self._connection.execute(
+                "select id from pseudonym where kind = ? and key = ?", (kind, key)
+            ).fetchone()
+            if row is not None:
+                found[key] = row[0]
+        return found

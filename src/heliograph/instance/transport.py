@@ -1,0 +1,225 @@
+"""Speaking with the gateway: HTTPS with verified certificates, a short-lived token, and errors told apart.
+
+The errors are a tree:
+
+    TransportError                  the gateway did not take the delivery
+    ├── UnreachableError            no answer, or one that says *later*: try again
+    └── GatewayRefusalError         an answer that says no, with its problem
+"""
+
+from __future__ import annotations
+
+import ssl
+import time as clock
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import msgspec
+
+from heliograph.instance.identity import assertion
+from heliograph.wire import (
+    ABSENT_HEADER,
+    ACCOUNT_PATH,
+    ARROW,
+    EPOCH_HEADER,
+    EVENTS_PATH,
+    GRANT_TYPE,
+    POLICY_PATH,
+    RANGE_HEADER,
+    TOKEN_PATH,
+    Answer,
+    Counts,
+    PolicyAnswer,
+    Problem,
+    Receipt,
+    VerdictCounts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from heliograph.settings import AgentSettings
+
+_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
+_UNAUTHORIZED: Final = 401
+_RENEW_SECONDS: Final = 30.0
+"""A token is renewed this long before its end, so that it does not end on the way."""
+
+
+class GatewayAccount(msgspec.Struct, frozen=True):
+    """The vendor's half of an instance's loss account, as the gateway tells it."""
+
+    accepted: Counts
+    rejected: VerdictCounts
+    absent: VerdictCounts
+    latest: dict[int, Receipt]
+
+
+class TransportError(Exception):
+    """The gateway did not take the delivery."""
+
+
+class UnreachableError(TransportError):
+    """There was no answer, or one that says *later*: try again.
+
+    Attributes:
+        retry_after: Seconds that the gateway asked to wait; None when it did not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class GatewayRefusalError(TransportError):
+    """The gateway answered no; `problem` says why and what to do."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.title} {problem.detail} {problem.remedy}".replace("  ", " ").strip())
+        self.problem = problem
+
+
+def tls_context(certificate_authority: str) -> ssl.SSLContext:
+    """Return what TLS must be: version 1.2 or newer, and a certificate that the authority signed for the host.
+
+    Args:
+        certificate_authority: A file with the certificates to trust (PEM); empty for the system's.
+    """
+    context = ssl.create_default_context(cafile=certificate_authority or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+class GatewayClient:
+    """One instance's conversation with its gateway.
+
+    Args:
+        settings: The gateway's address, and the certificates to trust.
+        key: The instance's own key.
+        now: The clock.
+        transport: Replaces the network, in tests.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        key: Ed25519PrivateKey,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._instance = settings.instance
+        self._key = key
+        self._now = now
+        self.clock_offset = timedelta()
+        """The gateway's clock minus ours, once it told us that they differ."""
+        self._token = ""
+        self._token_until = 0.0
+        self._client = httpx.Client(
+            base_url=settings.gateway,
+            verify=tls_context(settings.certificate_authority),
+            timeout=settings.timeout_seconds,
+            transport=transport,
+        )
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()
+
+    def policy(self) -> PolicyAnswer:
+        """Ask what this instance may send.
+
+        Raises:
+            TransportError: See the tree of errors.
+        """
+        return msgspec.json.decode(self._authorized("GET", POLICY_PATH), type=PolicyAnswer)
+
+    def account(self) -> GatewayAccount:
+        """Ask for the vendor's half of the loss account."""
+        return msgspec.json.decode(self._authorized("GET", ACCOUNT_PATH), type=GatewayAccount)
+
+    def latest_receipt(self, epoch: int) -> Receipt | None:
+        """Ask for the latest receipt of an epoch."""
+        return self.account().latest.get(epoch)
+
+    def deliver(self, *, epoch: int, first: int, last: int, absent: VerdictCounts, body: bytes) -> Answer:
+        """Send one batch and return the gateway's answer, which it gives once the batch is on its disk.
+
+        Raises:
+            TransportError: See the tree of errors.
+        """
+        headers = {
+            "content-type": ARROW,
+            "content-encoding": "zstd",
+            EPOCH_HEADER: str(epoch),
+            RANGE_HEADER: f"{first}-{last}",
+        }
+        if absent:
+            headers[ABSENT_HEADER] = msgspec.json.encode(absent).decode()
+        return msgspec.json.decode(self._authorized("POST", EVENTS_PATH, headers, body), type=Answer)
+
+    def _authorized(
+        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> bytes:
+        if clock.monotonic() >= self._token_until:
+            self._renew_token()
+        try:
+            return self._request(method, path, self._with_token(headers), body)
+        except GatewayRefusalError as error:
+            if error.problem.status != _UNAUTHORIZED:
+                raise
+        # The token may have ended early: the gateway's key or ours was changed. A new one settles it.
+        self._renew_token()
+        return self._request(method, path, self._with_token(headers), body)
+
+    def _with_token(self, headers: dict[str, str] | None) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._token}"} | (headers or {})
+
+    def _renew_token(self) -> None:
+        try:
+            answer = self._exchange()
+        except GatewayRefusalError as error:
+            if error.problem.now is None:
+                raise
+            # Our clock is wrong. The key proves who we are, not the clock: use the gateway's for the proof.
+            self.clock_offset = datetime.fromtimestamp(error.problem.now, UTC) - self._now()
+            answer = self._exchange()
+        self._token = str(answer["access_token"])
+        self._token_until = clock.monotonic() + float(answer["expires_in"]) - _RENEW_SECONDS
+
+    def _exchange(self) -> dict[str, Any]:
+        proof = assertion(self._key, self._instance, self._now() + self.clock_offset)
+        form = httpx.QueryParams({"grant_type": GRANT_TYPE, "assertion": proof})
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        return msgspec.json.decode(self._request("POST", TOKEN_PATH, headers, str(form).encode()), type=dict[str, Any])
+
+    def _request(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> bytes:
+        try:
+            response = self._client.request(method, path, headers=headers, content=body)
+        except httpx.TransportError as error:
+            raise UnreachableError(f"the gateway does not answer: {type(error).__name__}: {error}") from error
+        if response.is_success:
+            return response.content
+        problem = _problem(response)
+        if response.status_code in _LATER:
+            raise UnreachableError(f"the gateway says later: {problem.title}", _retry_after(response))
+        raise GatewayRefusalError(problem)
+
+
+def _problem(response: httpx.Response) -> Problem:
+    try:
+        return msgspec.json.decode(response.content, type=Problem)
+    except msgspec.DecodeError:
+        return Problem(
+            type="unknown", title=f"HTTP {response.status_code} without a reason.", status=response.status_code
+        )
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        return max(float(response.headers["retry-after"]), 0.0)
+    except (KeyError, ValueError):
+        return None

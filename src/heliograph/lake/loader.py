@@ -1,0 +1,215 @@
+"""The loader: takes deliveries from the gateway's log into the lake, each event once.
+
+Where it stands in the log is a property of the table, written in the same commit as the rows: a crash leaves both or
+neither. Rows are known by (instance, epoch, sequence); what a disk error made the log hold twice is left out here.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+import structlog
+
+from heliograph.event import ENVELOPE
+from heliograph.frames import sync_folder, write_atomically
+from heliograph.gateway.bodies import inflate, read_arrow
+from heliograph.gateway.log import RELEASED, Checkpoint, Entry, Place, read_segment, segments
+from heliograph.lake.tables import event_files, event_schema, local_path, open_events
+from heliograph.plan.lines import LineChecker
+from heliograph.wire import ARROW
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable
+
+    from pyiceberg.table import Table
+
+    from heliograph.plan.model import Plan
+    from heliograph.settings import GatewaySettings, LakeSettings
+
+_PLACE: Final = "heliograph.loaded"
+"""The table's property that says where the loader stands: ``generation:offset``."""
+_SORT: Final = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending"), ("sequence", "ascending")]
+_POLL_SECONDS: Final = 0.3
+_log: Final = structlog.get_logger("heliograph.loader")
+
+
+class Loader:
+    """Loads one gateway's log into one lake."""
+
+    def __init__(self, gateway: GatewaySettings, lake: LakeSettings, plan: Plan) -> None:
+        self._folder = Path(gateway.log)
+        self._settings = lake
+        self._inflated = gateway.maximum_inflated_bytes
+        self._schema = event_schema(plan)
+        self._decoder = BodyDecoder(plan)
+        self._table = open_events(lake, plan)
+        self._loaded: dict[tuple[str, int], int] = self._read_loaded()
+        self._place = self._read_place()
+        self.release()
+
+    def _read_loaded(self) -> dict[tuple[str, int], int]:
+        """Return the last sequence number of each epoch in the lake."""
+        files = event_files(self._settings)
+        if not files:
+            return {}
+        with duckdb.connect() as connection:
+            rows = connection.execute(
+                "select instance, epoch, max(sequence) from read_parquet($files) group by all", {"files": files}
+            ).fetchall()
+        return {(instance, epoch): sequence for instance, epoch, sequence in rows}
+
+    def _read_place(self) -> Place:
+        text = self._table.properties.get(_PLACE)
+        if text is None:
+            return Place(0, 0)
+        generation, _, offset = text.partition(":")
+        return Place(int(generation), int(offset))
+
+    def run(self, stop: threading.Event) -> None:
+        """Load whatever arrives, until told to stop."""
+        while not stop.is_set():
+            if self.load_round() == 0:
+                stop.wait(_POLL_SECONDS)
+            else:
+                # Rows that arrive while waiting share a commit: each one makes a snapshot and files of its own.
+                stop.wait(self._settings.commit_seconds)
+
+    def load_round(self) -> int:
+        """Load what the log holds, up to one commit's rows, and return how many rows that was."""
+        tables: list[pa.Table] = []
+        rows = 0
+        place = self._place
+        for place, entry, body in self._entries():  # noqa: B007 - where it stood last counts
+            table = self._new_rows(entry, body)
+            tables.append(table)
+            rows += len(table)
+            if rows >= self._settings.commit_rows:
+                break
+        if rows:
+            self._commit(pa.concat_tables(tables).sort_by(_SORT), place)
+            _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
+        elif place != self._place:
+            self._table = self._table.transaction().set_properties({_PLACE: _format(place)}).commit_transaction()
+        if place != self._place:
+            self._place = place
+            self.release()
+        return rows
+
+    def _entries(self) -> Iterable[tuple[Place, Entry, bytes]]:
+        """Yield the deliveries after where the loader stands, over all segments."""
+        for generation in segments(self._folder):
+            if generation < self._place.generation:
+                continue
+            offset = self._place.offset if generation == self._place.generation else 0
+            for place, header, body in read_segment(self._folder, generation, offset):
+                if not isinstance(header, Checkpoint):
+                    yield place, header, body
+
+    def _new_rows(self, entry: Entry, body: bytes) -> pa.Table:
+        receipt = entry.receipt
+        key = (receipt.instance, receipt.epoch)
+        before = self._loaded.get(key, 0)
+        self._loaded[key] = max(before, receipt.last)
+        if receipt.last <= before or not receipt.accepted:
+            return self._schema.empty_table()
+        content = inflate(body, entry.content_encoding, self._inflated)
+        events = self._decoder.decode(content, entry.content_type)
+        if receipt.first <= before:
+            events = events.filter(pc.field("sequence") > before)
+        return self._with_constants(events, entry)
+
+    def _with_constants(self, events: pa.Table, entry: Entry) -> pa.Table:
+        receipt = entry.receipt
+        constants: dict[str, Any] = {
+            "instance": receipt.instance,
+            "account": entry.account,
+            "epoch": receipt.epoch,
+            "agreement": receipt.agreement,
+            "plan": entry.plan,
+            "received": receipt.received,
+        }
+        columns = []
+        for field in self._schema:
+            if field.name in constants:
+                value = pa.scalar(constants[field.name], pa.int64() if field.name == "received" else field.type)
+                columns.append(pa.repeat(value, len(events)).cast(field.type))
+            elif field.name in events.schema.names:
+                columns.append(events.column(field.name).cast(field.type))
+            else:
+                columns.append(pa.nulls(len(events), field.type))
+        return pa.table(columns, schema=self._schema)
+
+    def _commit(self, rows: pa.Table, place: Place) -> None:
+        with self._table.transaction() as transaction:
+            transaction.append(rows)
+            transaction.set_properties({_PLACE: _format(place)})
+        self._table.refresh()
+        sync_snapshot(self._table)
+
+    def release(self) -> None:
+        """Tell the gateway which segments it may use again."""
+        if self._folder.is_dir():
+            write_atomically(self._folder / RELEASED, str(self._place.generation).encode())
+
+
+def _format(place: Place) -> str:
+    return f"{place.generation}:{place.offset}"
+
+
+def sync_snapshot(table: Table) -> None:
+    """Force the files of the newest snapshot to disk: PyIceberg leaves that to its caller."""
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return
+    locations = [table.metadata_location, snapshot.manifest_list]
+    for manifest in snapshot.manifests(table.io):
+        if manifest.added_snapshot_id == snapshot.snapshot_id:
+            locations.append(manifest.manifest_path)
+            locations += [entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)]
+    paths = [Path(local_path(location)) for location in locations]
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    for folder in {path.parent for path in paths}:
+        sync_folder(folder)
+
+
+class BodyDecoder:
+    """Decodes bodies that the gateway has accepted."""
+
+    def __init__(self, plan: Plan) -> None:
+        known = set(ENVELOPE)
+        fields = {field.name: field for field in event_schema(plan)}
+        names = [*ENVELOPE, *(name for name in plan.property_kinds() if name not in known)]
+        self._schema = pa.schema([fields[name] for name in names])
+        with_zone = self._schema.set(names.index("time"), pa.field("time", pa.timestamp("us", tz="UTC")))
+        self._parse = pyarrow.json.ParseOptions(explicit_schema=with_zone, unexpected_field_behavior="ignore")
+        self._lines = LineChecker(plan)
+
+    def decode(self, content: bytes, content_type: str) -> pa.Table:
+        """Return a body's events as a table of envelope and properties."""
+        if content_type == ARROW:
+            return pa.Table.from_batches([read_arrow(content)])
+        try:
+            return pyarrow.json.read_json(
+                pa.BufferReader(content),
+                read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=4 << 20),
+                parse_options=self._parse,
+            )
+        except pa.ArrowInvalid:
+            # JSON that the gateway's decoder reads and Arrow's does not, such as 41.0 for an integer.
+            events = [self._lines.decode(line) for line in content.splitlines() if line.strip()]
+            rows = [msgspec.to_builtins(event, builtin_types=(datetime,)) for event in events]
+            return pa.Table.from_pylist(rows, schema=self._parse.explicit_schema)

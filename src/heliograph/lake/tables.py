@@ -1,0 +1,104 @@
+"""The lake's tables: Apache Iceberg over Parquet, in a folder that any engine can read.
+
+`events` has one row for each accepted event. Its columns are the envelope, what the gateway adds, and one for each
+property that the plan declares; a new property adds a column, and no column ever goes away. Times are in UTC, without
+a zone, as not all engines read zones alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.transforms import MonthTransform
+
+from heliograph.plan.columns import plain_type, wire_schema
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+    from heliograph.plan.model import Plan
+    from heliograph.settings import LakeSettings
+
+NAMESPACE: Final = "heliograph"
+EVENTS: Final = f"{NAMESPACE}.events"
+TIME: Final = pa.timestamp("us")
+_BEFORE_PROPERTIES: Final = [
+    pa.field("instance", pa.string()),
+    pa.field("account", pa.string()),
+    pa.field("epoch", pa.int64()),
+    pa.field("sequence", pa.int64()),
+    pa.field("name", pa.string()),
+    pa.field("time", TIME),
+    pa.field("user_id", pa.string()),
+    pa.field("session_id", pa.string()),
+    pa.field("outcome", pa.string()),
+    pa.field("version", pa.string()),
+    pa.field("source", pa.string()),
+    pa.field("agreement", pa.string()),
+    pa.field("plan", pa.string()),
+    pa.field("received", TIME),
+]
+
+
+def event_schema(plan: Plan) -> pa.Schema:
+    """Return the columns of `events` under a plan."""
+    known = {field.name for field in _BEFORE_PROPERTIES}
+    properties = [
+        pa.field(field.name, plain_type(field.type)) for field in wire_schema(plan) if field.name not in known
+    ]
+    return pa.schema([*_BEFORE_PROPERTIES, *properties])
+
+
+def open_catalog(settings: LakeSettings) -> SqlCatalog:
+    """Open the catalog, and make it when it is missing."""
+    warehouse = Path(settings.warehouse).absolute()
+    warehouse.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqlCatalog("heliograph", uri=settings.catalog, warehouse=warehouse.as_uri())
+
+
+def open_events(settings: LakeSettings, plan: Plan) -> Table:
+    """Open the table of events for writing: made when it is missing, widened when the plan declares more.
+
+    It is partitioned by month: a back-fill of many years would make a file a day otherwise.
+    """
+    catalog = open_catalog(settings)
+    schema = event_schema(plan)
+    try:
+        catalog.create_namespace(NAMESPACE)
+    except NamespaceAlreadyExistsError:
+        pass
+    try:
+        table = catalog.create_table(
+            EVENTS,
+            schema,
+            properties={"write.parquet.compression-codec": "zstd", "write.parquet.compression-level": "3"},
+        )
+        with table.update_spec() as spec:
+            spec.add_field("time", MonthTransform(), "month")
+    except TableAlreadyExistsError:
+        table = catalog.load_table(EVENTS)
+        if not set(schema.names) <= {field.name for field in table.schema().fields}:
+            with table.update_schema() as update:
+                update.union_by_name(schema)
+    return table
+
+
+def event_files(settings: LakeSettings) -> list[str]:
+    """Return the paths of the Parquet files that hold the events as of now; none when there is no lake yet."""
+    if not Path(settings.warehouse).is_dir():
+        return []
+    try:
+        table = open_catalog(settings).load_table(EVENTS)
+    except NoSuchTableError:
+        return []
+    return sorted(local_path(task.file.file_path) for task in table.scan().plan_files())
+
+
+def local_path(location: str) -> str:
+    """Return a file's path from its URL in the catalog."""
+    return unquote(urlsplit(location).path) if location.startswith("file:") else location

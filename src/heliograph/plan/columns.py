@@ -1,0 +1,311 @@
+"""A plan as columns: the Arrow form of a batch of events, and the check of all its rows at once.
+
+Strings travel as dictionaries, so that each distinct value is checked once, and a value that no row uses is seen too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from heliograph.event import RANDOM_ID_PATTERN, UNDECLARED, VERSION_PATTERN, Verdict
+from heliograph.plan.model import BooleanProperty, IntegerProperty, MemberProperty, NumberProperty
+from heliograph.wire import Skeleton
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from heliograph.plan.model import Plan
+    from heliograph.wire import Counts, VerdictCounts
+
+    Integers: TypeAlias = npt.NDArray[np.int64]
+    Booleans: TypeAlias = npt.NDArray[np.bool_]
+
+TIME: Final = pa.timestamp("us", tz="UTC")
+SMALL_WORDS: Final = pa.dictionary(pa.int16(), pa.string())
+"""Words of a short list: names, outcomes, members."""
+IDS: Final = pa.dictionary(pa.int32(), pa.string())
+"""Random ids."""
+_ENVELOPE_TYPES: Final = {
+    "name": SMALL_WORDS,
+    "sequence": pa.int64(),
+    "time": TIME,
+    "user_id": IDS,
+    "session_id": IDS,
+    "outcome": SMALL_WORDS,
+    "version": SMALL_WORDS,
+    "source": SMALL_WORDS,
+}
+_REQUIRED: Final = ("name", "sequence", "time")
+_PROPERTY_TYPES: Final = {
+    IntegerProperty: pa.int64(),
+    NumberProperty: pa.float64(),
+    BooleanProperty: pa.bool_(),
+    MemberProperty: SMALL_WORDS,
+}
+_VERDICTS: Final = (
+    Verdict.ACCEPTED,
+    Verdict.UNDECLARED_EVENT,
+    Verdict.UNDECLARED_PROPERTY,
+    Verdict.INVALID_PROPERTY,
+    Verdict.INVALID_ENVELOPE,
+    Verdict.FUTURE_TIME,
+)
+_CODES: Final = {verdict: code for code, verdict in enumerate(_VERDICTS)}
+
+
+def wire_schema(plan: Plan) -> pa.Schema:
+    """Return the columns that a batch may have; one in which no row has a value is left out."""
+    fields = [pa.field(name, kind, nullable=name not in _REQUIRED) for name, kind in _ENVELOPE_TYPES.items()]
+    fields += [pa.field(name, _PROPERTY_TYPES[kind]) for name, kind in sorted(plan.property_kinds().items())]
+    return pa.schema(fields)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of a column's values once its dictionary is resolved."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+class ColumnsError(Exception):
+    """A batch lacks a column that every event needs, or has one of another type."""
+
+
+class Findings(NamedTuple):
+    """The verdict on each row of a batch."""
+
+    codes: npt.NDArray[np.uint8]
+    """Per row, an index into the verdicts; zero is accepted."""
+    fields: npt.NDArray[np.int16]
+    """Per row, the index of the column at fault; -1 for none."""
+    events: npt.NDArray[np.int16]
+    """Per row, the index of the event in the plan; -1 for none."""
+    clean: bool
+    """Whether the batch holds nothing but what its rows may hold, in unused dictionary values and metadata too."""
+
+
+class ColumnChecker:
+    """The plan, compiled to arrays that are looked up by event."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.schema: Final = wire_schema(plan)
+        self.names: Final = list(plan.events)
+        self._indices = {name: index for index, name in enumerate(self.names)}
+        self._sources = frozenset(plan.sources)
+        self._outcomes = [frozenset(event.outcomes) for event in plan.events.values()]
+        self._properties = {
+            name: [event.properties.get(name) for event in plan.events.values()] for name in plan.property_kinds()
+        }
+        self._allowed = {
+            name: np.array([definition is not None for definition in definitions] + [False])
+            for name, definitions in self._properties.items()
+        }
+        self._bounds = {
+            name: (self._bound(definitions, "minimum"), self._bound(definitions, "maximum"))
+            for name, definitions in self._properties.items()
+        }
+
+    @staticmethod
+    def _bound(definitions: list[object], which: str) -> npt.NDArray[np.generic]:
+        # The last place stands for undeclared events, whose index is -1.
+        return np.array([getattr(definition, which, 0) for definition in definitions] + [0])
+
+    def check(self, batch: pa.RecordBatch, *, latest: int) -> Findings:
+        """Return the verdict on each row.
+
+        Args:
+            batch: Columns of `schema`, or others: a row with a value in an undeclared column is rejected.
+            latest: The latest time that an event may have, in microseconds since 1970 in UTC.
+
+        Raises:
+            ColumnsError: The columns that every event needs are missing or of another type.
+        """
+        self._check_types(batch.schema)
+        rows = batch.num_rows
+        check = _Check(
+            np.zeros(rows, np.uint8),
+            np.full(rows, -1, np.int16),
+            self._events(batch.column("name")),
+            clean=batch.schema.metadata is None,
+        )
+        check.reject(check.events < 0, Verdict.UNDECLARED_EVENT, -1)
+        check.clean &= all(name in self._indices for name in batch.column("name").dictionary.to_pylist())
+        for position, field in enumerate(batch.schema):
+            column = batch.column(position)
+            check.clean &= field.metadata is None
+            if field.name in self._properties and field.type == self.schema.field(field.name).type:
+                self._check_property(check, field.name, position, column)
+            elif field.name in _ENVELOPE_TYPES:
+                self._check_envelope(check, field.name, position, column, latest)
+            else:
+                declared = field.name in self._properties
+                verdict = Verdict.INVALID_PROPERTY if declared else Verdict.UNDECLARED_PROPERTY
+                check.reject(_valid(column), verdict, position if declared else -1)
+                check.clean = False
+        return Findings(check.codes, check.fields, check.events, check.clean)
+
+    def _check_types(self, schema: pa.Schema) -> None:
+        problems = [f"no column {name}" for name in _REQUIRED if name not in schema.names]
+        if len(set(schema.names)) != len(schema.names):
+            problems.append("two columns of one name")
+        problems += [
+            f"column {name} is {schema.field(name).type}, and not {kind}"
+            for name, kind in _ENVELOPE_TYPES.items()
+            if schema.names.count(name) == 1 and schema.field(name).type != kind
+        ]
+        if problems:
+            raise ColumnsError("; ".join(problems))
+
+    def _events(self, names: pa.DictionaryArray) -> npt.NDArray[np.int16]:
+        index = [self._indices.get(name, -1) for name in names.dictionary.to_pylist()]
+        return np.array([*index, -1], np.int16)[names.indices.fill_null(len(index)).to_numpy()]
+
+    def _check_envelope(self, check: _Check, name: str, position: int, column: pa.Array, latest: int) -> None:
+        if name == "time":
+            times = column.cast(pa.int64()).fill_null(-1).to_numpy()
+            check.reject(times < 0, Verdict.INVALID_ENVELOPE, position)
+            check.reject(times > latest, Verdict.FUTURE_TIME, position)
+        elif name in ("user_id", "session_id"):
+            check.reject_words(column, position, lambda word: bool(RANDOM_ID_PATTERN.fullmatch(word)))
+        elif name == "version":
+            check.reject_words(column, position, lambda word: bool(VERSION_PATTERN.fullmatch(word)))
+        elif name == "source":
+            check.reject_words(column, position, self._sources.__contains__)
+        elif name == "outcome":
+            check.reject_members(column, position, self._outcomes, Verdict.INVALID_ENVELOPE)
+
+    def _check_property(self, check: _Check, name: str, position: int, column: pa.Array) -> None:
+        if column.null_count == len(column):
+            if pa.types.is_dictionary(column.type) and len(column.dictionary):
+                check.clean = False
+            return
+        rows = np.flatnonzero(_valid(column))
+        events = check.events[rows]
+        check.reject_rows(rows[~self._allowed[name][events]], Verdict.UNDECLARED_PROPERTY, position)
+        if pa.types.is_dictionary(column.type):
+            members = [
+                frozenset(definition.members) if isinstance(definition, MemberProperty) else frozenset[str]()
+                for definition in self._properties[name]
+            ]
+            check.reject_members(column, position, members, Verdict.INVALID_PROPERTY)
+        elif not pa.types.is_boolean(column.type):
+            minimum, maximum = self._bounds[name]
+            values = column.drop_null().to_numpy()
+            # Written so that NaN, which compares false with everything, is out of range.
+            inside = (values >= minimum[events]) & (values <= maximum[events])
+            check.reject_rows(rows[~inside], Verdict.INVALID_PROPERTY, position)
+
+    def accepted_counts(self, findings: Findings) -> Counts:
+        """Return the accepted events by name."""
+        counts = np.bincount(findings.events[findings.codes == 0], minlength=len(self.names))
+        return {self.names[index]: int(counts[index]) for index in np.flatnonzero(counts)}
+
+    def rejected_counts(self, findings: Findings) -> VerdictCounts:
+        """Return the rejected events by name and verdict."""
+        counts: VerdictCounts = {}
+        rows = np.flatnonzero(findings.codes)
+        pairs, numbers = np.unique(
+            np.stack((findings.events[rows], findings.codes[rows].astype(np.int16))),
+            axis=1,
+            return_counts=True,
+        )
+        for (event, code), number in zip(pairs.T, numbers, strict=True):
+            counts.setdefault(self._name(event), {})[_VERDICTS[code]] = int(number)
+        return counts
+
+    def skeletons(self, batch: pa.RecordBatch, findings: Findings, most: int) -> list[Skeleton]:
+        """Return what may be said of the first rejected rows, at most `most`."""
+        sequences = batch.column("sequence")
+        return [
+            Skeleton(
+                verdict=_VERDICTS[findings.codes[row]],
+                name=self._name(findings.events[row]),
+                sequence=sequences[int(row)].as_py(),
+                field=batch.schema.names[findings.fields[row]] if findings.fields[row] >= 0 else None,
+            )
+            for row in np.flatnonzero(findings.codes)[:most]
+        ]
+
+    def verdict(self, code: int) -> Verdict:
+        """Return the verdict that a code of `Findings` stands for."""
+        return _VERDICTS[code]
+
+    def _name(self, event: int) -> str:
+        return self.names[event] if event >= 0 else UNDECLARED
+
+    def keep_accepted(self, batch: pa.RecordBatch, findings: Findings) -> pa.RecordBatch:
+        """Return the accepted rows alone, in fresh columns that hold no trace of the others."""
+        accepted = batch.filter(pa.array(findings.codes == 0))
+        columns, fields = [], []
+        for field in self.schema:
+            if field.name not in batch.schema.names:
+                continue
+            column = accepted.column(field.name)
+            if column.type == field.type and (column.null_count < len(column) or field.name in _REQUIRED):
+                columns.append(fresh_column(column))
+                fields.append(field)
+        return pa.record_batch(columns, schema=pa.schema(fields))
+
+
+def fresh_column(column: pa.Array) -> pa.Array:
+    """Return the same values in a dictionary that holds no others, or with zeros where there is no value."""
+    if not pa.types.is_dictionary(column.type):
+        return pc.if_else(column.is_valid(), column, pa.scalar(None, column.type))
+    return pc.dictionary_encode(column.cast(column.type.value_type)).cast(column.type)
+
+
+def _valid(column: pa.Array) -> Booleans:
+    valid: Booleans = column.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+class _Check:
+    """The verdicts while they are being found: the first one on a row stays."""
+
+    def __init__(
+        self,
+        codes: npt.NDArray[np.uint8],
+        fields: npt.NDArray[np.int16],
+        events: npt.NDArray[np.int16],
+        *,
+        clean: bool,
+    ) -> None:
+        self.codes = codes
+        self.fields = fields
+        self.events = events
+        self.clean = clean
+
+    def reject(self, mask: Booleans, verdict: Verdict, position: int) -> None:
+        if mask.any():
+            self.reject_rows(np.flatnonzero(mask), verdict, position)
+
+    def reject_rows(self, rows: Integers, verdict: Verdict, position: int) -> None:
+        rows = rows[self.codes[rows] == 0]
+        self.codes[rows] = _CODES[verdict]
+        self.fields[rows] = position
+
+    def reject_words(self, column: pa.DictionaryArray, position: int, is_good: Callable[[str], bool]) -> None:
+        """Reject the rows whose word is not good; null is."""
+        words = column.dictionary.to_pylist()
+        good = [word is not None and is_good(word) for word in words]
+        if all(good):
+            return
+        self.clean = False
+        lookup = np.array([*good, True])
+        self.reject(~lookup[column.indices.fill_null(len(words)).to_numpy()], Verdict.INVALID_ENVELOPE, position)
+
+    def reject_members(
+        self, column: pa.DictionaryArray, position: int, members: list[frozenset[str]], verdict: Verdict
+    ) -> None:
+        """Reject the rows whose word is not a member of their event's list; null is."""
+        words = column.dictionary.to_pylist()
+        table = np.ones((len(members) + 1, len(words) + 1), bool)
+        for index, word in enumerate(words):
+            table[:-1, index] = [word in allowed for allowed in members]
+        self.clean &= bool(table[:-1, :-1].any(axis=0).all())
+        indices = column.indices.fill_null(len(words)).to_numpy()
+        self.reject(~table[self.events, indices], verdict, position)

@@ -1,0 +1,144 @@
+"""A plan as JSON lines: one type for each event, compiled so that decoding is the check.
+
+The types form a union that is told apart by ``name``; a field that the plan does not declare, a value of another
+type, out of range or not of its list fails to decode.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, defstruct
+
+from heliograph.event import RANDOM_ID_PATTERN, UNDECLARED, VERSION_PATTERN, Verdict
+from heliograph.plan.model import BooleanProperty, IntegerProperty, MemberProperty
+from heliograph.wire import Skeleton
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from heliograph.plan.model import EventDefinition, Plan, Property
+
+_RandomId = Annotated[str, Meta(min_length=32, max_length=32)]
+_Version = Annotated[str, Meta(max_length=23)]
+_ENVELOPE_FIELDS: Final = frozenset({"sequence", "time", "user_id", "session_id", "outcome", "version", "source"})
+_FIELD_AT_FAULT: Final = re.compile(r"at `\$\.([a-z0-9_]+)`$")
+
+
+class _Rough(msgspec.Struct):
+    """What can be told of an event that does not pass."""
+
+    name: str
+    sequence: int | None = None
+
+
+def _property_type(definition: Property) -> Any:
+    if isinstance(definition, IntegerProperty):
+        return Annotated[int, Meta(ge=definition.minimum, le=definition.maximum)]
+    if isinstance(definition, BooleanProperty):
+        return bool
+    if isinstance(definition, MemberProperty):
+        return Literal[definition.members]
+    return Annotated[float, Meta(ge=definition.minimum, le=definition.maximum)]
+
+
+def line_type(name: str, event: EventDefinition, sources: Sequence[str]) -> type[msgspec.Struct]:
+    """Return the type of one event's line."""
+    fields: list[Any] = [
+        ("sequence", Annotated[int, Meta(ge=1, lt=2**63)]),
+        ("time", Annotated[datetime, Meta(tz=True)]),
+        ("user_id", _RandomId | None, None),
+        ("session_id", _RandomId | None, None),
+        ("outcome", Literal[tuple(event.outcomes)] | None, None),
+        ("version", _Version | None, None),
+        ("source", Literal[tuple(sources)] | None, None),
+    ]
+    fields += [(key, _property_type(definition) | None, None) for key, definition in event.properties.items()]
+    return defstruct(
+        name,
+        fields,
+        tag_field="name",
+        tag=name,
+        gc=False,
+        forbid_unknown_fields=True,
+        omit_defaults=True,
+        kw_only=True,
+    )
+
+
+class LineChecker:
+    """The plan, compiled to a decoder."""
+
+    def __init__(self, plan: Plan) -> None:
+        types = {name: line_type(name, event, plan.sources) for name, event in plan.events.items()}
+        self._properties = {name: frozenset(event.properties) for name, event in plan.events.items()}
+        self._names = {kind: name for name, kind in types.items()}
+        union: Any = None
+        for kind in types.values():
+            union = kind if union is None else union | kind
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(union)
+        self._rough = msgspec.json.Decoder(_Rough)
+
+    def name(self, event: msgspec.Struct) -> str:
+        """Return the name of a decoded event."""
+        return self._names[type(event)]
+
+    def names(self) -> dict[type[msgspec.Struct], str]:
+        """Return each type's event name."""
+        return self._names
+
+    def decode(self, line: bytes) -> msgspec.Struct:
+        """Return the event of a line that has passed before."""
+        return self._decoder.decode(line)  # type: ignore[no-any-return] # the union is built at run time
+
+    def decode_all(self, lines: bytes | memoryview, *, latest: datetime) -> list[Any] | None:
+        """Return the decoded events of a slice, or None when at least one of them does not pass."""
+        try:
+            events = self._decoder.decode_lines(lines)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return events if self._values_pass(events, latest) else None
+
+    @staticmethod
+    def _values_pass(events: list[Any], latest: datetime) -> bool:
+        # Each distinct id and version is matched once: most events share theirs.
+        ids = {event.user_id for event in events} | {event.session_id for event in events}
+        versions = {event.version for event in events}
+        return (
+            all(word is None or RANDOM_ID_PATTERN.fullmatch(word) for word in ids)
+            and all(word is None or VERSION_PATTERN.fullmatch(word) for word in versions)
+            and all(event.time <= latest for event in events)
+        )
+
+    def decode_one(self, line: bytes, *, latest: datetime) -> msgspec.Struct | Skeleton:
+        """Return one decoded event, or why it does not pass."""
+        try:
+            event = self._decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return self._explain(line, error)
+        if event.time > latest:
+            return Skeleton(Verdict.FUTURE_TIME, self.name(event), event.sequence, "time")
+        if not self._values_pass([event], latest):
+            return Skeleton(Verdict.INVALID_ENVELOPE, self.name(event), event.sequence)
+        return event  # type: ignore[no-any-return] # the union is built at run time
+
+    def _explain(self, line: bytes, error: Exception) -> Skeleton:
+        try:
+            rough = self._rough.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Skeleton(Verdict.MALFORMED, UNDECLARED)
+        properties = self._properties.get(rough.name)
+        if properties is None:
+            return Skeleton(Verdict.UNDECLARED_EVENT, UNDECLARED, rough.sequence)
+        found = _FIELD_AT_FAULT.search(str(error))
+        field = found.group(1) if found else None
+        if field in properties:
+            return Skeleton(Verdict.INVALID_PROPERTY, rough.name, rough.sequence, field)
+        if field in _ENVELOPE_FIELDS:
+            return Skeleton(Verdict.INVALID_ENVELOPE, rough.name, rough.sequence, field)
+        if "unknown field" in str(error):
+            return Skeleton(Verdict.UNDECLARED_PROPERTY, rough.name, rough.sequence)
+        return Skeleton(Verdict.INVALID_ENVELOPE, rough.name, rough.sequence)

@@ -1,0 +1,89 @@
+"""For a product's own tests: a recorder that keeps events in memory.
+
+recorder = MemoryRecorder(plan=load_plan("plans/code-intelligence.yaml"))
+heliograph.configure(recorder)
+...
+assert recorder.names() == ["SearchSubmitted"]
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from heliograph.event import NAME_PATTERN, RESERVED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heliograph.plan.model import Plan
+
+
+class RecordedEvent(NamedTuple):
+    """One call of `record`."""
+
+    name: str
+    user: str | int | None
+    session: str | int | None
+    outcome: str | None
+    time: datetime
+    source: str | None
+    properties: dict[str, Any]
+
+
+class MemoryRecorder:
+    """Stands in for `heliograph.Recorder`. Unlike it, it raises when the product records what cannot be recorded.
+
+    Args:
+        plan: When given, an event or property that it does not declare raises `AssertionError`.
+        now: The clock.
+    """
+
+    def __init__(self, *, plan: Plan | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.events: list[RecordedEvent] = []
+        self._plan = plan
+        self._now = now
+        self._lock = threading.Lock()
+
+    def record(
+        self,
+        name: str,
+        /,
+        *,
+        user: str | int | None = None,
+        session: str | int | None = None,
+        outcome: str | None = "ok",
+        time: datetime | None = None,
+        source: str | None = None,
+        **properties: Any,
+    ) -> bool:
+        """Keep the event; see `heliograph.Recorder.record`."""
+        if not NAME_PATTERN.fullmatch(name):
+            raise AssertionError(f"{name!r} is no event name: letters and digits, a letter first")
+        if reserved := RESERVED.intersection(properties):
+            raise AssertionError(f"{name}: reserved and not for properties: {', '.join(sorted(reserved))}")
+        if self._plan is not None:
+            self._check(self._plan, name, properties)
+        with self._lock:
+            self.events.append(
+                RecordedEvent(name, user, session, outcome, time or self._now(), source, dict(properties))
+            )
+        return True
+
+    @staticmethod
+    def _check(plan: Plan, name: str, properties: dict[str, Any]) -> None:
+        event = plan.events.get(name)
+        if event is None:
+            raise AssertionError(f"the plan {plan.label} declares no event {name}: add it, or mend the name")
+        if undeclared := sorted(set(properties) - set(event.properties)):
+            raise AssertionError(f"the plan {plan.label} does not declare for {name}: {', '.join(undeclared)}")
+
+    def names(self) -> list[str]:
+        """Return the names of what was recorded, in order."""
+        return [event.name for event in self.events]
+
+    def clear(self) -> None:
+        """Forget all events."""
+        with self._lock:
+            self.events.clear()

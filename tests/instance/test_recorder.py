@@ -1,0 +1,233 @@
+"""Recording: it never raises into the product, counts what it drops, and what it took survives the process."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import heliograph
+from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.recorder import Recorder
+from heliograph.settings import RecorderSettings
+from heliograph.testing import MemoryRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Path:
+    return tmp_path / "outbox"
+
+
+@pytest.fixture
+def recorder(outbox: Path) -> Iterator[Recorder]:
+    recorder = Recorder(RecorderSettings(outbox=str(outbox)), version="5.3.1", source="web")
+    yield recorder
+    recorder.close()
+
+
+def recorded(outbox: Path) -> list[dict[str, Any]]:
+    lines = [line for reader in read_epochs(outbox) for line in reader.read(START, 1_000_000).lines]
+    return [json.loads(line) for line in lines]
+
+
+def test_an_event_is_in_the_outbox_as_soon_as_record_returns(recorder: Recorder, outbox: Path) -> None:
+    moment = datetime(2026, 10, 1, 12, tzinfo=UTC)
+    assert recorder.record(
+        "SearchSubmitted", user=42, session="s-1", time=moment, pattern_type="regexp", duration_ms=41
+    )
+    assert recorded(outbox) == [
+        {
+            "name": "SearchSubmitted",
+            "sequence": 1,
+            "time": "2026-10-01T12:00:00Z",
+            "user": "42",
+            "session": "s-1",
+            "outcome": "ok",
+            "version": "5.3.1",
+            "source": "web",
+            "pattern_type": "regexp",
+            "duration_ms": 41,
+        }
+    ]
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.builds(object),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    name=anything,
+    what=st.dictionaries(
+        st.sampled_from(["user", "session", "outcome", "time", "source", "pattern_type", "sequence", "name", "x y"]),
+        anything,
+        max_size=4,
+    ),
+)
+def test_whatever_a_product_passes_nothing_is_raised_and_every_call_is_counted(
+    tmp_path_factory: pytest.TempPathFactory, name: Any, what: dict[str, Any]
+) -> None:
+    outbox = tmp_path_factory.mktemp("outbox")
+    recorder = Recorder(RecorderSettings(outbox=str(outbox)))
+    taken = recorder.record(name, **what)
+    dropped = sum(sum(verdicts.values()) for verdicts in recorder.dropped.values())
+    assert (sum(recorder.recorded.values()), dropped) == ((1, 0) if taken else (0, 1))
+    recorder.close()
+    assert len(recorded(outbox)) == taken
+
+
+def test_a_reserved_name_or_a_nested_value_is_dropped_under_its_reason(recorder: Recorder) -> None:
+    assert not recorder.record("Opened", query={"text": "private"})
+    assert not recorder.record("Opened", account="acme")
+    assert not recorder.record("not a name")
+    assert recorder.dropped == {
+        "Opened": {Verdict.UNRECORDABLE: 2},
+        UNDECLARED: {Verdict.UNRECORDABLE: 1},
+    }
+
+
+def test_a_full_outbox_drops_new_events_and_says_how_many(tmp_path: Path) -> None:
+    recorder = Recorder(RecorderSettings(outbox=str(tmp_path), maximum_bytes=4_000))
+    taken = sum(recorder.record("Opened") for _ in range(200))
+    assert 0 < taken < 200
+    assert recorder.dropped == {"Opened": {Verdict.OUTBOX_FULL: 200 - taken}}
+    recorder.close()
+    [reader] = read_epochs(tmp_path)
+    chunk = reader.read(START, 1_000)
+    assert (len(chunk.lines), chunk.dropped) == (taken, {"Opened": {Verdict.OUTBOX_FULL: 200 - taken}})
+
+
+def test_a_disk_that_refuses_costs_events_and_no_exception(tmp_path: Path) -> None:
+    recorder = Recorder(RecorderSettings(outbox=str(tmp_path / "outbox")))
+    assert recorder.record("Opened")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, limit[1]))
+    try:
+        taken = sum(recorder.record("Opened") for _ in range(20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, previous)
+    assert recorder.dropped == {"Opened": {Verdict.OUTBOX_FAILED: 20 - taken}}
+    assert recorder.record("Opened")  # it goes on where it stopped: the torn frame is written over
+    recorder.close()
+    assert [event["sequence"] for event in recorded(tmp_path / "outbox")] == list(range(1, taken + 3))
+
+
+def test_an_outbox_that_cannot_be_made_is_a_counted_drop(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    recorder = Recorder(RecorderSettings(outbox=str(tmp_path / "file" / "outbox")))
+    assert not recorder.record("Opened")
+    assert recorder.dropped == {"Opened": {Verdict.OUTBOX_FAILED: 1}}
+    assert recorder.flush()
+
+
+def test_threads_share_a_recorder_and_no_number_is_given_twice(recorder: Recorder, outbox: Path) -> None:
+    def work() -> None:
+        for _ in range(300):
+            recorder.record("Opened", user=threading.get_ident())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [event["sequence"] for event in recorded(outbox)] == list(range(1, 1_201))
+
+
+def test_a_forked_child_records_into_an_epoch_of_its_own(recorder: Recorder, outbox: Path) -> None:
+    recorder.record("Opened", user=1)
+    child = os.fork()
+    if child == 0:
+        for _ in range(3):
+            recorder.record("Opened", user=2)
+        recorder.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    recorder.record("Opened", user=1)
+    mine, its = read_epochs(outbox)
+    assert Counter(json.loads(line)["user"] for line in mine.read(START, 10).lines) == {"1": 2}
+    assert Counter(json.loads(line)["user"] for line in its.read(START, 10).lines) == {"2": 3}
+    assert its.is_closed()
+    assert not mine.is_closed()
+
+
+def run_product(outbox: Path, program: str) -> subprocess.Popen[str]:
+    script = "import os, sys, heliograph\nfrom heliograph.settings import RecorderSettings\n" + (
+        f"heliograph.configure(heliograph.Recorder(RecorderSettings(outbox={str(outbox)!r})))\n{program}"
+    )
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+
+
+def test_what_was_recorded_survives_a_killed_product(outbox: Path) -> None:
+    product = run_product(
+        outbox,
+        "n = 0\nwhile True:\n    n += heliograph.record('Opened')\n    sys.stdout.write(f'{n}\\n'); sys.stdout.flush()",
+    )
+    assert product.stdout is not None
+    said = [int(product.stdout.readline()) for _ in range(500)][-1]
+    product.send_signal(signal.SIGKILL)
+    rest = product.communicate()[0].split("\n")
+    said = max([said, *(int(line) for line in rest[:-1] if line)])
+    numbers = [event["sequence"] for event in recorded(outbox)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert said <= len(numbers) <= said + 1
+    assert all(reader.is_closed() for reader in read_epochs(outbox))
+
+
+def test_a_product_that_ends_leaves_its_epoch_finished_with_its_drops(outbox: Path) -> None:
+    product = run_product(outbox, "heliograph.record('Opened')\nheliograph.record('no name')")
+    product.communicate()
+    assert product.returncode == 0
+    [reader] = read_epochs(outbox)
+    assert reader.is_closed()
+    assert reader.read(START, 10).dropped == {UNDECLARED: {Verdict.UNRECORDABLE: 1}}
+
+
+def test_recording_without_any_settings_that_work_is_silent_for_the_product(tmp_path: Path) -> None:
+    script = "import heliograph; print(heliograph.record('Opened'), heliograph.record('Opened'))"
+    environment = os.environ | {"HELIOGRAPH_CONFIG": "", "HELIOGRAPH_RECORDER_MAXIMUM_BYTES": "none"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False False\n"
+    assert done.stderr.count("nothing is recorded") == 1
+
+
+def test_a_products_test_can_look_at_what_it_recorded() -> None:
+    memory = MemoryRecorder()
+    heliograph.configure(memory)
+    try:
+        assert heliograph.record("SearchSubmitted", user=1, pattern_type="regexp")
+    finally:
+        heliograph.configure(None)
+    assert memory.names() == ["SearchSubmitted"]
+    assert memory.events[0].properties == {"pattern_type": "regexp"}
+    with pytest.raises(AssertionError, match="reserved"):
+        memory.record("SearchSubmitted", epoch=3)
+
+
+def test_importing_the_recorder_loads_nothing_heavy() -> None:
+    script = "import sys, heliograph; print(sorted(m for m in sys.modules if m in set(sys.argv[1:])))"
+    heavy = ["pyarrow", "numpy", "httpx", "cryptography", "duckdb", "sqlalchemy", "typer", "zstandard", "psycopg"]
+    done = subprocess.run([sys.executable, "-c", script, *heavy], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

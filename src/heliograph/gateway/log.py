@@ -94,6 +94,24 @@ def read_segment(folder: Path, generation: int, offset: int = 0) -> Iterator[tup
         os.close(descriptor)
 
 
+def read_accounts(folder: Path) -> dict[str, Account]:
+    """Return all instances' accounts from the newest segment that has a checkpoint; a gateway may be writing."""
+    for generation in reversed(segments(folder)):
+        accounts: dict[str, Account] | None = None
+        for _, header, _ in read_segment(folder, generation):
+            if isinstance(header, Checkpoint):
+                accounts = header.accounts
+            elif accounts is not None:
+                _take(accounts, header)
+        if accounts is not None:
+            return accounts
+    return {}
+
+
+def _take(accounts: dict[str, Account], entry: Entry) -> None:
+    accounts.setdefault(entry.receipt.instance, Account()).add(entry.receipt)
+
+
 class _Queued(NamedTuple):
     entry: Entry
     body: bytes
@@ -124,7 +142,8 @@ class Log:
         self._descriptor = -1
         self._offset = 0
         self._size = 0
-        self._generation = self._recover()
+        self.accounts.update(read_accounts(folder))
+        self._generation = max(segments(folder), default=0)
         self._begin_segment(0)
         self._queue: list[_Queued] = []
         self._wake = threading.Condition()
@@ -205,26 +224,8 @@ class Log:
             return
         self._offset += len(data)
         for queued in waiting:
-            self._take(queued.entry)
+            _take(self.accounts, queued.entry)
         _settle(waiting, None)
-
-    def _take(self, entry: Entry) -> None:
-        self.accounts.setdefault(entry.receipt.instance, Account()).add(entry.receipt)
-
-    def _recover(self) -> int:
-        """Read the newest segment that has a checkpoint; return the newest generation."""
-        generations = segments(self._folder)
-        for generation in reversed(generations):
-            complete = False
-            for _, header, _ in read_segment(self._folder, generation):
-                if isinstance(header, Checkpoint):
-                    complete = True
-                    self.accounts.update(header.accounts)
-                else:
-                    self._take(header)
-            if complete:
-                break
-        return generations[-1] if generations else 0
 
     def _begin_segment(self, need: int) -> None:
         """Begin a segment with room for `need` bytes after its checkpoint, in a released file if there is one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,10 +14,10 @@ from heliograph.consent.level import Decision, Level
 from heliograph.consent.policy import Policy, instance_level
 from heliograph.instance.event_logs import Cursor, EventLogsSource, SourceError, decode_cursor, encode_cursor
 from heliograph.instance.exporter import Exporter
-from heliograph.instance.identity import load_or_create_key
 from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint
 from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayClient, GatewayRefusalError, TransportError, UnreachableError
+from heliograph.keys import load_or_create_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +141,7 @@ class Agent:
         answer = self._client.policy()
         self._policy = Policy.from_answer(answer, received=now)
         # Ask again well before it ends, so that a gateway's short absence changes nothing.
-        self._ask_again = now + (self._policy.valid_until - now) / 10
+        self._ask_again = now + timedelta(seconds=answer.valid_seconds / 10)
 
     def _withhold(self, decision: Decision) -> None:
         """Purge what is queued when somebody has said no; only keep it back where nothing is known."""

@@ -191,7 +191,7 @@ class GatewayClient:
         self._token_until = clock.monotonic() + float(answer["expires_in"]) - _RENEW_SECONDS
 
     def _exchange(self) -> dict[str, Any]:
-        proof = assertion(self._key, self._instance, self._now() + self.clock_offset)
+        proof = assertion(self._key, self._instance, (self._now() + self.clock_offset).timestamp())
         form = httpx.QueryParams({"grant_type": GRANT_TYPE, "assertion": proof})
         headers = {"content-type": "application/x-www-form-urlencoded"}
         return msgspec.json.decode(self._request("POST", TOKEN_PATH, headers, str(form).encode()), type=dict[str, Any])

@@ -1,0 +1,84 @@
+"""The gateway as a process: TLS, one event loop, and everything put together from the settings."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from heliograph.gateway.app import Gateway
+from heliograph.gateway.authentication import Authenticator
+from heliograph.gateway.intake import Intake
+from heliograph.gateway.log import Log
+from heliograph.gateway.receipts import ReceiptSigner
+from heliograph.keys import load_or_create_key
+from heliograph.registry.view import RegistryView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heliograph.plan.model import Plan
+    from heliograph.settings import Settings
+
+_MOST_CONNECTIONS: Final = 2_000
+_KEEP_ALIVE_SECONDS: Final = 75
+_GRACE_SECONDS: Final = 10
+
+
+def server_tls(certificate: str, private_key: str) -> ssl.SSLContext:
+    """Return what TLS must be: version 1.2 or newer, with the server's certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, private_key)
+    return context
+
+
+def run_gateway(settings: Settings, plan: Plan) -> None:
+    """Serve until the process is told to stop (SIGINT, SIGTERM); then answer what has arrived, and end.
+
+    Raises:
+        BlockingIOError: Another gateway writes the same log.
+        LogFullError: There is no room for the log.
+        OSError: A file or the port cannot be opened.
+    """
+    gateway = settings.gateway
+    tls = server_tls(gateway.certificate, gateway.private_key)
+    key = load_or_create_key(Path(gateway.signing_key))
+    log = Log(Path(gateway.log), segment_bytes=gateway.segment_bytes, maximum_bytes=gateway.maximum_log_bytes)
+    view = RegistryView(settings.registry)
+    try:
+        app = Gateway(
+            intake=Intake(plan=plan, log=log, permissions=view.permission, signer=ReceiptSigner(key), settings=gateway),
+            authenticator=Authenticator(view.snapshot, key, gateway),
+            permissions=view.permission,
+            log=log,
+            plan=plan,
+            settings=gateway,
+        )
+        uvicorn.Server(_config(app, gateway.host, gateway.port, lambda: tls)).run()
+    finally:
+        view.close()
+        log.close()
+
+
+def _config(app: Gateway, host: str, port: int, tls: Callable[[], ssl.SSLContext]) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        ssl_context_factory=lambda config, default: tls(),
+    )

@@ -1,1 +1,1 @@
-"""consent"""
+"""Who allowed what: levels, agreements, and the resolution that both ends use; see docs/consent.md."""

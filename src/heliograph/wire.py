@@ -28,6 +28,8 @@ ABSENT_HEADER: Final = "heliograph-absent"
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """The instance proves itself with a JWT that its Ed25519 key signed (RFC 7523)."""
 ASSERTION_AUDIENCE: Final = "heliograph-gateway"
+ASSERTION_SECONDS: Final = 60
+"""Life of that JWT; the gateway takes none that claims a longer one."""
 
 Counts = dict[str, int]
 """Events by name."""

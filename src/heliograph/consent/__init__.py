@@ -1,1 +1,1 @@
-"""Consent: who may let what leave, and who decides when they differ."""
+"""Who allowed what: levels, agreements, and the resolution that both ends use; see docs/consent.md."""

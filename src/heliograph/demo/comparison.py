@@ -120,5 +120,3 @@ def rejected_by_reason(rejected: VerdictCounts) -> Counts:
     for verdicts in rejected.values():
         reasons.update({str(verdict): count for verdict, count in verdicts.items()})
     return dict(reasons)
-
-

@@ -1,1 +1,1 @@
-"""The registry: accounts, instances and agreements."""
+"""Accounts, instances and agreements, as the vendor's legal and sales operations teams record them."""

@@ -2,8 +2,90 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from heliograph.cli.common import fail, out, print_json, read_plan, read_settings, use_logs
 
 app = typer.Typer(
     no_args_is_help=True, help="The process beside the product that sends: run it, and see what it has sent."
 )
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    *,
+    until_drained: Annotated[
+        bool, typer.Option("--until-drained", help="End once there is nothing left to read or to send.")
+    ] = False,
+) -> None:
+    """Send what the product records, and what its event_logs table holds, until told to stop.
+
+    Nothing leaves unless the vendor's policy and the admin's [bold]agent.level[/bold] both allow it; at level
+    [bold]off[/bold] nobody is even asked. What cannot be sent now waits in the outbox.
+
+    Example: heliograph --config instance.toml agent run
+    """
+    from heliograph.instance.agent import Agent  # noqa: PLC0415 - quick --help
+    from heliograph.instance.state import StateError  # noqa: PLC0415
+    from heliograph.keys import KeyFileError  # noqa: PLC0415
+
+    settings = read_settings(context)
+    if not settings.agent.instance:
+        fail(["agent.instance is empty: give the name under which the vendor registered this instance"])
+    if not settings.agent.gateway.startswith("https://"):
+        fail([f"agent.gateway is {settings.agent.gateway!r}: events leave over https only"])
+    plan = read_plan(settings)
+    use_logs()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        agent = Agent(settings, plan)
+    except (StateError, KeyFileError, OSError) as error:
+        fail([f"the agent cannot start: {error}"])
+    try:
+        agent.run(stop, until_drained=until_drained)
+    finally:
+        agent.close()
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show this instance's half of the loss account: where every recorded event is.
+
+    Ends with status 1 when the account does not close.
+
+    Example: heliograph --config instance.toml agent status
+    """
+    from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
+    from heliograph.instance.report import account_table  # noqa: PLC0415
+    from heliograph.instance.state import State  # noqa: PLC0415
+
+    settings = read_settings(context)
+    if not Path(settings.agent.state).is_dir():
+        fail([f"{settings.agent.state}: no agent has run with this state yet"])
+    state = State(Path(settings.agent.state), exclusive=False)
+    account = read_account(state, Path(settings.recorder.outbox), read_plan(settings))
+    state.close()
+    if as_json:
+        print_json(account)
+    else:
+        out.print(account_table(account))
+    if not account.closes():
+        fail(
+            [
+                f"The account does not close: {account.recorded:,} recorded, {account.accounted():,} accounted for. "
+                "Stop the agent and look again; if it still differs, tell the vendor's operations."
+            ],
+            status=1,
+        )

@@ -11,6 +11,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from heliograph.plan.model import Plan
     from heliograph.settings import Settings
 
 out = Console()
@@ -32,3 +33,34 @@ def read_settings(context: typer.Context) -> Settings:
         return load_settings(context.find_root().obj)
     except SettingsError as error:
         fail(error.problems)
+
+
+def read_plan(settings: Settings) -> Plan:
+    """Return the tracking plan that the settings name; end with all problems if there are any."""
+    from heliograph.plan.load import PlanError, load_plan  # noqa: PLC0415 - quick --help
+
+    try:
+        return load_plan(settings.plan.file)
+    except PlanError as error:
+        fail(str(problem) for problem in error.problems)
+
+
+def print_json(value: object) -> None:
+    """Print anything that msgspec can encode as indented JSON on standard output."""
+    import msgspec  # noqa: PLC0415 - quick --help
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def use_logs() -> None:
+    """Let a long-running verb write its log to standard error, one JSON object a line."""
+    import structlog  # noqa: PLC0415 - quick --help
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )

@@ -2,8 +2,67 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from heliograph.cli.common import fail, out, print_json, read_plan, read_settings, use_logs
 
 app = typer.Typer(
     no_args_is_help=True, help="The vendor's gateway: receive deliveries, store them, answer with receipts."
 )
+
+
+@app.command()
+def run(context: typer.Context) -> None:
+    """Serve until told to stop (Ctrl-C or SIGTERM).
+
+    Listens with TLS where [bold]gateway.host[/bold] and [bold]gateway.port[/bold] say. A delivery is acknowledged
+    once it is on disk in [bold]gateway.log[/bold]; [bold]heliograph lake load[/bold] takes it from there.
+
+    Example: heliograph --config vendor.toml gateway run
+    """
+    from heliograph.gateway.log import LogFullError  # noqa: PLC0415 - quick --help
+    from heliograph.gateway.server import run_gateway  # noqa: PLC0415
+    from heliograph.keys import KeyFileError  # noqa: PLC0415
+    from heliograph.registry.errors import RegistryError  # noqa: PLC0415
+
+    settings = read_settings(context)
+    plan = read_plan(settings)
+    use_logs()
+    try:
+        run_gateway(settings, plan)
+    except BlockingIOError:
+        fail([f"{settings.gateway.log}: another gateway writes this log. Stop it first, or name another folder."])
+    except LogFullError:
+        fail([f"{settings.gateway.log}: no room for a segment. Free the disk, or raise gateway.maximum_log_bytes."])
+    except RegistryError as error:
+        fail(error.problems)
+    except (KeyFileError, OSError) as error:
+        fail([f"the gateway cannot start: {error}"])
+
+
+@app.command()
+def account(
+    context: typer.Context,
+    instance: Annotated[str | None, typer.Argument(help="One instance; all of them when left out.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the vendor's half of the loss account: what became of every number that was delivered.
+
+    Example: heliograph --config vendor.toml gateway account acme-1
+    """
+    from heliograph.gateway.log import read_accounts  # noqa: PLC0415 - quick --help
+    from heliograph.gateway.report import account_table  # noqa: PLC0415
+
+    accounts = read_accounts(Path(read_settings(context).gateway.log))
+    if instance is not None:
+        if instance not in accounts:
+            fail([f"no delivery of an instance {instance!r} was stored here. Known: {', '.join(sorted(accounts))}"])
+        accounts = {instance: accounts[instance]}
+    if as_json:
+        print_json(accounts)
+    else:
+        out.print(account_table(accounts))

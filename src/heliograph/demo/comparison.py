@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import duckdb
 import msgspec
 
 from heliograph.event import UNDECLARED
-from heliograph.lake.tables import event_files
 from heliograph.wire import Counts, VerdictCounts, merge_counts
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 
     from heliograph.gateway.account import Account
     from heliograph.instance.account import InstanceAccount
-    from heliograph.settings import LakeSettings
 
 
 class InstanceFigures(msgspec.Struct, kw_only=True):
@@ -36,33 +33,6 @@ class InstanceFigures(msgspec.Struct, kw_only=True):
     """The instance's account, from its receipts."""
     pending: int
     differences: list[str] = []
-
-
-def count_lake(settings: LakeSettings) -> dict[str, Counts]:
-    """Return the events in the lake by instance and name; a repeated (instance, epoch, sequence) counts as often."""
-    files = event_files(settings)
-    counts: dict[str, Counts] = {}
-    if not files:
-        return counts
-    with duckdb.connect() as connection:
-        rows = connection.execute(
-            "select instance, name, count(*) from read_parquet($files) group by all order by all", {"files": files}
-        ).fetchall()
-    for instance, name, count in rows:
-        counts.setdefault(instance, {})[name] = count
-    return counts
-
-
-def count_repeated(settings: LakeSettings) -> int:
-    """Return how many rows of the lake stand there a second time."""
-    files = event_files(settings)
-    if not files:
-        return 0
-    with duckdb.connect() as connection:
-        row = connection.execute(
-            "select count(*) - count(distinct (instance, epoch, sequence)) from read_parquet($files)", {"files": files}
-        ).fetchone()
-    return int(row[0]) if row else 0
 
 
 def compare(

@@ -1,0 +1,132 @@
+"""What the demonstration prints: the five questions with their answers, both accounts, and where to look."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+
+from heliograph.demo.comparison import rejected_by_reason
+from heliograph.insights.lake import events_table
+from heliograph.insights.questions import QUESTIONS
+from heliograph.insights.scope import resolve_scope
+from heliograph.lake.tables import event_files, event_schema
+
+if TYPE_CHECKING:
+    import ibis
+    from rich.console import Console
+
+    from heliograph.demo.home import Home
+    from heliograph.demo.run import Figures
+    from heliograph.insights.scope import Scope
+    from heliograph.plan.model import Plan
+    from heliograph.settings import Settings
+
+_MOST_ROWS: Final = 12
+
+
+def print_answers(console: Console, vendor: Settings, plan: Plan) -> None:
+    """Ask the five questions of the lake and print the answers."""
+    events = events_table(event_files(vendor.lake), event_schema(plan))
+    scope = resolve_scope(events, now=datetime.now(UTC))
+    for question in QUESTIONS:
+        console.print(Rule())
+        details = _busiest_user(events, plan, scope) if question.verb == "searches" else {}
+        answer = question.answer(events, plan, scope, **details)
+        console.print(answer.as_rich(most=_MOST_ROWS))
+        console.print(f"[dim]heliograph ask {question.verb}{_as_options(details)}[/dim]")
+
+
+def _busiest_user(events: ibis.Table, plan: Plan, scope: Scope) -> dict[str, Any]:
+    """Return the user with the most searches in the month of the last event: somebody to ask about."""
+    month = scope.until.strftime("%Y-%m")
+    name = plan.searches.event if plan.searches is not None else next(iter(plan.events))
+    found = events.filter(events.name == name, events.time.strftime("%Y-%m") == month, events.user_id.notnull())
+    busiest = found.group_by("user_id").agg(count=found.count()).order_by(_descending("count"), "user_id").limit(1)
+    rows = busiest.to_pyarrow().to_pylist()
+    return {"user": rows[0]["user_id"] if rows else "0" * 32, "month": month}
+
+
+def _descending(column: str) -> Any:
+    import ibis  # noqa: PLC0415 - slow to import, and only the answers need it
+
+    return ibis.desc(column)
+
+
+def _as_options(details: dict[str, Any]) -> str:
+    return "".join(f" --{name} {value}" for name, value in details.items())
+
+
+def print_figures(console: Console, figures: Figures) -> None:
+    """Print each instance's figures at every place where they are counted, and all differences."""
+    console.print(Rule())
+    table = Table(title="The loss account of both ends", caption="every number counted where it stands")
+    table.add_column("instance")
+    for heading in ("at the source", "accepted", "rejected", "in the lake", "delivered\n(receipts)", "pending"):
+        table.add_column(heading, justify="right")
+    table.add_column("reasons")
+    table.add_column("agree")
+    for one in figures.instances:
+        reasons = rejected_by_reason(one.rejected)
+        table.add_row(
+            one.instance,
+            *(f"{sum(counts.values()):,}" for counts in (one.source, one.accepted, reasons, one.lake)),
+            f"{sum(one.instance_delivered.values()):,}",
+            f"{one.pending:,}",
+            ", ".join(f"{reason} {count:,}" for reason, count in reasons.items()),
+            "[red]no[/red]" if one.differences else "[green]yes[/green]",
+        )
+    table.add_section()
+    table.add_row("[bold]all[/bold]", *(f"[bold]{total:,}[/bold]" for total in _totals(figures)))
+    console.print(table)
+    names = Table(title="By event name, over all instances")
+    names.add_column("event")
+    for heading in ("at the source", "accepted", "in the lake"):
+        names.add_column(heading, justify="right")
+    for name in sorted({name for one in figures.instances for name in one.source}):
+        places = ((one.source, one.accepted, one.lake) for one in figures.instances)
+        sums = [sum(counts.get(name, 0) for counts in place) for place in zip(*places, strict=True)]
+        names.add_row(name, *(f"{total:,}" for total in sums))
+    console.print(names)
+    for one in figures.instances:
+        for difference in one.differences:
+            console.print(f"[red]{one.instance}: {difference}[/red]")
+    kills = ", ".join(f"{name} {count}" for name, count in figures.kills.items()) or "none"
+    console.print(f"killed without warning: {kills}; rows twice in the lake: {figures.repeated_in_lake:,}")
+    total = sum(sum(one.accepted.values()) for one in figures.instances)
+    console.print(f"{total:,} events from first start to last row in {figures.seconds:.1f} seconds")
+    verdict = "[green]All figures agree.[/green]" if figures.agree else "[red]The figures differ.[/red]"
+    console.print(f"[bold]{verdict}[/bold]")
+
+
+def _totals(figures: Figures) -> list[int]:
+    one = figures.instances
+    return [
+        sum(sum(figures.source.values()) for figures in one),
+        sum(sum(figures.accepted.values()) for figures in one),
+        sum(sum(rejected_by_reason(figures.rejected).values()) for figures in one),
+        sum(sum(figures.lake.values()) for figures in one),
+        sum(sum(figures.instance_delivered.values()) for figures in one),
+        sum(figures.pending for figures in one),
+    ]
+
+
+def print_places(console: Console, home: Home) -> None:
+    """Print where everything is, and what to type to look at it."""
+    vendor = f"heliograph --config {home.vendor_file}"
+    customer = next((home.folder / "customers").iterdir(), home.folder) / "heliograph.toml"
+    console.print(
+        Panel(
+            f"gateway          {home.gateway_address}/healthz (certificate authority: {home.folder}/authority.pem)\n"
+            f"the vendor       {vendor} ask stickiest\n"
+            f"                 {vendor} gateway account\n"
+            f"                 {vendor} registry list\n"
+            f"a customer       heliograph --config {customer} agent status\n"
+            f"the lake         {home.vendor.lake.warehouse} (Iceberg; its catalog: {home.vendor.lake.catalog})\n"
+            f"logs             {home.logs}",
+            title="where to look",
+        )
+    )

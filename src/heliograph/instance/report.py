@@ -1,0 +1,55 @@
+"""The instance's half of the loss account, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from heliograph.event import Verdict
+from heliograph.wire import total_counts
+
+if TYPE_CHECKING:
+    from heliograph.instance.account import InstanceAccount
+    from heliograph.wire import VerdictCounts
+
+
+def account_table(account: InstanceAccount) -> Table:
+    """Return a table with a line for each event name."""
+    table = Table(
+        title="Where every recorded event is",
+        caption=f"{account.recorded:,} recorded, {account.accounted():,} accounted for"
+        + (f", of which {account.undecided:,} without a receipt" if account.undecided else ""),
+    )
+    table.add_column("event")
+    for heading in ("delivered", "pending", "rejected", "dropped"):
+        table.add_column(heading, justify="right")
+    table.add_column("reasons")
+    names = {*account.delivered, *account.pending, *account.rejected, *account.dropped}
+    for name in sorted(names):
+        table.add_row(
+            name,
+            f"{account.delivered.get(name, 0):,}",
+            f"{account.pending.get(name, 0):,}",
+            f"{sum(account.rejected.get(name, {}).values()):,}",
+            f"{sum(account.dropped.get(name, {}).values()):,}",
+            _reasons(name, account.rejected, account.dropped),
+        )
+    table.add_section()
+    table.add_row(
+        "[bold]all[/bold]",
+        f"[bold]{sum(account.delivered.values()):,}[/bold]",
+        f"[bold]{sum(account.pending.values()):,}[/bold]",
+        f"[bold]{total_counts(account.rejected):,}[/bold]",
+        f"[bold]{total_counts(account.dropped):,}[/bold]",
+        "",
+    )
+    return table
+
+
+def _reasons(name: str, *counts: VerdictCounts) -> str:
+    totals: dict[Verdict, int] = {}
+    for part in counts:
+        for verdict, count in part.get(name, {}).items():
+            totals[verdict] = totals.get(verdict, 0) + count
+    return ", ".join(f"{verdict} {count:,}" for verdict, count in totals.items())

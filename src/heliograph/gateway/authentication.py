@@ -7,6 +7,7 @@ that, and compared with the registry's snapshot each time, so that a removed ins
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -85,12 +86,12 @@ class Authenticator:
         snapshot: Callable[[], Snapshot],
         signing_key: Ed25519PrivateKey,
         settings: GatewaySettings,
-        now: Callable[[], float],
+        now: Callable[[], float] = time.time,
     ) -> None:
         """Make an authenticator.
 
         Args:
-            snapshot: Gives the registry as it stands; see `heliograph.registry.watch.RegistryWatch.snapshot`.
+            snapshot: Gives the registry as it stands; see `heliograph.registry.view.RegistryView.snapshot`.
             signing_key: The gateway's own key, which signs tokens.
             settings: The life of a token is taken from here.
             now: Gives seconds since 1970 by the gateway's clock.
@@ -100,7 +101,7 @@ class Authenticator:
         self._public_key = signing_key.public_key()
         self._token_seconds = settings.token_seconds
         self._now = now
-        self._verified: dict[bytes, _TokenClaims] = {}
+        self._verified: dict[str, _TokenClaims] = {}
         self._used: dict[str, dict[str, float]] = {}
         # An unknown instance costs the time of a signature too, so that time does not tell which names exist.
         self._nobody = Ed25519PrivateKey.generate().public_key()
@@ -109,6 +110,7 @@ class Authenticator:
         """Return a token for the instance that signed `assertion`.
 
         Raises:
+            RegistryUnavailableError: It cannot be known who is registered.
             AuthenticationError: With `Refusal.MALFORMED_ASSERTION`, `Refusal.UNKNOWN_INSTANCE_OR_KEY`,
                 `Refusal.CLOCK_SKEW`, `Refusal.REPLAYED_ASSERTION` or `Refusal.TOO_MANY_ASSERTIONS`.
         """
@@ -126,15 +128,17 @@ class Authenticator:
         )
         return Token(signed, self._token_seconds)
 
-    def authenticate(self, authorization: bytes | None) -> str:
-        """Return the name of the instance whose token the Authorization header `authorization` carries.
+    def authenticate(self, authorization: str) -> str:
+        """Return the name of the instance whose token the Authorization header carries.
+
+        Args:
+            authorization: The header, ``Bearer TOKEN``; empty when there is none.
 
         Raises:
+            RegistryUnavailableError: It cannot be known who is registered.
             AuthenticationError: With `Refusal.INVALID_TOKEN`, `Refusal.TOKEN_EXPIRED` or
                 `Refusal.UNKNOWN_INSTANCE_OR_KEY`.
         """
-        if authorization is None:
-            raise AuthenticationError(Refusal.INVALID_TOKEN, "there is no authorization header")
         claims = self._verified.get(authorization) or self._verify(authorization)
         if self._now() >= claims.exp:
             self._verified.pop(authorization, None)
@@ -162,11 +166,10 @@ class Authenticator:
         ends[claims.jti] = claims.exp + SKEW_SECONDS
         self._used[claims.sub] = ends
 
-    def _verify(self, authorization: bytes) -> _TokenClaims:
-        scheme, _, credentials = authorization.partition(b" ")
-        if scheme.lower() != b"bearer":
-            raise AuthenticationError(Refusal.INVALID_TOKEN, "the authorization header has no bearer token")
-        token = credentials.decode("latin-1")
+    def _verify(self, authorization: str) -> _TokenClaims:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise AuthenticationError(Refusal.INVALID_TOKEN, "there is no authorization header with a bearer token")
         claims = _decode(token, _TokenClaims, kind=_TOKEN_TYPE)
         if claims is None or not _is_signed(token, self._public_key):
             raise AuthenticationError(Refusal.INVALID_TOKEN)

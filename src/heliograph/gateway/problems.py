@@ -26,8 +26,7 @@ class Refusal(enum.Enum):
         "unknown_instance_or_key",
         401,
         "The instance and its key are not registered together, or the instance is deactivated",
-        "Compare the instance's name and the line that `heliograph agent key` prints with what the vendor "
-        "registered.",
+        "Compare the instance's name and the line that `heliograph agent key` prints with what the vendor registered.",
     )
     CLOCK_SKEW = (
         "clock_skew",
@@ -39,8 +38,7 @@ class Refusal(enum.Enum):
         "malformed_assertion",
         400,
         "The assertion is not a JWT of the expected form",
-        "Sign with EdDSA a JWT with iss and sub (both the instance's name), aud, iat, exp and jti, with a life "
-        "of at most 60 seconds.",
+        "Sign a JWT (EdDSA) with iss, sub, aud, iat, exp and jti, with a life of at most 60 seconds.",
     )
     REPLAYED_ASSERTION = (
         "replayed_assertion",
@@ -94,8 +92,7 @@ class Refusal(enum.Enum):
         "unknown_format",
         415,
         "The content type is not one that this gateway reads",
-        "Send an Arrow IPC stream (application/vnd.apache.arrow.stream) or newline-delimited JSON "
-        "(application/x-ndjson).",
+        "Send application/vnd.apache.arrow.stream (Arrow IPC) or application/x-ndjson.",
     )
     DAMAGED_BODY = (
         "damaged_body",

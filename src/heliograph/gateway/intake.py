@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from heliograph.consent.level import Decision, Level
+from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.bodies import BodyChecker, Checked, inflate
 from heliograph.gateway.log import Entry, Log, LogFullError
@@ -33,18 +33,12 @@ if TYPE_CHECKING:
 
     from heliograph.gateway.receipts import ReceiptSigner
     from heliograph.plan.model import Plan
+    from heliograph.registry.snapshot import Permission
     from heliograph.settings import GatewaySettings
 
 _MOST_ABSENT_BYTES: Final = 16 << 10
 _LARGEST: Final = 2**63 - 1
 _LOCKS: Final = 1024
-
-
-class Permission(msgspec.Struct, frozen=True):
-    """What the registry allows an instance right now."""
-
-    account: str
-    decision: Decision
 
 
 class Permissions(Protocol):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from heliograph.consent.agreement import Agreement, Ending, Record, contract_level
 from heliograph.consent.deployment import Deployment, deployment_level
 from heliograph.consent.level import AT_THE_VENDOR, Decision, Level, Party, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +48,14 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     overrides: tuple[Override, ...] = ()
 
 
+class Permission(msgspec.Struct, frozen=True):
+    """What an instance may send, and for whom what it sends counts."""
+
+    account: str
+    """Empty where the instance is unknown."""
+    decision: Decision
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The registry as it stood at one version."""
 
@@ -70,6 +81,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         if not instance.active:
             return Decision(Level.OFF, (f"The instance {name!r} is deactivated: nothing may leave.",))
         return resolve(AT_THE_VENDOR, self.words(instance, at))
+
+    def permission(self, name: str, at: datetime) -> Permission:
+        """Return the level of the instance `name` at the moment `at`, with its account."""
+        instance = self.instances.get(name)
+        return Permission("" if instance is None else instance.account, self.level(name, at))
 
     def words(self, instance: InstanceRecord, at: datetime) -> dict[Party, Decision]:
         """Return what each party at the vendor's side says of `instance`; whoever is missing is unknown."""

@@ -1,0 +1,178 @@
+"""Every way in which the gateway refuses a request: one table of codes, statuses, titles and remedies."""
+
+from __future__ import annotations
+
+import enum
+
+from heliograph.wire import Problem
+
+
+class Refusal(enum.Enum):
+    """A refusal: its code on the wire, its HTTP status, what is wrong, and what to do."""
+
+    INVALID_TOKEN = (
+        "invalid_token",
+        401,
+        "The access token is missing or was not issued by this gateway",
+        "Ask for a token at /v1/token with an assertion that the instance's key signed.",
+    )
+    TOKEN_EXPIRED = (
+        "token_expired",
+        401,
+        "The access token has expired",
+        "Ask for another token at /v1/token.",
+    )
+    UNKNOWN_INSTANCE_OR_KEY = (
+        "unknown_instance_or_key",
+        401,
+        "The instance and its key are not registered together, or the instance is deactivated",
+        "Compare the instance's name and the line that `heliograph agent key` prints with what the vendor registered.",
+    )
+    CLOCK_SKEW = (
+        "clock_skew",
+        401,
+        "The clocks of the instance and the gateway differ by more than five minutes",
+        "Set the instance's clock by network time.",
+    )
+    MALFORMED_ASSERTION = (
+        "malformed_assertion",
+        400,
+        "The assertion is not a JWT of the expected form",
+        "Sign a JWT (EdDSA) with iss, sub, aud, iat, exp and jti, with a life of at most 60 seconds.",
+    )
+    REPLAYED_ASSERTION = (
+        "replayed_assertion",
+        401,
+        "The assertion was used before",
+        "Sign an assertion with a new jti for each token.",
+    )
+    TOO_MANY_ASSERTIONS = (
+        "too_many_assertions",
+        429,
+        "The instance has asked for too many tokens within a few minutes",
+        "Use a token until it expires, then ask for another.",
+    )
+    NOT_PERMITTED = (
+        "not_permitted",
+        403,
+        "What this instance may send does not include events",
+        "Ask /v1/policy for the level and its reasons, and send nothing wider.",
+    )
+    MISSING_HEADER = (
+        "missing_header",
+        400,
+        "A header that every delivery needs is missing",
+        "Send heliograph-epoch, heliograph-range and content-type with each delivery.",
+    )
+    BAD_HEADER = (
+        "bad_header",
+        400,
+        "A header does not have the expected form",
+        "Compare the header with docs/wire.md.",
+    )
+    BODY_TOO_LARGE = (
+        "body_too_large",
+        413,
+        "The request's body is larger than this gateway takes",
+        "Send fewer events in a delivery.",
+    )
+    INFLATED_TOO_LARGE = (
+        "inflated_too_large",
+        413,
+        "The request's body is larger, decompressed, than this gateway takes",
+        "Send fewer events in a delivery; a zstd frame has to declare its decompressed size.",
+    )
+    UNKNOWN_ENCODING = (
+        "unknown_encoding",
+        415,
+        "The content encoding is not one that this gateway reads",
+        "Compress the body with zstd or gzip, and say so in content-encoding.",
+    )
+    UNKNOWN_FORMAT = (
+        "unknown_format",
+        415,
+        "The content type is not one that this gateway reads",
+        "Send application/vnd.apache.arrow.stream (Arrow IPC) or application/x-ndjson.",
+    )
+    DAMAGED_BODY = (
+        "damaged_body",
+        400,
+        "The request's body cannot be decompressed or decoded",
+        "Send the delivery again; if it is refused again, its bytes are damaged where they are kept.",
+    )
+    BAD_COLUMNS = (
+        "bad_columns",
+        422,
+        "The columns of the Arrow stream are not those of the plan",
+        "Build the stream from the plan that /v1/policy names, with the types of docs/wire.md.",
+    )
+    BAD_SEQUENCE = (
+        "bad_sequence",
+        422,
+        "The events and the absences do not make up the range that the delivery claims",
+        "Account for every number of the range once: as an event, or in heliograph-absent.",
+    )
+    SEQUENCE_GAP = (
+        "sequence_gap",
+        409,
+        "The delivery begins after the next number of its epoch",
+        "Send from the expected number on.",
+    )
+    NOT_FOUND = (
+        "not_found",
+        404,
+        "There is nothing at this address",
+        "Check the address against docs/wire.md.",
+    )
+    METHOD_NOT_ALLOWED = (
+        "method_not_allowed",
+        405,
+        "This address does not take that method",
+        "Use the method that the allow header names.",
+    )
+    UNAVAILABLE = (
+        "unavailable",
+        503,
+        "The gateway cannot decide or store anything now",
+        "Keep the events, and send them again later.",
+    )
+    LOG_FULL = (
+        "log_full",
+        507,
+        "The gateway's log has reached its bound",
+        "Keep the events, and send them again later; the vendor has to make room.",
+    )
+
+    def __init__(self, code: str, status: int, title: str, remedy: str) -> None:
+        self.code = code
+        self.status = status
+        self.title = title
+        self.remedy = remedy
+
+
+class RefusalError(Exception):
+    """A request is refused; nothing of it was stored."""
+
+    def __init__(
+        self, refusal: Refusal, detail: str = "", *, expected: int | None = None, now: int | None = None
+    ) -> None:
+        super().__init__(f"{refusal.code}: {detail or refusal.title}")
+        self.refusal = refusal
+        self.detail = detail
+        """What is wrong with this request; never any content of it."""
+        self.expected = expected
+        """The first number not stored, with `Refusal.SEQUENCE_GAP`."""
+        self.now = now
+        """The gateway's clock in seconds since 1970, with `Refusal.CLOCK_SKEW`."""
+
+    def to_problem(self) -> Problem:
+        """Return what the client is told."""
+        return Problem(
+            type=self.refusal.code,
+            title=self.refusal.title,
+            status=self.refusal.status,
+            detail=self.detail,
+            remedy=self.refusal.remedy,
+            expected=self.expected,
+            now=self.now,
+        )

@@ -96,7 +96,7 @@ def test_whatever_a_product_passes_nothing_is_raised_and_every_call_is_counted(
 
 
 def test_a_reserved_name_or_a_nested_value_is_dropped_under_its_reason(recorder: Recorder) -> None:
-    assert not recorder.record("Opened", query={"text": "private"})
+    assert not recorder.record("Opened", query={"text": "private"})  # type: ignore[arg-type]
     assert not recorder.record("Opened", account="acme")
     assert not recorder.record("not a name")
     assert recorder.dropped == {
@@ -172,9 +172,12 @@ def test_a_forked_child_records_into_an_epoch_of_its_own(recorder: Recorder, out
 
 
 def run_product(outbox: Path, program: str) -> subprocess.Popen[str]:
-    script = "import os, sys, heliograph\nfrom heliograph.settings import RecorderSettings\n" + (
-        f"heliograph.configure(heliograph.Recorder(RecorderSettings(outbox={str(outbox)!r})))\n{program}"
-    )
+    script = f"""
+import os, sys, heliograph
+from heliograph.settings import RecorderSettings
+heliograph.configure(heliograph.Recorder(RecorderSettings(outbox={str(outbox)!r})))
+{program}
+"""
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
 
 

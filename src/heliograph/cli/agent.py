@@ -84,8 +84,8 @@ def status(
     if not account.closes():
         fail(
             [
-                f"The account does not close: {account.recorded:,} recorded, {account.accounted():,} accounted for. "
-                "Stop the agent and look again; if it still differs, tell the vendor's operations."
+                f"The account does not close: {account.recorded:,} recorded, {account.accounted():,} accounted for.",
+                "Stop the agent and look again; if it still differs, tell the vendor's operations.",
             ],
             status=1,
         )

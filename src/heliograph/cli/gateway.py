@@ -24,7 +24,7 @@ def run(context: typer.Context) -> None:
     Example: heliograph --config vendor.toml gateway run
     """
     from heliograph.gateway.log import LogFullError  # noqa: PLC0415 - quick --help
-    from heliograph.gateway.server import run_gateway  # noqa: PLC0415
+    from heliograph.gateway.server import gateway_server  # noqa: PLC0415
     from heliograph.keys import KeyFileError  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
 
@@ -32,7 +32,8 @@ def run(context: typer.Context) -> None:
     plan = read_plan(settings)
     use_logs()
     try:
-        run_gateway(settings, plan)
+        with gateway_server(settings, plan) as server:
+            server.run()
     except BlockingIOError:
         fail([f"{settings.gateway.log}: another gateway writes this log. Stop it first, or name another folder."])
     except LogFullError:

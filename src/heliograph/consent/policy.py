@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,8 +10,6 @@ import msgspec
 from heliograph.consent.level import ON_THE_INSTANCE, Decision, Level, Party, resolve
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from heliograph.wire import PolicyAnswer
 
 

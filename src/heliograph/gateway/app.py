@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -10,6 +11,7 @@ import msgspec
 import structlog
 
 from heliograph.gateway.problems import Refusal, RefusalError
+from heliograph.registry.errors import RegistryUnavailableError
 from heliograph.wire import (
     ACCOUNT_PATH,
     EVENTS_PATH,
@@ -37,7 +39,8 @@ _encode: Final = msgspec.json.Encoder().encode
 _log: Final = structlog.get_logger("heliograph.gateway")
 
 
-class Request(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Request:
     """One HTTP request: its headers by lower-case name, and a way to read its body."""
 
     method: str
@@ -112,6 +115,10 @@ class Gateway:
             problem = error.to_problem()
             status, content_type, body = problem.status, PROBLEM, _encode(problem)
             _log.info("refused", path=scope["path"] if scope["path"] in self._routes else "?", reason=problem.type)
+        except RegistryUnavailableError:
+            problem = RefusalError(Refusal.UNAVAILABLE, "the registry does not answer").to_problem()
+            status, content_type, body = problem.status, PROBLEM, _encode(problem)
+            _log.error("refused", path=scope["path"], reason="registry unavailable")
         except Exception as error:  # noqa: BLE001 - the last line: the client gets an answer, the log no values
             problem = RefusalError(Refusal.UNAVAILABLE).to_problem()
             status, content_type, body = problem.status, PROBLEM, _encode(problem)

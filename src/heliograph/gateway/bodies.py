@@ -7,7 +7,6 @@ which are those delivered when every event was accepted, and otherwise hold the 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections import Counter
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -16,7 +15,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import zstandard
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from heliograph.gateway.arrow_messages import refuse_hidden_content
 from heliograph.gateway.problems import Refusal, RefusalError
@@ -85,7 +84,7 @@ def _inflate_gzip(body: bytes, most: int) -> bytes:
     inflater = isal_zlib.decompressobj(wbits=31)
     try:
         content: bytes = inflater.decompress(body, most + 1)
-    except (isal_zlib.error, zlib.error) as error:
+    except igzip_lib.IsalError as error:
         raise RefusalError(Refusal.DAMAGED_BODY, "it is not gzip, or was damaged on the way") from error
     if len(content) > most:
         raise RefusalError(Refusal.INFLATED_TOO_LARGE, f"the limit is {most:,} bytes")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -48,7 +49,8 @@ class Permissions(Protocol):
         """Return the instance's permission; `Level.OFF` for an unknown one."""
 
 
-class Delivery(msgspec.Struct):
+@dataclass(slots=True)
+class Delivery:
     """One delivery on its way through the steps."""
 
     instance: str
@@ -58,7 +60,7 @@ class Delivery(msgspec.Struct):
     epoch: int = 0
     first: int = 0
     last: int = 0
-    absent: VerdictCounts = {}
+    absent: VerdictCounts = field(default_factory=dict)
     checked: Checked | None = None
     answer: Answer | None = None
     """Set by the step that settles the delivery; the steps after it are passed over."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import jwt
 import msgspec
 
-from heliograph.wire import Receipt
-
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from heliograph.wire import Receipt
 
 RECEIPT_TYPE = "heliograph-receipt+jws"
 

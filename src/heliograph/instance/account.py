@@ -6,7 +6,6 @@ the sequence numbers that the outbox and the receipts have reached, and the drop
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +16,8 @@ from heliograph.instance.outbox import START, read_epochs
 from heliograph.wire import Counts, VerdictCounts, merge_counts, total_counts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from heliograph.instance.state import State
     from heliograph.plan.model import Plan
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ from heliograph.instance.transport import GatewayClient, GatewayRefusalError, Tr
 from heliograph.keys import load_or_create_key
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from heliograph.plan.model import Plan

@@ -110,7 +110,7 @@ class Recorder:
         finally:
             self._lock.release()
 
-    def _event(
+    def _event(  # noqa: PLR0917 - called for every event: keywords cost
         self,
         name: str,
         user: str | int | None,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from heliograph.event import Verdict
 from heliograph.wire import total_counts
 
 if TYPE_CHECKING:
+    from heliograph.event import Verdict
     from heliograph.instance.account import InstanceAccount
     from heliograph.wire import VerdictCounts
 

@@ -126,7 +126,7 @@ class State:
 
     def _put(self, epoch: int, progress: Progress) -> None:
         self._connection.execute(
-            "insert into progress (epoch, state) values (?, ?) on conflict (epoch) do update set state = excluded.state",
+            "insert or replace into progress (epoch, state) values (?, ?)",
             (epoch, msgspec.json.encode(progress)),
         )
 

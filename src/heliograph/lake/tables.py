@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.transforms import MonthTransform
 
 from heliograph.plan.columns import plain_type, wire_schema
@@ -68,10 +68,7 @@ def open_events(settings: LakeSettings, plan: Plan) -> Table:
     """
     catalog = open_catalog(settings)
     schema = event_schema(plan)
-    try:
-        catalog.create_namespace(NAMESPACE)
-    except NamespaceAlreadyExistsError:
-        pass
+    catalog.create_namespace_if_not_exists(NAMESPACE)
     try:
         table = catalog.create_table(
             EVENTS,

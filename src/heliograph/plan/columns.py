@@ -16,7 +16,7 @@ from heliograph.plan.model import BooleanProperty, IntegerProperty, MemberProper
 from heliograph.wire import Skeleton
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -110,7 +110,7 @@ class ColumnChecker:
         }
 
     @staticmethod
-    def _bound(definitions: list[object], which: str) -> npt.NDArray[np.generic]:
+    def _bound(definitions: Sequence[object], which: str) -> npt.NDArray[np.generic]:
         # The last place stands for undeclared events, whose index is -1.
         return np.array([getattr(definition, which, 0) for definition in definitions] + [0])
 
@@ -162,7 +162,8 @@ class ColumnChecker:
 
     def _events(self, names: pa.DictionaryArray) -> npt.NDArray[np.int16]:
         index = [self._indices.get(name, -1) for name in names.dictionary.to_pylist()]
-        return np.array([*index, -1], np.int16)[names.indices.fill_null(len(index)).to_numpy()]
+        events: npt.NDArray[np.int16] = np.array([*index, -1], np.int16)[names.indices.fill_null(len(index)).to_numpy()]
+        return events
 
     def _check_envelope(self, check: _Check, name: str, position: int, column: pa.Array, latest: int) -> None:
         if name == "time":

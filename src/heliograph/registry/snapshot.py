@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 
 from heliograph.consent.agreement import Agreement, Ending, Record, contract_level
 from heliograph.consent.deployment import Deployment, deployment_level
 from heliograph.consent.level import AT_THE_VENDOR, Decision, Level, Party, resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True):

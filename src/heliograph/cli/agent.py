@@ -9,11 +9,30 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli.common import fail, out, print_json, read_plan, read_settings, use_logs
+from heliograph.cli.common import err, fail, out, print_json, read_plan, read_settings, use_logs
 
 app = typer.Typer(
     no_args_is_help=True, help="The process beside the product that sends: run it, and see what it has sent."
 )
+
+
+@app.command()
+def key(context: typer.Context) -> None:
+    """Print the instance's public key, for the vendor to register; make the key first if there is none.
+
+    The private key stays in the file that agent.key names, and never leaves the instance.
+
+    Example: heliograph agent key > acme-1.pub
+    """
+    from heliograph.keys import KeyFileError, load_or_create_key, public_key_text  # noqa: PLC0415 - quick --help
+
+    file = Path(read_settings(context).agent.key)
+    try:
+        line = public_key_text(load_or_create_key(file))
+    except KeyFileError as error:
+        fail([str(error)])
+    typer.echo(line)
+    err.print(f"the private key is in {file}; give the line above to the vendor", highlight=False)
 
 
 @app.command()

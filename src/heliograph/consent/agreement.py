@@ -126,6 +126,14 @@ def agreement_problems(agreement: Agreement) -> list[str]:
     return problems
 
 
+def last_moment(agreement: Agreement, records: Iterable[Record]) -> datetime | None:
+    """Return the first moment at which `agreement` no longer holds, by its own term or by an ending among `records`."""
+    ends = [record.effective for record in records if isinstance(record, Ending) and record.agreement == agreement.id]
+    if agreement.effective_to is not None:
+        ends.append(agreement.effective_to)
+    return min(ends, default=None)
+
+
 def contract_level(records: Iterable[Record], at: datetime) -> Decision:
     """Return what the agreements of one account allow at the moment `at`.
 

@@ -88,7 +88,8 @@ def trailing_active_users(events: ibis.Table, plan: Plan, scope: Scope, *, days:
     """
     if days < 1:
         raise QuestionError([f"A trailing window has 1 day or more, not {days}."])
-    return _dated(_trailing(_user_days(active_events(events, plan, scope), scope), calendar(events, scope), scope, days))
+    user_days = _user_days(active_events(events, plan, scope), scope)
+    return _dated(_trailing(user_days, calendar(events, scope), scope, days))
 
 
 def stickiness(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
@@ -124,7 +125,11 @@ def stickiness(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
 
 
 def active_days(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
-    """Return the unit, `user_id`, and `active_days`: on how many of the 28 days until the scope's last it was active."""
+    """Return for each user active in the 28 days until the scope's last on how many of them.
+
+    Returns:
+        The unit, user_id, `active_days` (1 to 28). Counted by `active_days`, this is the power-user curve.
+    """
     window = Window(last=scope.until, days=MONTH)
     active = active_events(events, plan, scope, window=window)
     return active.group_by(scope.unit, "user_id").agg(active_days=active.day.nunique())
@@ -134,9 +139,7 @@ def calendar(events: ibis.Table, scope: Scope) -> ibis.Table:
     """Return each unit's days from its first event of any kind to the scope's last: unit, `day`, `first_day`."""
     counted = between(chosen(events, scope), None, scope.until)
     begun = counted.group_by(scope.unit).agg(first_day=day_number(counted.time.min()))
-    return begun.select(
-        scope.unit, "first_day", day=ibis.range(begun.first_day, number_of(scope.until) + 1).unnest()
-    )
+    return begun.select(scope.unit, "first_day", day=ibis.range(begun.first_day, number_of(scope.until) + 1).unnest())
 
 
 def _user_days(active: ibis.Table, scope: Scope) -> ibis.Table:

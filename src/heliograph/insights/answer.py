@@ -68,14 +68,14 @@ def _rich_table(table: pa.Table) -> Table:
         right = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         shown.add_column(field.name.replace("_", " "), justify="right" if right else "left", vertical="bottom")
     for row in table.to_pylist():
-        shown.add_row(*(_cell(value) for value in row.values()))
+        shown.add_row(*(Text(_cell(value)) for value in row.values()))
     return shown
 
 
 def _cell(value: object) -> str:
     match value:
         case None:
-            return "–"
+            return "-"
         case bool():
             return "yes" if value else "no"
         case int():

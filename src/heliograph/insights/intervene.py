@@ -42,6 +42,9 @@ COMPONENTS: Final = {
 }
 """What is watched, with words for people. A rise of failures is worse; of the others, a fall."""
 
+LATEST: Final = 2
+"""Windows, in a row, that are compared with the baseline."""
+
 NORMAL_MAD: Final = 1.4826
 """Makes the median absolute deviation estimate the standard deviation of a normal distribution."""
 
@@ -67,7 +70,7 @@ class InterventionRule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def days(self) -> int:
         """The days of all windows together."""
-        return self.window_days * (self.baseline_windows + 2)
+        return self.window_days * (self.baseline_windows + LATEST)
 
 
 def window_measures(events: ibis.Table, plan: Plan, scope: Scope, *, rule: InterventionRule) -> ibis.Table:
@@ -108,9 +111,7 @@ def window_measures(events: ibis.Table, plan: Plan, scope: Scope, *, rule: Inter
     )
 
 
-def deviations(
-    events: ibis.Table, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None
-) -> ibis.Table:
+def deviations(events: ibis.Table, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> ibis.Table:
     """Return how far each component of each unit lies from its own baseline in the latest two windows.
 
     Returns:
@@ -134,12 +135,10 @@ def deviations(
         )
     )
     keys = [scope.unit, "component"]
-    past = long.window >= 2  # noqa: PLR2004 - windows 0 and 1 are the latest two
-    medians = long.group_by(keys).agg(
-        baseline=long.value.median(where=past), windows=long.value.count(where=past)
-    )
+    past = long.window >= LATEST
+    medians = long.group_by(keys).agg(baseline=long.value.median(where=past), windows=long.value.count(where=past))
     table = long.inner_join(medians, keys)
-    table = table.mutate(distance=ibis.ifelse(table.window >= 2, (table.value - table.baseline).abs(), None))  # noqa: PLR2004
+    table = table.mutate(distance=ibis.ifelse(table.window >= LATEST, (table.value - table.baseline).abs(), None))
     spreads = table.group_by(keys).agg(spread=table.distance.median() * NORMAL_MAD)
     table = table.inner_join(spreads, keys)
     worse = ibis.ifelse(table.component == "failures", table.value - table.baseline, table.baseline - table.value)
@@ -156,14 +155,12 @@ def deviations(
         latest=table.value.max(where=table.window == 0),
         previous_score=table.score.max(where=table.window == 1),
         latest_score=table.score.max(where=table.window == 0),
-        passing=table.count(where=passes & (table.window < 2)),  # noqa: PLR2004
+        passing=table.count(where=passes & (table.window < LATEST)),
     )
-    return result.mutate(deviates=result.passing == 2).drop("passing").order_by(keys)  # noqa: PLR2004
+    return result.mutate(deviates=result.passing == LATEST).drop("passing").order_by(keys)
 
 
-def answer_intervene(
-    events: ibis.Table, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None
-) -> Answer:
+def answer_intervene(events: ibis.Table, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> Answer:
     """Answer for each account or instance whether to step in, and which component says so.
 
     The table has a row for each component that deviates; one row for a unit that is steady, with the component that
@@ -191,7 +188,8 @@ def answer_intervene(
         rows += [{**row, "status": "intervene"} for row in deviating]
         notes += [f"{name}: {_evidence(row)}." for row in deviating]
         if not deviating:
-            rows.append({**max(components.values(), key=_closeness), "status": "steady"})
+            closest = max(components.values(), key=_closeness)
+            rows.append({**closest, "status": "steady"})
     return Answer(
         question="Is there a moment when we should step in with enablement or a message?",
         definition=(

@@ -60,7 +60,6 @@ def is_power_user(users: ibis.Table, rule: PowerUserRule) -> ibis.Value:
     return (
         (users.active_days >= rule.active_days)
         & (users.features >= rule.features)
-        & (users.core_actions > 0)
         & (users.peers_below * 100 >= users.peers * rule.percentile)
     )
 
@@ -96,9 +95,7 @@ def variants(rule: PowerUserRule) -> dict[str, PowerUserRule]:
     return {name: each for name, each in moved.items() if is_valid(each)}
 
 
-def answer_power_users(
-    events: ibis.Table, plan: Plan, scope: Scope, *, rule: PowerUserRule | None = None
-) -> Answer:
+def answer_power_users(events: ibis.Table, plan: Plan, scope: Scope, *, rule: PowerUserRule | None = None) -> Answer:
     """Answer how many users are power users, by account or instance, and how much hangs on each threshold."""
     rule = checked(rule or PowerUserRule())
     window = Window(last=scope.until, days=MONTH)

@@ -43,12 +43,11 @@ def parse_user(text: str) -> str:
         QuestionError: It is not of the form that random ids have.
     """
     if RANDOM_ID_PATTERN.fullmatch(text) is None:
-        raise QuestionError(
-            [
-                f"{text!r} is no user id; a user is known here by a random id of 32 hexadecimal digits in lower case, "
-                "which the customer's admin can look up on the instance."
-            ]
+        problem = (
+            f"{text!r} is no user id; a user is known here by a random id of 32 hexadecimal digits in lower case, "
+            "which the customer's admin can look up on the instance."
         )
+        raise QuestionError([problem])
     return text
 
 
@@ -81,28 +80,23 @@ def answer_searches(events: ibis.Table, plan: Plan, scope: Scope, *, user: str, 
     Raises:
         QuestionError: `user` or `month` is ill-formed.
     """
-    days, user = parse_month(month), parse_user(user)
-    comparison = plan.searches
+    days, user, comparison = parse_month(month), parse_user(user), plan.searches
     if comparison is None:
-        note = f"The tracking plan {plan.label} does not say which event is a search; add `searches` to it."
-        return _answer(scope, user, month, "kind", {}, [note])
-    rows = searches(events, comparison, scope, user=user, month=days).to_pyarrow().to_pylist()
-    found = {row[comparison.by]: row["searches"] for row in rows}
-    order = [*comparison.members, *sorted(found.keys() - set(comparison.members))] if found else []
-    notes = [] if found else [_why_none(events, scope, comparison, user, days, month)]
-    if days.first <= scope.today <= days.last:
-        notes.append(f"{month} is not over: the figures can still grow.")
-    return _answer(scope, user, month, comparison.by, {kind: found.get(kind, 0) for kind in order}, notes)
-
-
-def _answer(
-    scope: Scope, user: str, month: str, by: str, counts: dict[str, int], notes: list[str]
-) -> Answer:
+        counts: dict[str, int] = {}
+        kind = "kind"
+        notes = [f"The tracking plan {plan.label} does not say which event is a search; add `searches` to it."]
+    else:
+        kind = comparison.by
+        found = searches(events, comparison, scope, user=user, month=days).to_pyarrow().to_pylist()
+        counts = _in_order({row[kind]: row["searches"] for row in found}, comparison)
+        notes = [] if counts else [_why_none(events, scope, comparison.event, user=user, month=days)]
+        if days.first <= scope.today <= days.last:
+            notes.append(f"{month} is not over: the figures can still grow.")
     return Answer(
         question=f"How many searches of each kind did user {user} run in {month}?",
-        definition=f"Searches submitted in the calendar month (UTC days), whatever their outcome, by {by}.",
+        definition=f"Searches submitted in the calendar month (UTC days), whatever their outcome, by {kind}.",
         table=pa.table(
-            {by: pa.array(list(counts), pa.string()), "searches": pa.array(list(counts.values()), pa.int64())}
+            {kind: pa.array(list(counts), pa.string()), "searches": pa.array(list(counts.values()), pa.int64())}
         ),
         parameters={
             "user": user,
@@ -115,14 +109,18 @@ def _answer(
     )
 
 
-def _why_none(
-    events: ibis.Table, scope: Scope, comparison: Comparison, user: str, days: Window, month: str
-) -> str:
+def _in_order(found: dict[str, int], comparison: Comparison) -> dict[str, int]:
+    """Return the counts with the plan's own kinds first, 0 where there are none; nothing when nothing was found."""
+    kinds = [*comparison.members, *sorted(found.keys() - set(comparison.members))] if found else []
+    return {kind: found.get(kind, 0) for kind in kinds}
+
+
+def _why_none(events: ibis.Table, scope: Scope, event: str, *, user: str, month: Window) -> str:
     theirs = chosen(events, scope).filter(lambda table: table.user_id == user)
     latest = theirs.time.max().to_pyarrow().as_py()
     if latest is None:
         where = " of the chosen accounts and instances" if scope.accounts or scope.instances else ""
         return f"No event{where} is of this user, in any month."
-    if count := between(theirs, days.first, days.last).count().to_pyarrow().as_py():
-        return f"This user has {count} events in {month}, but none of them is {comparison.event}."
-    return f"This user has no events in {month}; the latest event is of {latest:%Y-%m-%d}."
+    if count := between(theirs, month.first, month.last).count().to_pyarrow().as_py():
+        return f"None of this user's events of the month ({count:,}) is {event}."
+    return f"This user has no events in {month.first:%Y-%m}; the latest is of {latest:%Y-%m-%d}."

@@ -73,15 +73,19 @@ def multi_feature_sessions(
         sessions=table.count(),
         multi_feature_sessions=table.count(where=several),
     )
-    return counts.select(
-        scope.unit,
-        "users",
-        "multi_feature_users",
-        "sessions",
-        "multi_feature_sessions",
-        share_of_users=counts.multi_feature_users / counts.users,
-        share_of_sessions=counts.multi_feature_sessions / counts.sessions,
-    ).relocate("share_of_users", before="sessions").order_by(scope.unit)
+    return (
+        counts.select(
+            scope.unit,
+            "users",
+            "multi_feature_users",
+            "sessions",
+            "multi_feature_sessions",
+            share_of_users=counts.multi_feature_users / counts.users,
+            share_of_sessions=counts.multi_feature_sessions / counts.sessions,
+        )
+        .relocate("share_of_users", before="sessions")
+        .order_by(scope.unit)
+    )
 
 
 def answer_multi_feature_sessions(

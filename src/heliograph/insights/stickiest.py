@@ -104,9 +104,7 @@ def _interval(totals: ibis.Table, rule: StickinessRule) -> ibis.Table:
     variance = share * (1 - share) / effective + z**2 / (4 * effective**2)
     half = z * variance.sqrt() / (1 + z**2 / effective)
     enough = table.users >= rule.minimum_users
-    return table.mutate(
-        lower=ibis.ifelse(enough, middle - half, None), upper=ibis.ifelse(enough, middle + half, None)
-    )
+    return table.mutate(lower=ibis.ifelse(enough, middle - half, None), upper=ibis.ifelse(enough, middle + half, None))
 
 
 def _student_quantile(normal: float, freedom: ibis.Value) -> ibis.Value:

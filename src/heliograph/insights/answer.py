@@ -1,0 +1,105 @@
+"""An answer: a table, the parameters and definition behind it, and honest words where the data is too thin."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import pyarrow as pa
+from pyarrow import csv
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from heliograph.insights.scope import Scope
+
+Parameters: TypeAlias = dict[str, Any]
+"""What was assumed or chosen, by name; values that JSON can hold."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one question."""
+
+    question: str
+    """The question in words."""
+    definition: str
+    """What the figures mean, in a sentence or two."""
+    table: pa.Table
+    """The figures."""
+    parameters: Parameters
+    """Every choice that the figures depend on: the days, the filters, the thresholds."""
+    notes: tuple[str, ...] = ()
+    """What to know before relying on the figures, such as groups that are too thin."""
+
+    def as_json(self) -> str:
+        """Return everything as one JSON object; the table under ``rows``, an object a row."""
+        content = {
+            "question": self.question,
+            "definition": self.definition,
+            "parameters": self.parameters,
+            "notes": self.notes,
+            "rows": self.table.to_pylist(),
+        }
+        return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
+
+    def as_csv(self) -> str:
+        """Return the table alone as CSV with a header line; missing values are empty."""
+        buffer = io.BytesIO()
+        csv.write_csv(self.table, buffer)
+        return buffer.getvalue().decode()
+
+    def as_rich(self) -> RenderableType:
+        """Return the answer for a terminal: the question, the table, the notes."""
+        parts: list[RenderableType] = [Text(self.question, style="bold"), Text(self.definition, style="dim")]
+        if self.table.num_rows:
+            parts.append(_rich_table(self.table))
+        parts.extend(Text(f"• {note}") for note in self.notes)
+        return Group(*parts)
+
+
+def _rich_table(table: pa.Table) -> Table:
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for field in table.schema:
+        right = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        shown.add_column(field.name.replace("_", " "), justify="right" if right else "left", vertical="bottom")
+    for row in table.to_pylist():
+        shown.add_row(*(Text(_cell(value)) for value in row.values()))
+    return shown
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.3f}"
+        case _:
+            return str(value)
+
+
+def scope_parameters(scope: Scope, **parameters: object) -> Parameters:
+    """Return `parameters` after the choices that `scope` holds."""
+    return {
+        "until": scope.until.isoformat(),
+        "time_zone": "UTC",
+        "unit": scope.unit,
+        "accounts": list(scope.accounts),
+        "instances": list(scope.instances),
+        **parameters,
+    }
+
+
+def scope_notes(scope: Scope) -> list[str]:
+    """Return what to know about the days that `scope` counts."""
+    if scope.until >= scope.today:
+        return [f"{scope.until} is not over: its figures, and those of periods that hold it, can still change."]
+    return []

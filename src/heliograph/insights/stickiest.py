@@ -1,0 +1,160 @@
+"""Which feature, or set of features, is stickiest?
+
+A user's 28 days are 28 bits of a whole number, so that the days of a set of features are one bitwise *or*.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import ibis
+import msgspec
+import pyarrow.compute as pc
+from msgspec import Meta
+
+from heliograph.insights.activity import MONTH, active_events
+from heliograph.insights.answer import Answer, scope_notes, scope_parameters
+from heliograph.insights.scope import QuestionError, Scope, Window, checked, number_of
+
+if TYPE_CHECKING:
+    from heliograph.plan.model import Plan
+
+SEPARATOR: Final = " + "
+
+
+class StickinessRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What is ranked, and how."""
+
+    minimum_users: Annotated[int, Meta(ge=2)] = 5
+    """Users that a feature or set needs to be ranked."""
+    largest_set: Annotated[int, Meta(ge=1, le=3)] = 3
+    """Features in a set, at most."""
+    normal_quantile: Annotated[float, Meta(gt=0, le=5)] = 1.96
+    """The normal distribution's quantile for the interval: 1.96 gives 95 %."""
+
+
+def feature_stickiness(
+    events: ibis.Table, plan: Plan, scope: Scope, *, rule: StickinessRule | None = None
+) -> ibis.Table:
+    """Return the stickiness of each feature and set of features, ranked within sets of the same size.
+
+    The users of a set are those who used every feature of it within the 28 days until the scope's last; a day counts
+    when they used any of its features. Stickiness is the mean over the 28 days of the daily users, divided by the
+    users of the 28 days: the mean over the users of the share of days that count.
+
+    The interval is Wilson's (1927) with the effective sample size of Korn and Graubard (1998) in place of the number
+    of user-days, because the days of one user are alike: ``p (1 - p) / (s² / n)``, where the own shares of the `n`
+    users have the variance `s²`; at most the user-days, and `n` where `s²` is 0; times the squared ratio of the
+    normal to Student's quantile with ``n - 1`` degrees of freedom. The rank goes by the interval's lower end, so
+    that few users do not win by luck.
+
+    Returns:
+        `size`, `rank` (from 1; null below the minimum of users), `features` (names in alphabetical order, joined),
+        `users`, `stickiness`, `lower`, `upper` (0 to 1; the last two null below the minimum).
+    """
+    rule = checked(rule or StickinessRule())
+    masks = _day_masks(events, plan, scope)
+    sets = ibis.union(*(_sets(masks, size) for size in range(1, rule.largest_set + 1)))
+    sets = sets.mutate(days=_bits(sets.mask))
+    totals = sets.group_by(["size", "features"]).agg(
+        users=sets.count(), days=sets.days.sum(), squares=(sets.days * sets.days).sum()
+    )
+    return _ranked(_interval(totals, rule))
+
+
+def _day_masks(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
+    active = active_events(events, plan, scope, window=Window(last=scope.until, days=MONTH))
+    days = active.select("user_id", "feature", age=number_of(scope.until) - active.day).distinct()
+    bit = ibis.literal(1, "int64") << days.age
+    # Days are distinct here, so that the sum of their bits is their union; Ibis has no bitwise aggregate on Spark.
+    return days.group_by(["user_id", "feature"]).agg(mask=bit.sum())
+
+
+def _sets(masks: ibis.Table, size: int) -> ibis.Table:
+    table = masks.select("user_id", "mask", features="feature", last="feature")
+    for _ in range(size - 1):
+        other = masks.view()
+        joined = table.join(other, [table.user_id == other.user_id, table.last < other.feature])
+        table = joined.select(
+            table.user_id,
+            mask=table.mask | other.mask,
+            features=table.features + SEPARATOR + other.feature,
+            last=other.feature,
+        )
+    return table.select("features", "mask", size=ibis.literal(size, "int64"))
+
+
+def _bits(mask: ibis.Value) -> ibis.Value:
+    """Return how many bits are set: neighbours are added in parallel (Warren, Hacker's Delight, 5-1)."""
+    pairs = mask - ((mask >> 1) & 0x5555_5555)
+    nibbles = (pairs & 0x3333_3333) + ((pairs >> 2) & 0x3333_3333)
+    octets = (nibbles + (nibbles >> 4)) & 0x0F0F_0F0F
+    return ((octets * 0x0101_0101) >> 24) & 0xFF
+
+
+def _interval(totals: ibis.Table, rule: StickinessRule) -> ibis.Table:
+    users, days, z = totals.users, totals.days, rule.normal_quantile
+    # n (n - 1) times the variance of the users' active days: a whole number, and so exactly 0 where all are alike.
+    spread = users * totals.squares - days * days
+    design = days * (MONTH * users - days) * (users - 1) / spread.nullif(0)
+    effective = ibis.least(design.fill_null(users), MONTH * users) * (z / _student_quantile(z, users - 1)) ** 2
+    table = totals.mutate(stickiness=days / (MONTH * users), effective=effective)
+    share, effective = table.stickiness, table.effective
+    middle = (share + z**2 / (2 * effective)) / (1 + z**2 / effective)
+    variance = share * (1 - share) / effective + z**2 / (4 * effective**2)
+    half = z * variance.sqrt() / (1 + z**2 / effective)
+    enough = table.users >= rule.minimum_users
+    return table.mutate(lower=ibis.ifelse(enough, middle - half, None), upper=ibis.ifelse(enough, middle + half, None))
+
+
+def _student_quantile(normal: float, freedom: ibis.Value) -> ibis.Value:
+    """Return Student's quantile for the normal one (Abramowitz and Stegun 26.7.5; within 2 % from 4 degrees on).
+
+    For a single user, who has no degree of freedom, it is that of one degree; such a row is never ranked.
+    """
+    z, freedom = normal, ibis.greatest(freedom, 1)
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2
+
+
+def _ranked(table: ibis.Table) -> ibis.Table:
+    within = ibis.window(group_by="size", order_by=[ibis.desc("lower"), "features"])
+    ranked = table.mutate(rank=ibis.ifelse(table.lower.notnull(), ibis.row_number().over(within) + 1, None))
+    return ranked.select("size", "rank", "features", "users", "stickiness", "lower", "upper").order_by(
+        ["size", ranked["rank"].asc(nulls_first=False), "features"]
+    )
+
+
+def answer_stickiest(
+    events: ibis.Table, plan: Plan, scope: Scope, *, rule: StickinessRule | None = None, top: int = 5
+) -> Answer:
+    """Answer which features and sets of features are stickiest: the `top` of each size.
+
+    Raises:
+        QuestionError: `top` is less than 1, or a parameter of `rule` is out of bounds.
+    """
+    rule = checked(rule or StickinessRule())
+    if top < 1:
+        raise QuestionError([f"Show the first 1 or more of each size, not {top}."])
+    window = Window(last=scope.until, days=MONTH)
+    table = feature_stickiness(events, plan, scope, rule=rule).to_pyarrow()
+    thin = [row for row in table.to_pylist() if row["rank"] is None]
+    notes = [] if table.num_rows else [f"Nobody was active from {window}."]
+    notes += [
+        f"The feature {row['features']} is too thin: users {row['users']}; at least {rule.minimum_users} are needed."
+        for row in thin
+        if row["size"] == 1
+    ]
+    if sets := sum(row["size"] > 1 for row in thin):
+        notes.append(f"Sets with fewer than {rule.minimum_users} users, not ranked: {sets}.")
+    return Answer(
+        question="Which feature, or set of features, is stickiest?",
+        definition=(
+            f"From {window}: the mean over a feature's users of the share of the {MONTH} days on which they used it. "
+            "The users of a set used all of its features in that time; a day counts when they used any of them. Lower "
+            "and upper bound the stickiness (95 % at the default); the rank goes by the lower."
+        ),
+        table=table.filter(pc.field("rank") <= top),
+        parameters=scope_parameters(scope, **msgspec.structs.asdict(rule), days=MONTH, top=top),
+        notes=(*notes, *scope_notes(scope)),
+    )

@@ -48,7 +48,7 @@ def _property_type(definition: Property) -> Any:
 def line_type(name: str, event: EventDefinition, sources: Sequence[str]) -> type[msgspec.Struct]:
     """Return the type of one event's line."""
     fields: list[Any] = [
-        ("sequence", Annotated[int, Meta(ge=1, lt=2**63)]),
+        ("sequence", Annotated[int, Meta(ge=1, le=2**63 - 1)]),
         ("time", Annotated[datetime, Meta(tz=True)]),
         ("user_id", _RandomId | None, None),
         ("session_id", _RandomId | None, None),

@@ -1,1 +1,1 @@
-"""demo"""
+"""Both ends on one machine, to look at and to check."""

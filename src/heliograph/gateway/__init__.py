@@ -1,1 +1,1 @@
-"""gateway"""
+"""The vendor's door: what instances deliver is checked, stored and acknowledged."""

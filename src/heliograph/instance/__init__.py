@@ -1,1 +1,1 @@
-"""instance"""
+"""What runs on the customer's instance: recording, the outbox, sources, and the agent that sends."""

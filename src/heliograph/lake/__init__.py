@@ -1,1 +1,1 @@
-"""lake"""
+"""Where accepted events live, in an open table format."""

@@ -1,1 +1,1 @@
-"""plan"""
+"""The tracking plan: loading it, checking it, reading it; see docs/plan.md."""

@@ -1,8 +1,8 @@
 """What an event is: its names, its identity, its time, and the verdicts on it.
 
 An event says that a user (a random id), at a time, did something (a declared name), with an outcome. Its
-identity is *(instance, epoch, sequence)*: an epoch is the series of one writing process, and the sequence counts
-from 1 within it without gaps. Nothing here imports anything else of Heliograph.
+identity is *(instance, epoch, sequence)*: an epoch is the series of one writing process, and the sequence
+counts from 1 within it without gaps. Nothing here imports anything else of Heliograph.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ RESERVED: Final = frozenset(
 class Verdict(enum.StrEnum):
     """What became of an event: every event ends in exactly one of these.
 
-    The members from `RECORDER_BUSY` to `UNRECORDABLE` are given before an event has a sequence number, and those
-    from `NOT_PERMITTED` to `LOST` after; both on the instance. The gateway gives the rest. Some are given at either
-    end: both ends hold the same plan, and neither trusts the other.
+    The members from `RECORDER_BUSY` to `UNRECORDABLE` are given before an event has a sequence number, and
+    those from `NOT_PERMITTED` to `LOST` after; both on the instance. The gateway gives the rest. Some are given
+    at either end: both ends hold the same plan, and neither trusts the other.
     """
 
     ACCEPTED = "accepted"
@@ -99,13 +99,13 @@ ABSENT: Final = frozenset(
 """Given on the instance to a numbered event: the batch says so in place of the event."""
 
 UNDECLARED: Final = "(undeclared)"
-"""Stands in accounts and skeletons for a name that the plan does not hold: such a name may itself be private."""
+"""Stands in accounts and skeletons for a name that the plan does not hold: such a name may be private."""
 
 
 def new_epoch(*, milliseconds: int | None = None, randomness: int | None = None) -> Epoch:
-    """Return an epoch that no other process of the instance has: 42 bits of Unix time in ms, then 21 random bits.
+    """Return an epoch that no other process of the instance has.
 
-    The epochs of an instance therefore sort by their beginning.
+    It is 42 bits of Unix time in milliseconds, then 21 random bits, so that epochs sort by their beginning.
     """
     now = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
     noise = secrets.randbits(21) if randomness is None else randomness

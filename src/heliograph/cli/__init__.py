@@ -10,8 +10,8 @@ from heliograph.cli import agent, ask, config, demo, gateway, lake, plan, regist
 
 app = typer.Typer(
     name="heliograph",
-    help="Event-level product-usage data, from customer instances to the vendor: only what the contract allows, "
-    "and in full view of the customer.",
+    help="Event-level product-usage data, from customer instances to the vendor: only what the contract "
+    "allows, and in full view of the customer.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -34,7 +34,8 @@ def options(
         typer.Option(
             "--config",
             envvar="HELIOGRAPH_CONFIG",
-            help="The settings file; see [bold]heliograph config show[/bold]. Default: ./heliograph.toml, if there.",
+            help="The settings file; see [bold]heliograph config show[/bold]. "
+            "Default: ./heliograph.toml, if there.",
         ),
     ] = None,
 ) -> None:

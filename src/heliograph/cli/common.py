@@ -26,7 +26,7 @@ def fail(problems: Iterable[str], *, status: int = 2) -> NoReturn:
 
 
 def read_settings(context: typer.Context) -> Settings:
-    """Return the settings that ``--config`` and the environment give; end with all problems if there are any."""
+    """Return the settings of ``--config`` and the environment; end with all problems if there are any."""
     from heliograph.settings import SettingsError, load_settings  # noqa: PLC0415 - quick --help
 
     try:

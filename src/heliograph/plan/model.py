@@ -1,4 +1,4 @@
-"""The tracking plan: which events exist, what each means, and which values it may carry. Free text has no type."""
+"""The tracking plan: which events exist, what each means, what it may carry. Free text has no type."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class EventDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How `heliograph ask searches` counts one user's month: an event, split by one of its member properties."""
+    """How `heliograph ask searches` counts a month: an event, split by one of its member properties."""
 
     event: str
     by: str
@@ -100,7 +100,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
     def property_kinds(self) -> dict[str, type[Property]]:
-        """Return each property's kind by name; the loader has made sure that a name has one kind in all events."""
+        """Return each property's kind by name; the loader has made sure that it is the same in all events."""
         return {
             name: type(definition) for event in self.events.values() for name, definition in event.properties.items()
         }

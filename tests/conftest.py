@@ -1,0 +1,35 @@
+"""What all tests share: golden files, which `pytest --golden-renew` renews."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden-renew", action="store_true", help="write golden files anew instead of comparing with them"
+    )
+
+
+@pytest.fixture
+def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """Return ``check(path, text)``: the file at `path`, from the repository's top, must hold just `text`."""
+
+    def check(path: str, text: str) -> None:
+        file = REPOSITORY / path
+        if pytestconfig.getoption("--golden-renew"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            return
+        held = file.read_text(encoding="utf-8") if file.exists() else None
+        assert held == text, f"{path} differs from what is made now; if that is meant: pytest --golden-renew"
+
+    return check

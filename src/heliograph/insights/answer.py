@@ -53,11 +53,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         csv.write_csv(self.table, buffer)
         return buffer.getvalue().decode()
 
-    def as_rich(self) -> RenderableType:
-        """Return the answer for a terminal: the question, the table, the notes."""
+    def as_rich(self, *, most: int | None = None) -> RenderableType:
+        """Return the answer for a terminal: the question, the table with its first `most` rows, the notes."""
         parts: list[RenderableType] = [Text(self.question, style="bold"), Text(self.definition, style="dim")]
         if self.table.num_rows:
-            parts.append(_rich_table(self.table))
+            parts.append(_rich_table(self.table.slice(0, most)))
+        if most is not None and self.table.num_rows > most:
+            parts.append(Text(f"… and {self.table.num_rows - most:,} more", style="dim"))
         parts.extend(Text(f"• {note}") for note in self.notes)
         return Group(*parts)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _MOST_CONNECTIONS: Final = 2_000
 _KEEP_ALIVE_SECONDS: Final = 75
-_GRACE_SECONDS: Final = 10
+_GRACE_SECONDS: Final = 5
 
 
 def server_tls(certificate: str, private_key: str) -> ssl.SSLContext:

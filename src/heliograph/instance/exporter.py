@@ -20,7 +20,7 @@ from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.outbox import RECORDER_SERIES, START, Chunk, EpochReader, Position, read_epochs
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.state import Owed, Progress
-from heliograph.instance.transport import GatewayRefusalError, UnreachableError
+from heliograph.instance.transport import GatewayRefusalError
 from heliograph.wire import Receipt, VerdictCounts, merge_counts
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Exporter:
         """Drop everything that is pending, as it may not leave any more, and return how much that was."""
         purged = 0
         for reader in read_epochs(self._outbox):
+            closed = reader.is_closed()
             progress = self._load(reader)
             while True:
                 # What was begun is dropped by itself, so that its receipt can still be told apart, should there be one.
@@ -108,6 +109,8 @@ class Exporter:
                 self._state.save(reader.epoch, progress)
                 purged += numbers
             reader.release(progress.position)
+            if closed:
+                self._remove(reader)
         return purged
 
     def _load(self, reader: EpochReader) -> Progress:
@@ -147,7 +150,8 @@ class Exporter:
         except GatewayRefusalError as error:
             return self._take_refusal(reader, progress, chunk, error)
         if answer.receipt is None:
-            raise UnreachableError("the gateway knows an older delivery of this range, and not this one")
+            latest_receipt = self._client.latest_receipt(reader.epoch)
+            return self._catch_up(reader, progress, 1 if latest_receipt is None else latest_receipt.last + 1)
         self._settle(reader, progress, chunk.end, answer.receipt, answer.signature or "")
         self._limits.pop(reader.epoch, None)
         return numbers

@@ -170,7 +170,7 @@ def _read(file: Path, problems: list[str]) -> str:
 def _parse(text: str, file: Path, problems: list[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # the parser's own error is a ValueError, among others
         message, _, place = str(error).partition(" (at ")
         line = re.match(r"line (\d+)", place)
         where = f"{file}:{line[1]}" if line else str(file)

@@ -50,11 +50,7 @@ def anchored_settings(settings: Settings, folder: Path) -> Settings:
         **{
             section: msgspec.structs.replace(
                 values := getattr(settings, section),
-                **{
-                    name: anchored(getattr(values, name), folder)
-                    for name, field in fields.items()
-                    if field.path
-                },
+                **{name: anchored(getattr(values, name), folder) for name, field in fields.items() if field.path},
             )
             for section, fields in FIELDS.items()
         }
@@ -177,9 +173,7 @@ def test_a_database_without_a_relative_file_stays_as_it_is(url: str, tmp_path: P
     assert anchored(url, tmp_path) == url
 
 
-def test_all_problems_are_reported_at_once_with_places(
-    tmp_path: Path, golden: Callable[[str, str], None]
-) -> None:
+def test_all_problems_are_reported_at_once_with_places(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     file = written(
         tmp_path,
         """\
@@ -208,10 +202,8 @@ port = 1
 
 
 def test_an_explicit_file_must_exist(tmp_path: Path) -> None:
-    assert problems_of(tmp_path / "none.toml") == [
-        f"{tmp_path}/none.toml: cannot be read: No such file or directory. "
-        "Name a settings file; `heliograph config init` writes one."
-    ]
+    said = "none.toml: cannot be read: No such file or directory. Name a settings file; `heliograph config init` "
+    assert problems_of(tmp_path / "none.toml") == [f"{tmp_path}/{said}writes one."]
     assert "Is a directory" in problems_of(tmp_path)[0]
 
 
@@ -245,9 +237,7 @@ def test_bad_files_are_refused_without_a_traceback(content: bytes, said: str, tm
     st.binary(max_size=100),
     st.dictionaries(st.sampled_from(["HELIOGRAPH_AGENT_KEY", "HELIOGRAPH_LAKE_X"]), st.text()),
 )
-def test_nothing_but_settings_or_their_problems_comes_out(
-    content: bytes, environment: dict[str, str]
-) -> None:
+def test_nothing_but_settings_or_their_problems_comes_out(content: bytes, environment: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "s.toml"
         file.write_bytes(content)
@@ -259,12 +249,8 @@ def test_nothing_but_settings_or_their_problems_comes_out(
 
 def test_no_problem_repeats_a_value(tmp_path: Path) -> None:
     secret = "host=db password=hunter2"
-    file = written(
-        tmp_path, f'[event_logs]\nrows = "{secret}"\ndsm = "{secret}"\n[agent]\nlevel = "{secret}"'
-    )
-    environment = {
-        field.variable: f"{secret}\udcff" for fields in FIELDS.values() for field in fields.values()
-    }
+    file = written(tmp_path, f'[event_logs]\nrows = "{secret}"\ndsm = "{secret}"\n[agent]\nlevel = "{secret}"')
+    environment = {field.variable: f"{secret}\udcff" for fields in FIELDS.values() for field in fields.values()}
     problems = problems_of(file, environment | {"HELIOGRAPH_EVENT_LOGS_DSNN": secret})
     assert len(problems) == 3 + len(environment) + 1
     assert "hunter2" not in "\n".join(problems)

@@ -40,9 +40,7 @@ def test_good_plans_get_a_line_each() -> None:
 
 def test_all_problems_of_all_plans_are_printed_and_the_status_is_one(tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
-    bad.write_text(
-        (REPOSITORY / PLANS[1]).read_text().replace("type: integer", "type: string"), encoding="utf-8"
-    )
+    bad.write_text((REPOSITORY / PLANS[1]).read_text().replace("type: integer", "type: string"), encoding="utf-8")
     result = run("plan", "check", str(bad), PLANS[0], "none.yaml")
     assert result.exit_code == 1
     assert result.stdout.startswith(f"{PLANS[0]}: code-intelligence@1 is good")

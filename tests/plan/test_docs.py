@@ -45,12 +45,8 @@ def test_every_field_is_explained_in_the_order_of_the_model(title: str, kind: ty
 def test_every_type_of_property_is_explained_with_its_fields() -> None:
     kinds: list[type[msgspec.Struct]] = [IntegerProperty, NumberProperty, BooleanProperty, MemberProperty]
     assert first_cells("A property") == [kind.__struct_config__.tag for kind in kinds]
-    for line, kind in zip(
-        re.findall(r"^\| `\w+` \|.*", section("A property"), re.MULTILINE), kinds, strict=True
-    ):
-        assert re.findall(r"`(\w+)`", line.split("|")[2]) == [
-            name for name in fields(kind) if name != "description"
-        ]
+    for line, kind in zip(re.findall(r"^\| `\w+` \|.*", section("A property"), re.MULTILINE), kinds, strict=True):
+        assert re.findall(r"`(\w+)`", line.split("|")[2]) == [name for name in fields(kind) if name != "description"]
 
 
 def test_optional_fields_are_said_to_be_optional() -> None:

@@ -391,10 +391,7 @@ PIECES = st.sampled_from(
         b".nan",
     ]
     + [b"1e400", b"-9007199254740993", b"0x1F", b"yes", b"null", b"2026-02-30", b"1:30", b"9" * 400, b"\\"]
-    + [
-        word.encode()
-        for word in ("type: integer\n", "members: []", "events", "user", "minimum: .inf\n", "core")
-    ]
+    + [word.encode() for word in ("type: integer\n", "members: []", "events", "user", "minimum: .inf\n", "core")]
 )
 
 
@@ -415,9 +412,7 @@ def test_no_mutation_of_a_plan_raises_anything_else(content: bytes) -> None:
     outcome_of(content)
 
 
-@given(
-    st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode("utf-8", "ignore")))
-)
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: text.encode("utf-8", "ignore"))))
 @example(b"\xef\xbb\xbf")
 def test_no_bytes_raise_anything_else(content: bytes) -> None:
     outcome_of(content)

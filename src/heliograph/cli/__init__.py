@@ -34,8 +34,7 @@ def options(
         typer.Option(
             "--config",
             envvar="HELIOGRAPH_CONFIG",
-            help="The settings file; see [bold]heliograph config show[/bold]. "
-            "Default: ./heliograph.toml, if there.",
+            help="The settings file; see [bold]heliograph config show[/bold]. Default: ./heliograph.toml, if there.",
         ),
     ] = None,
 ) -> None:

@@ -27,9 +27,7 @@ def show(context: typer.Context) -> None:
 
 @app.command()
 def init(
-    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")] = Path(
-        DEFAULT_FILE
-    ),
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")] = Path(DEFAULT_FILE),
 ) -> None:
     """Write a settings file with every setting at its default, and its meaning.
 

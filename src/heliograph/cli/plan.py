@@ -92,18 +92,14 @@ def _file_and_event(words: list[str]) -> tuple[str | None, str | None]:
 
 
 def _summary(plan: Plan) -> str:
-    counts = (
-        f"{len(plan.events)} events, {len(plan.features)} features, {len(plan.property_kinds())} properties"
-    )
+    counts = f"{len(plan.events)} events, {len(plan.features)} features, {len(plan.property_kinds())} properties"
     return f"{plan.label} is good: {counts}; digest {plan.digest()[:12]}"
 
 
 def _show_plan(plan: Plan) -> None:
     out.print(Text(f"{plan.label}: {plan.description}"))
     for feature, description in plan.features.items():
-        table = Table(
-            title=Text(f"{feature}: {description}"), title_justify="left", title_style="bold", expand=True
-        )
+        table = Table(title=Text(f"{feature}: {description}"), title_justify="left", title_style="bold", expand=True)
         table.add_column("event", no_wrap=True)
         table.add_column("what happened", ratio=3)
         table.add_column("outcomes", ratio=1)
@@ -117,9 +113,7 @@ def _show_plan(plan: Plan) -> None:
 
 
 def _show_event(plan: Plan, name: str, event: EventDefinition) -> None:
-    facts = Table(
-        title=Text(f"{name} ({plan.label})"), title_justify="left", title_style="bold", show_header=False
-    )
+    facts = Table(title=Text(f"{name} ({plan.label})"), title_justify="left", title_style="bold", show_header=False)
     rows = {
         "what happened": event.description + _marks(event),
         "question": event.question,

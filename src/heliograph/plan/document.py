@@ -22,9 +22,7 @@ MAXIMUM_DEPTH: Final = 16
 
 Node: TypeAlias = yaml.ScalarNode | yaml.CollectionNode
 
-_CONTROLS: Final = re.compile(
-    r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_CONTROLS: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that steer a terminal or the direction of text, and halves of characters; not the line feed."""
 
 

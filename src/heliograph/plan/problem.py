@@ -49,9 +49,7 @@ def shown(text: str) -> str:
 
 def printable(text: str) -> str:
     """Return `text` on one line, with an escape in place of whatever does not print."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
-    )
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def nearest(text: str, candidates: Iterable[str]) -> str | None:

@@ -50,9 +50,7 @@ class Finding(NamedTuple):
 def check_name_and_version(plan: Plan) -> Iterator[Finding]:
     """The name and the version label stored events."""
     if not PLAN_NAME.fullmatch(plan.name):
-        yield Finding(
-            ("name",), f"{shown(plan.name)} is not a plan's name", _remedy("code-intelligence", PLAN_NAME)
-        )
+        yield Finding(("name",), f"{shown(plan.name)} is not a plan's name", _remedy("code-intelligence", PLAN_NAME))
     if not 1 <= plan.version <= MAXIMUM_VERSION:
         yield Finding(
             ("version",),
@@ -74,9 +72,7 @@ def check_counts(plan: Plan) -> Iterator[Finding]:
         counts.append(((*path, "outcomes"), len(definition.outcomes), MAXIMUM_OUTCOMES, "outcomes"))
         for name, kind in definition.properties.items():
             if isinstance(kind, MemberProperty):
-                counts.append(
-                    ((*path, "properties", name, "members"), len(kind.members), MAXIMUM_MEMBERS, "members")
-                )
+                counts.append(((*path, "properties", name, "members"), len(kind.members), MAXIMUM_MEMBERS, "members"))
         if len(definition.properties) > MAXIMUM_EVENT_PROPERTIES:
             yield _too_many((*path, "properties"), len(definition.properties), MAXIMUM_EVENT_PROPERTIES)
     if len(names) > MAXIMUM_PROPERTIES:
@@ -97,13 +93,11 @@ def check_texts(plan: Plan) -> Iterator[Finding]:
     for event, definition in plan.events.items():
         path: Path = ("events", event)
         texts += [
-            ((*path, field), getattr(definition, field))
-            for field in ("description", "action", "question", "owner")
+            ((*path, field), getattr(definition, field)) for field in ("description", "action", "question", "owner")
         ]
         texts += [((*path, "outcomes", key), text) for key, text in definition.outcomes.items()]
         texts += [
-            ((*path, "properties", key, "description"), kind.description)
-            for key, kind in definition.properties.items()
+            ((*path, "properties", key, "description"), kind.description) for key, kind in definition.properties.items()
         ]
     for place, text in texts:
         if not text.strip():
@@ -116,9 +110,7 @@ def check_event_names(plan: Plan) -> Iterator[Finding]:
     for event in plan.events:
         path = ("events", event)
         if not NAME_PATTERN.fullmatch(event):
-            yield Finding(
-                path, f"{shown(event)} is not an event's name", _remedy("SearchSubmitted", NAME_PATTERN)
-            )
+            yield Finding(path, f"{shown(event)} is not an event's name", _remedy("SearchSubmitted", NAME_PATTERN))
         first = by_lower.setdefault(event.lower(), event)
         if first != event:
             message = f"{shown(event)} differs from {shown(first)} by case alone"
@@ -270,9 +262,7 @@ def _too_many(path: Path, count: int, most: int, what: str = "properties") -> Fi
     return Finding(path, f"there are {count:,} {what}, and {most:,} is the most", "Leave some out.")
 
 
-def _unknown(
-    path: Path, text: str, candidates: Iterable[str], what: str, *, needs: tuple[Path, ...]
-) -> Finding:
+def _unknown(path: Path, text: str, candidates: Iterable[str], what: str, *, needs: tuple[Path, ...]) -> Finding:
     known = list(candidates)
     near = nearest(text, known)
     listing = f"They are {', '.join(map(shown, known[:12]))}{', …' if len(known) > 12 else ''}."  # noqa: PLR2004 - one line

@@ -89,9 +89,7 @@ class Shape:
     def _refuse(self, path: Path, message: str, remedy: str, *, at: Node | None = None) -> None:
         line, column = self.place(path) if at is None else _mark(at)
         self.problems.append(
-            PlanProblem(
-                file=self.file, line=line, column=column, where=where(path), message=message, remedy=remedy
-            )
+            PlanProblem(file=self.file, line=line, column=column, where=where(path), message=message, remedy=remedy)
         )
 
     def _read(self, node: Node, kind: Any, path: Path) -> Any:
@@ -172,9 +170,7 @@ class Shape:
 
     def _sequence(self, node: Node, kind: Any, path: Path) -> Any:
         if not isinstance(node, yaml.SequenceNode):
-            self._refuse(
-                path, f"{_described(node)} stands where a list is expected", "Write `[one, two]`.", at=node
-            )
+            self._refuse(path, f"{_described(node)} stands where a list is expected", "Write `[one, two]`.", at=node)
             return _BROKEN
         values = []
         for position, item in enumerate(node.value):

@@ -51,9 +51,7 @@ def _field(section: str, info: msgspec.structs.FieldInfo) -> Field:
     return Field(section, info.name, info.type, info.default, about.description or "", **(about.extra or {}))
 
 
-SECTIONS: Final[dict[str, type[Section]]] = {
-    info.name: info.type for info in msgspec.structs.fields(Settings)
-}
+SECTIONS: Final[dict[str, type[Section]]] = {info.name: info.type for info in msgspec.structs.fields(Settings)}
 """The sections in the order of the file."""
 
 FIELDS: Final[dict[str, dict[str, Field]]] = {

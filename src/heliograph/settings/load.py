@@ -100,9 +100,7 @@ def _file_entries(file: Path, problems: list[str]) -> Iterator[_Entry]:
     for section, table in _parse(text, file, problems).items():
         where = _where(file, places, section)
         if section not in SECTIONS:
-            problems.append(
-                f"{where}: is not a section. {_choice(section, {name: name for name in SECTIONS})}"
-            )
+            problems.append(f"{where}: is not a section. {_choice(section, {name: name for name in SECTIONS})}")
         elif not isinstance(table, dict):
             problems.append(f"{where}: is not a table. Begin the section with a line `[{section}]`.")
         else:
@@ -123,9 +121,7 @@ def _put_all(values: Values, entries: Iterable[_Entry], problems: list[str], *, 
     """Put each entry in its place, or say what is wrong with it; what is not `strict` is text."""
     for where, section, name, value in entries:
         if (field := FIELDS[section].get(name)) is None:
-            written = {
-                field.name: field.name if strict else field.variable for field in FIELDS[section].values()
-            }
+            written = {field.name: field.name if strict else field.variable for field in FIELDS[section].values()}
             problems.append(f"{where}: is not a setting. {_choice(name, written)}")
             continue
         try:
@@ -174,9 +170,7 @@ def _parse(text: str, file: Path, problems: list[str]) -> dict[str, Any]:
         message, _, place = str(error).partition(" (at ")
         line = re.match(r"line (\d+)", place)
         where = f"{file}:{line[1]}" if line else str(file)
-        problems.append(
-            f"{where}: not TOML: {message}. Write `key = value` lines, and text in double quotes."
-        )
+        problems.append(f"{where}: not TOML: {message}. Write `key = value` lines, and text in double quotes.")
         return {}
 
 

@@ -40,9 +40,9 @@ class PlanSettings(Section, frozen=True, kw_only=True):
 class RecorderSettings(Section, frozen=True, kw_only=True):
     """Recording inside the product, and the outbox that it writes."""
 
-    outbox: Annotated[
-        str, _about("Folder of the outbox: events wait here until they are acknowledged.", path=True)
-    ] = "outbox"
+    outbox: Annotated[str, _about("Folder of the outbox: events wait here until they are acknowledged.", path=True)] = (
+        "outbox"
+    )
     maximum_bytes: Annotated[
         PositiveInt,
         _about("Bound of the outbox on disk, in bytes; past it new events are dropped, and counted."),
@@ -60,20 +60,14 @@ class AgentSettings(Section, frozen=True, kw_only=True):
         str, _about("File with the certificates to trust (PEM); empty: the system's.", path=True)
     ] = ""
     instance: Annotated[str, _about("Name of this instance, as the vendor registered it.")] = ""
-    key: Annotated[str, _about("File with the instance's own Ed25519 private key (PEM).", path=True)] = (
-        "instance.pem"
-    )
-    state: Annotated[str, _about("Folder of the agent's own state: pseudonyms and ledger.", path=True)] = (
-        "agent"
-    )
+    key: Annotated[str, _about("File with the instance's own Ed25519 private key (PEM).", path=True)] = "instance.pem"
+    state: Annotated[str, _about("Folder of the agent's own state: pseudonyms and ledger.", path=True)] = "agent"
     level: Annotated[
         Literal["off", "critical", "events"],
         _about("The admin's choice: events, critical (aggregated and anonymised telemetry only) or off."),
     ] = "events"
     batch_events: Annotated[PositiveInt, _about("Events in one delivery, at most.")] = 5_000
-    idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = (
-        1.0
-    )
+    idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = 1.0
     timeout_seconds: Annotated[PositiveSeconds, _about("How long one request may take.")] = 30.0
 
 
@@ -87,15 +81,9 @@ class EventLogsSettings(Section, frozen=True, kw_only=True):
             secret=True,
         ),
     ] = ""
-    table: Annotated[str, _about("The table, with its schema if it is not on the search path.")] = (
-        "event_logs"
-    )
-    rows: Annotated[PositiveInt, _about("Rows read in one round, at most: one range of the primary key.")] = (
-        5_000
-    )
-    pause_seconds: Annotated[PositiveSeconds, _about("Pause between rounds when there was nothing new.")] = (
-        2.0
-    )
+    table: Annotated[str, _about("The table, with its schema if it is not on the search path.")] = "event_logs"
+    rows: Annotated[PositiveInt, _about("Rows read in one round, at most: one range of the primary key.")] = 5_000
+    pause_seconds: Annotated[PositiveSeconds, _about("Pause between rounds when there was nothing new.")] = 2.0
     statement_timeout_seconds: Annotated[
         PositiveSeconds, _about("The database cancels any statement of ours that takes longer.")
     ] = 5.0
@@ -114,13 +102,11 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     private_key: Annotated[str, _about("The key of that certificate (PEM).", path=True)] = "gateway.key"
     signing_key: Annotated[
         str,
-        _about(
-            "Ed25519 private key (PEM) that signs tokens and receipts; made at the first start.", path=True
-        ),
+        _about("Ed25519 private key (PEM) that signs tokens and receipts; made at the first start.", path=True),
     ] = "signing.pem"
-    log: Annotated[
-        str, _about("Folder of the log: what was acknowledged and is not in the lake yet.", path=True)
-    ] = "log"
+    log: Annotated[str, _about("Folder of the log: what was acknowledged and is not in the lake yet.", path=True)] = (
+        "log"
+    )
     segment_bytes: Annotated[PositiveInt, _about("Size of one log segment, in bytes.")] = 64 << 20
     maximum_log_bytes: Annotated[
         PositiveInt,
@@ -138,14 +124,10 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
 class RegistrySettings(Section, frozen=True, kw_only=True):
     """Accounts, instances and agreements."""
 
-    url: Annotated[str, _about("Database, as an SQLAlchemy URL.", path=True, secret=True)] = (
-        "sqlite:///registry.db"
-    )
+    url: Annotated[str, _about("Database, as an SQLAlchemy URL.", path=True, secret=True)] = "sqlite:///registry.db"
     on_premises: Annotated[
         str,
-        _about(
-            "The recorded decision that lets on-premises instances send events (a reference); empty: none."
-        ),
+        _about("The recorded decision that lets on-premises instances send events (a reference); empty: none."),
     ] = ""
 
 

@@ -54,7 +54,7 @@ INSTANCE = "acme-1"
 
 
 def definition(feature: str, **fields: Any) -> EventDefinition:
-    given = {
+    given: dict[str, Any] = {
         "description": "What happened.",
         "feature": feature,
         "action": "use",

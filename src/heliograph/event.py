@@ -41,8 +41,8 @@ class Verdict(enum.StrEnum):
     """What became of an event: every event ends in exactly one of these.
 
     The members from `RECORDER_BUSY` to `UNRECORDABLE` are given before an event has a sequence number, and
-    those from `NOT_PERMITTED` to `LOST` after; both on the instance. The gateway gives the rest. Some are given
-    at either end: both ends hold the same plan, and neither trusts the other.
+    those from `NOT_PERMITTED` to `LOST` after; both on the instance. The gateway gives the rest. Some are
+    given at either end: both ends hold the same plan, and neither trusts the other.
     """
 
     ACCEPTED = "accepted"

@@ -50,7 +50,7 @@ class Skeleton(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gateway stored of a delivery: each number of the range is in exactly one of the three counts."""
+    """What the gateway stored of a delivery: each number of the range is in just one of the three counts."""
 
     instance: str
     epoch: int

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pytest
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines, deliver, event, zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines, deliver, event, zstd
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.log import LogFullError
@@ -81,7 +81,8 @@ def test_a_delivery_is_stored_as_it_came_and_answered_with_a_signed_receipt(
     shared: Vendor, http: httpx.Client, epoch: int, content_type: str, encoding: str
 ) -> None:
     content = FORMATS[content_type]([event(1, duration_ms=41), event(2, "PageViewed"), event(3, "PageViewed")])
-    body = {"zstd": zstd, "gzip": gzip.compress, "": bytes}[encoding](content)
+    encode: dict[str, Callable[[bytes], bytes]] = {"zstd": zstd, "gzip": gzip.compress, "": bytes}
+    body = encode[encoding](content)
     found = answer(deliver(http, body, epoch=epoch, numbers=(1, 3), content_type=content_type, encoding=encoding))
     assert found.receipt is not None
     assert found.receipt.accepted == {"SearchSubmitted": 1, "PageViewed": 2}
@@ -450,11 +451,11 @@ def test_a_certificate_of_another_authority_is_not_spoken_with(shared: Vendor, t
 def test_tls_older_than_1_2_is_refused(shared: Vendor) -> None:
     context = ssl.create_default_context(cafile=str(shared.authority_file))
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1 is deprecated"):
         context.minimum_version = ssl.TLSVersion.TLSv1
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with pytest.raises(httpx.ConnectError, match="(?i)version|protocol|alert"):
+    with pytest.raises(httpx.ConnectError, match=r"(?i)version|protocol|alert"):
         httpx.get(f"{shared.address}/healthz", verify=context)
 
 

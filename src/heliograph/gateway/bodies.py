@@ -84,7 +84,7 @@ def _inflate_gzip(body: bytes, most: int) -> bytes:
     inflater = isal_zlib.decompressobj(wbits=31)
     try:
         content: bytes = inflater.decompress(body, most + 1)
-    except igzip_lib.IsalError as error:
+    except igzip_lib.IsalError as error:  # type: ignore[misc] # isal's stub declares it as an instance
         raise RefusalError(Refusal.DAMAGED_BODY, "it is not gzip, or was damaged on the way") from error
     if len(content) > most:
         raise RefusalError(Refusal.INFLATED_TOO_LARGE, f"the limit is {most:,} bytes")

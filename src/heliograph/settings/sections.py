@@ -1,40 +1,48 @@
-"""One settings object for both ends: read once from one commented file and the environment, then passed down.
+"""The settings: a section for each part, and for each field its type, its default, and what it means.
 
-Every field is explained by its `Meta` description; `commented_file` prints the whole file from these definitions,
-so that the documentation cannot differ from the code. An environment variable ``HELIOGRAPH_<SECTION>_<FIELD>``
-overrides the file, and the file overrides the default.
+The commented file and the documentation are printed from these definitions, so that they cannot differ.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
+
+DEFAULT_FILE: Final = "heliograph.toml"
+PREFIX: Final = "HELIOGRAPH_"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 
 
-def _about(text: str) -> Meta:
-    return Meta(description=text)
+def _about(text: str, *, path: bool = False, secret: bool = False) -> Meta:
+    """Return what is known of a field beside its type.
+
+    A `path` is a file or a folder, or a URL that may hold one (``sqlite:///…``); if it is relative, it starts
+    from the settings file's folder. A `secret` may hold a password.
+    """
+    return Meta(description=text, extra={"path": path, "secret": secret})
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the settings file."""
 
 
-class PlanSettings(Section):
+class PlanSettings(Section, frozen=True, kw_only=True):
     """The tracking plan, which both ends hold."""
 
-    file: Annotated[str, _about("The tracking plan, in YAML.")] = "plans/code-intelligence.yaml"
+    file: Annotated[str, _about("The tracking plan, in YAML.", path=True)] = "plans/code-intelligence.yaml"
 
 
-class RecorderSettings(Section):
+class RecorderSettings(Section, frozen=True, kw_only=True):
     """Recording inside the product, and the outbox that it writes."""
 
-    outbox: Annotated[str, _about("Folder of the outbox: events wait here until they are acknowledged.")] = "outbox"
+    outbox: Annotated[str, _about("Folder of the outbox: events wait here until they are acknowledged.", path=True)] = (
+        "outbox"
+    )
     maximum_bytes: Annotated[
         PositiveInt,
         _about("Bound of the outbox on disk, in bytes; past it new events are dropped, and counted."),
@@ -44,16 +52,16 @@ class RecorderSettings(Section):
     ] = 50
 
 
-class AgentSettings(Section):
+class AgentSettings(Section, frozen=True, kw_only=True):
     """The agent: the one process beside the product that sends."""
 
     gateway: Annotated[str, _about("Address of the vendor's gateway; https only.")] = "https://localhost:8443"
-    certificate_authority: Annotated[str, _about("File with the certificates to trust (PEM); empty: the system's.")] = (
-        ""
-    )
+    certificate_authority: Annotated[
+        str, _about("File with the certificates to trust (PEM); empty: the system's.", path=True)
+    ] = ""
     instance: Annotated[str, _about("Name of this instance, as the vendor registered it.")] = ""
-    key: Annotated[str, _about("File with the instance's own Ed25519 private key (PEM).")] = "instance.pem"
-    state: Annotated[str, _about("Folder of the agent's own state: pseudonyms and ledger.")] = "agent"
+    key: Annotated[str, _about("File with the instance's own Ed25519 private key (PEM).", path=True)] = "instance.pem"
+    state: Annotated[str, _about("Folder of the agent's own state: pseudonyms and ledger.", path=True)] = "agent"
     level: Annotated[
         Literal["off", "critical", "events"],
         _about("The admin's choice: events, critical (aggregated and anonymised telemetry only) or off."),
@@ -63,12 +71,15 @@ class AgentSettings(Section):
     timeout_seconds: Annotated[PositiveSeconds, _about("How long one request may take.")] = 30.0
 
 
-class EventLogsSettings(Section):
+class EventLogsSettings(Section, frozen=True, kw_only=True):
     """The product's own `event_logs` table in PostgreSQL as a source."""
 
     dsn: Annotated[
         str,
-        _about("Connection string of the product's database; empty: not used. Best given by the environment."),
+        _about(
+            "Connection string of the product's database; empty: not used. Best given by the environment.",
+            secret=True,
+        ),
     ] = ""
     table: Annotated[str, _about("The table, with its schema if it is not on the search path.")] = "event_logs"
     rows: Annotated[PositiveInt, _about("Rows read in one round, at most: one range of the primary key.")] = 5_000
@@ -82,17 +93,20 @@ class EventLogsSettings(Section):
     ] = 5.0
 
 
-class GatewaySettings(Section):
+class GatewaySettings(Section, frozen=True, kw_only=True):
     """The vendor's gateway."""
 
     host: Annotated[str, _about("Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, _about("Port to listen on.")] = 8443
-    certificate: Annotated[str, _about("The server's certificate chain (PEM).")] = "gateway.crt"
-    private_key: Annotated[str, _about("The key of that certificate (PEM).")] = "gateway.key"
+    certificate: Annotated[str, _about("The server's certificate chain (PEM).", path=True)] = "gateway.crt"
+    private_key: Annotated[str, _about("The key of that certificate (PEM).", path=True)] = "gateway.key"
     signing_key: Annotated[
-        str, _about("Ed25519 private key (PEM) that signs tokens and receipts; made at the first start.")
+        str,
+        _about("Ed25519 private key (PEM) that signs tokens and receipts; made at the first start.", path=True),
     ] = "signing.pem"
-    log: Annotated[str, _about("Folder of the log: what was acknowledged and is not in the lake yet.")] = "log"
+    log: Annotated[str, _about("Folder of the log: what was acknowledged and is not in the lake yet.", path=True)] = (
+        "log"
+    )
     segment_bytes: Annotated[PositiveInt, _about("Size of one log segment, in bytes.")] = 64 << 20
     maximum_log_bytes: Annotated[
         PositiveInt,
@@ -107,21 +121,23 @@ class GatewaySettings(Section):
     policy_seconds: Annotated[PositiveInt, _about("For how long an instance may rely on a policy.")] = 3_600
 
 
-class RegistrySettings(Section):
+class RegistrySettings(Section, frozen=True, kw_only=True):
     """Accounts, instances and agreements."""
 
-    url: Annotated[str, _about("Database, as an SQLAlchemy URL.")] = "sqlite:///registry.db"
+    url: Annotated[str, _about("Database, as an SQLAlchemy URL.", path=True, secret=True)] = "sqlite:///registry.db"
     on_premises: Annotated[
         str,
         _about("The recorded decision that lets on-premises instances send events (a reference); empty: none."),
     ] = ""
 
 
-class LakeSettings(Section):
+class LakeSettings(Section, frozen=True, kw_only=True):
     """The lake: Apache Iceberg tables over Parquet files."""
 
-    warehouse: Annotated[str, _about("Folder of the tables.")] = "lake"
-    catalog: Annotated[str, _about("The Iceberg catalog, as an SQLAlchemy URL.")] = "sqlite:///lake/catalog.db"
+    warehouse: Annotated[str, _about("Folder of the tables.", path=True)] = "lake"
+    catalog: Annotated[str, _about("The Iceberg catalog, as an SQLAlchemy URL.", path=True, secret=True)] = (
+        "sqlite:///lake/catalog.db"
+    )
     commit_rows: Annotated[PositiveInt, _about("Rows that make the loader commit at once.")] = 250_000
     commit_seconds: Annotated[PositiveSeconds, _about("Longest wait of a loaded row for its commit.")] = 2.0
 
@@ -136,15 +152,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gateway: GatewaySettings = GatewaySettings()
     registry: RegistrySettings = RegistrySettings()
     lake: LakeSettings = LakeSettings()
-
-
-class SettingsError(Exception):
-    """The settings cannot be used; `problems` says all that is wrong, with places and remedies."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-DEFAULT_FILE = "heliograph.toml"
-PREFIX = "HELIOGRAPH_"

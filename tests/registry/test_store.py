@@ -23,7 +23,7 @@ from heliograph.registry.tables import agreements, instances, overrides
 from heliograph.settings import RegistrySettings
 
 if TYPE_CHECKING:
-    from registry.conftest import Clock
+    from tests.registry.conftest import Clock
 
 DIGEST = "0a" * 32
 NewKey = Callable[[], str]
@@ -286,7 +286,7 @@ def test_a_row_that_cannot_be_understood_means_off(
     assert registry.level("acme-1", clock.now).level is Level.EVENTS
     engine = create_engine(registry_url)
     with engine.begin() as connection:
-        assert connection.execute(damage).rowcount == 1
+        assert connection.execute(damage).rowcount != 0
     engine.dispose()
     with Registry.open(RegistrySettings(url=registry_url)) as again:
         decision = again.level("acme-1", clock.now)

@@ -70,7 +70,11 @@ class Registry:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         registry = cls(engine, on_premises_decision=settings.on_premises, now=now)
-        registry._make_tables()
+        try:
+            registry._make_tables()
+        except BaseException:
+            registry.close()
+            raise
         return registry
 
     def close(self) -> None:

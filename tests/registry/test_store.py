@@ -23,7 +23,7 @@ from heliograph.registry.tables import agreements, instances, overrides
 from heliograph.settings import RegistrySettings
 
 if TYPE_CHECKING:
-    from tests.registry.conftest import Clock
+    from registry.conftest import Clock
 
 DIGEST = "0a" * 32
 NewKey = Callable[[], str]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.registry.conftest import Clock
+    from registry.conftest import Clock
 
 NEVER = 1e6
 

@@ -181,7 +181,7 @@ class Authenticator:
 
 def _decode(text: str, claims: type[_Claims], *, kind: str | None = None) -> _Claims | None:
     """Return the claims of a JWT, which are nobody's yet, or None if `text` is no JWT of this form."""
-    if len(text) > LONGEST_JWT or not text.isascii():
+    if len(text) > LONGEST_JWT:
         return None
     try:
         decoded = _jws.decode_complete(text, options={"verify_signature": False})

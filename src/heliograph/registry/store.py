@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 _LOCK: Final = 0x48454C49
 """PostgreSQL's advisory lock of the registry's writers; any number that nobody else uses."""
+
+_SQLITE_WAIT_SECONDS: Final = 10
+_SQLITE_PAUSE_SECONDS: Final = 0.01
 
 Target = Literal["account", "instance"]
 
@@ -70,7 +75,11 @@ class Registry:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         registry = cls(engine, on_premises_decision=settings.on_premises, now=now)
-        registry._make_tables()
+        try:
+            registry._make_tables()
+        except BaseException:
+            registry.close()
+            raise
         return registry
 
     def close(self) -> None:
@@ -278,8 +287,23 @@ def _unavailable_on_failure() -> Iterator[None]:
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     # The driver's own transactions begin at the first write; ours begin where they are opened.
     connection.isolation_level = None
-    for pragma in ("busy_timeout = 10000", "journal_mode = WAL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout = {_SQLITE_WAIT_SECONDS * 1000}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    _write_ahead(connection)
+
+
+def _write_ahead(connection: DBAPIConnection) -> None:
+    """Let readers and a writer work at once. SQLite does not wait for its lock here, so we do."""
+    give_up = time.monotonic() + _SQLITE_WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() >= give_up:
+                raise
+            time.sleep(_SQLITE_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own, for the demonstration and for tests: Debian's binaries, a folder, a private socket."""
+"""A PostgreSQL server of our own, for the demonstration and tests: Debian's binaries, a folder, a private socket."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Account(NamedTuple):
 
 
 def find_binaries(root: Path = _DEBIAN) -> Path | None:
-    """Return the folder of the newest server's binaries under `root`, laid out as Debian does; None if there is none."""
+    """Return the folder of the newest server's binaries under `root`, as Debian lays them out; None for none."""
     found = [folder for folder in root.glob("*/bin") if all((folder / program).exists() for program in _PROGRAMS)]
     return max(found, key=_major, default=None)
 
@@ -155,7 +155,7 @@ class PostgresCluster:
         self._account = _server_account()
         folder = self._make_folder(stack)
         self._data = folder / "data"
-        socket = tempfile.mkdtemp(prefix="heliograph-", dir="/tmp")  # noqa: S108 - a socket's path must be short
+        socket = tempfile.mkdtemp(prefix="heliograph-", dir="/tmp")  # a socket's path must be short
         stack.callback(shutil.rmtree, socket, ignore_errors=True)
         self._own(Path(socket))
         self._socket = socket

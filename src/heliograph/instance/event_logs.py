@@ -142,7 +142,7 @@ class EventLogsSource:
         last = self._table.last_given
         if last is not None and last < cursor.high:
             _log.warning(
-                "the table's ids have gone back, as after a restored backup: up to the highest one read they are skipped",
+                "the table's ids have gone back, as after a restored backup: those already read are skipped",
                 table=self._settings.table,
                 last_given=last,
                 read=cursor.high,

@@ -118,9 +118,7 @@ def power_users(
         rule = PowerUserRule(**{name: value for name, value in thresholds.items() if value is not None})
         return answer_power_users(events, plan, scope, rule=rule)
 
-    _ask(
-        context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv
-    )
+    _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -154,9 +152,7 @@ def multi_feature_sessions(
         rule = SessionRule() if gap_minutes is None else SessionRule(gap_minutes=gap_minutes)
         return answer_multi_feature_sessions(events, plan, scope, rule=rule)
 
-    _ask(
-        context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv
-    )
+    _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -184,9 +180,7 @@ def intervene(
 
         return answer_intervene(events, plan, scope)
 
-    _ask(
-        context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv
-    )
+    _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -241,9 +235,7 @@ def active(
 
         return answer_activity(events, plan, scope, days=days)
 
-    _ask(
-        context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv
-    )
+    _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
 
 
 def _ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -88,11 +89,12 @@ def user_id(word: str) -> str:
 @pytest.fixture
 def make_events(make_table: Callable[[Iterable[Mapping[str, Any]]], pa.Table], tmp_path: Path) -> MakeEvents:
     """Write events to Parquet and open them as the lake's."""
+    numbers = itertools.count()
 
     def make(rows: Iterable[Mapping[str, Any]]) -> Any:
-        table = make_table(rows)
-        parquet.write_table(table, tmp_path / "events.parquet")
-        return events_table([str(tmp_path / "events.parquet")], table.schema)
+        table, file = make_table(rows), tmp_path / f"{next(numbers)}.parquet"
+        parquet.write_table(table, file)
+        return events_table([str(file)], table.schema)
 
     return make
 

@@ -3,67 +3,66 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import ibis
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from asking import user_id
 from heliograph.insights.lake import events_table
 from heliograph.insights.scope import Scope
 from heliograph.lake.tables import event_schema
+from heliograph.plan.load import load_plan
 from heliograph.plan.model import Comparison, EventDefinition, IntegerProperty, MemberProperty, Plan
 
-MakeEvents: TypeAlias = Callable[[Iterable[Mapping[str, Any]]], Any]
-"""Makes a table of events from rows of which only what matters is given; see `make_events`."""
-MakeScope: TypeAlias = Callable[..., Scope]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import ibis
+
+    from asking import AskSource, MakeEvents, MakeScope, MakeTable
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def _event(feature: str, **about: Any) -> EventDefinition:
-    fixed = {"description": "It happened.", "action": "use", "question": "Who uses it?", "owner": "a team"}
+    fixed: dict[str, Any] = {"description": "It happened.", "action": "use", "question": "Who?", "owner": "a team"}
     return EventDefinition(feature=feature, added=date(2026, 1, 1), expires="never", **fixed, **about)
-
-
-def _plan(events: dict[str, EventDefinition], searches: Comparison | None) -> Plan:
-    return Plan(
-        heliograph_plan=1,
-        name="product",
-        version=1,
-        description="A product.",
-        sources=("web",),
-        features={event.feature: "A part of it." for event in events.values()},
-        events=events,
-        searches=searches,
-    )
 
 
 @pytest.fixture(scope="session")
 def plan() -> Plan:
     """A product with three features, one core action, and signing in, which makes nobody active."""
     kinds = MemberProperty(description="The kind.", members=("literal", "regexp", "structural"))
-    return _plan(
-        {
+    duration = IntegerProperty(description="Its time.", maximum=10**6)
+    return Plan(
+        heliograph_plan=1,
+        name="product",
+        version=1,
+        description="A product.",
+        sources=("web",),
+        features=dict.fromkeys(("search", "navigation", "notebooks", "accounts"), "A part of it."),
+        events={
             "SearchSubmitted": _event(
                 "search",
                 core=True,
                 outcomes={"ok": "It worked.", "error": "It did not."},
-                properties={"pattern_type": kinds, "duration_ms": IntegerProperty(description="Time.", maximum=10**6)},
+                properties={"pattern_type": kinds, "duration_ms": duration},
             ),
             "goToDefinition": _event("navigation"),
             "SearchNotebookPageViewed": _event("notebooks"),
             "SignedIn": _event("accounts", active=False),
         },
-        Comparison(event="SearchSubmitted", by="pattern_type", members=("regexp", "literal")),
+        searches=Comparison(event="SearchSubmitted", by="pattern_type", members=("regexp", "literal")),
     )
 
 
 @pytest.fixture(scope="session")
-def make_table(plan: Plan) -> Callable[[Iterable[Mapping[str, Any]]], pa.Table]:
+def make_table(plan: Plan) -> MakeTable:
     """Fill rows in to the lake's columns: `at` is the time in ISO form, `user` a word that becomes a random id."""
     schema = event_schema(plan)
 
@@ -81,17 +80,12 @@ def make_table(plan: Plan) -> Callable[[Iterable[Mapping[str, Any]]], pa.Table]:
     return make
 
 
-def user_id(word: str) -> str:
-    """Return the random id that stands for a user in these tests."""
-    return word.encode().hex().rjust(32, "0")
-
-
 @pytest.fixture
-def make_events(make_table: Callable[[Iterable[Mapping[str, Any]]], pa.Table], tmp_path: Path) -> MakeEvents:
+def make_events(make_table: MakeTable, tmp_path: Path) -> MakeEvents:
     """Write events to Parquet and open them as the lake's."""
     numbers = itertools.count()
 
-    def make(rows: Iterable[Mapping[str, Any]]) -> Any:
+    def make(rows: Iterable[Mapping[str, Any]]) -> ibis.Table:
         table, file = make_table(rows), tmp_path / f"{next(numbers)}.parquet"
         parquet.write_table(table, file)
         return events_table([str(file)], table.schema)
@@ -110,24 +104,14 @@ def make_scope() -> MakeScope:
     return make
 
 
-FEATURES = {
-    "CommitPushed": "commits",
-    "FileEdited": "editing",
-    "TestEdited": "testing",
-    "DocsEdited": "documentation",
-    "MergeCompleted": "merging",
-    "ChangeReverted": "reverting",
-}
-
-
 @pytest.fixture(scope="session")
 def history_plan() -> Plan:
-    """The plan of the history: six events, six features, of which pushing a commit is the core action."""
-    return _plan({name: _event(feature, core=name == "CommitPushed") for name, feature in FEATURES.items()}, None)
+    """The plan of the history: six events, each of a feature of its own."""
+    return load_plan(REPOSITORY / "examples" / "commit-history.yaml")
 
 
 @pytest.fixture(scope="session")
-def history_events(history: Path, history_plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def history_events(history: Path, history_plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> ibis.Table:
     """The history as the lake would hold it, with a random-looking id for each user of each instance."""
     file = tmp_path_factory.mktemp("lake") / "events.parquet"
     with duckdb.connect() as connection:
@@ -145,7 +129,7 @@ def history_events(history: Path, history_plan: Plan, tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="session")
-def ask_source(history: Path) -> Callable[[str], list[tuple[Any, ...]]]:
+def ask_source(history: Path) -> AskSource:
     """Run plain SQL on the history itself, as the view `source`: one row an event, `time` in naive UTC."""
     connection = duckdb.connect()
     connection.sql("SET TimeZone = 'UTC'")
@@ -153,9 +137,3 @@ def ask_source(history: Path) -> Callable[[str], list[tuple[Any, ...]]]:
         f"CREATE VIEW source AS SELECT instance, name, user_id, timestamp::TIMESTAMP AS time FROM '{history}'"
     )
     return lambda query: connection.sql(query).fetchall()
-
-
-@pytest.fixture(scope="session")
-def rows_of() -> Callable[[Any], list[dict[str, Any]]]:
-    """Run a table expression and return its rows."""
-    return lambda table: table.to_pyarrow().to_pylist() if isinstance(table, ibis.Table) else table.to_pylist()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import pytest
@@ -20,6 +20,10 @@ from heliograph.insights.activity import (
 )
 from heliograph.insights.scope import QuestionError
 
+if TYPE_CHECKING:
+    from asking import AskSource, MakeEvents, MakeScope, MakeTable, Row
+    from heliograph.plan.model import Plan
+
 INSTANCES = ("ibis-project-ibis", "hynek-structlog", "divviup-janus")
 UNTIL = "2026-08-22"
 
@@ -30,14 +34,16 @@ def counts(table: Any) -> dict[tuple[str, date], int]:
 
 
 def test_active_users_and_stickiness_of_the_whole_history_equal_plain_sql(
-    history_events, history_plan, make_scope, ask_source
-):
+    history_events: ibis.Table, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
+) -> None:
     scope = make_scope(UNTIL, unit="instance", instances=INSTANCES)
     expected = {
         (instance, day): figures
         for instance, day, *figures in ask_source(
             f"""
-            WITH used AS (SELECT DISTINCT instance, user_id, time::DATE AS day FROM source WHERE instance IN {INSTANCES}),
+            WITH used AS (
+              SELECT DISTINCT instance, user_id, time::DATE AS day FROM source WHERE instance IN {INSTANCES}
+            ),
             days AS (
               SELECT instance, unnest(generate_series(min(day), DATE '{UNTIL}', INTERVAL 1 DAY))::DATE AS day
               FROM used GROUP BY instance
@@ -71,7 +77,9 @@ def test_active_users_and_stickiness_of_the_whole_history_equal_plain_sql(
         assert table == {key: figures[place] for key, figures in expected.items()}
 
 
-def test_a_user_counts_once_a_window_and_quiet_days_count_as_zero(plan, make_events, make_scope):
+def test_a_user_counts_once_a_window_and_quiet_days_count_as_zero(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     events = make_events(
         [
             {"user": "ann", "at": "2026-01-01T00:00:00"},
@@ -89,8 +97,8 @@ def test_a_user_counts_once_a_window_and_quiet_days_count_as_zero(plan, make_eve
 
 
 def test_stickiness_is_the_mean_of_daily_over_monthly_and_nothing_where_nobody_was_active(
-    plan, make_events, make_scope
-):
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     events = make_events(
         [{"user": "ann", "at": f"2026-01-{day:02}T09:00"} for day in range(1, 15)]
         + [{"user": "bob", "at": "2026-01-28T09:00"}]
@@ -104,7 +112,9 @@ def test_stickiness_is_the_mean_of_daily_over_monthly_and_nothing_where_nobody_w
     assert by_day[date(2026, 2, 25)]["stickiness"] is None
 
 
-def test_the_first_27_days_and_the_day_in_progress_are_not_complete(plan, make_events, make_scope):
+def test_the_first_27_days_and_the_day_in_progress_are_not_complete(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     events = make_events(
         [{"user": None, "at": "2026-01-01T09:00"}, {"user": "ann", "at": "2026-01-30T09:00"}],
     )
@@ -118,7 +128,9 @@ def test_the_first_27_days_and_the_day_in_progress_are_not_complete(plan, make_e
     assert "Not complete" in answer.notes[0]
 
 
-def test_events_without_a_user_outside_the_plan_or_not_active_make_nobody_active(plan, make_events, make_scope):
+def test_events_without_a_user_outside_the_plan_or_not_active_make_nobody_active(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     events = make_events(
         [
             {"user": "ann", "at": "2026-01-01T09:00"},
@@ -130,7 +142,9 @@ def test_events_without_a_user_outside_the_plan_or_not_active_make_nobody_active
     assert counts(daily_active_users(events, plan, make_scope("2026-01-01"))) == {("acme", date(2026, 1, 1)): 1}
 
 
-def test_a_user_of_two_instances_counts_once_in_the_account(plan, make_events, make_scope):
+def test_a_user_of_two_instances_counts_once_in_the_account(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     events = make_events(
         [
             {"user": "ann", "at": "2026-01-01T09:00", "instance": "one"},
@@ -143,7 +157,7 @@ def test_a_user_of_two_instances_counts_once_in_the_account(plan, make_events, m
     assert by_instance == {("one", day): 1, ("two", day): 1}
 
 
-def test_a_window_of_no_days_is_refused(plan, make_events, make_scope):
+def test_a_window_of_no_days_is_refused(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
     events = make_events([{"user": "ann", "at": "2026-01-01T09:00"}])
     with pytest.raises(QuestionError, match="1 day or more, not 0"):
         trailing_active_users(events, plan, make_scope("2026-01-01"), days=0)
@@ -156,7 +170,7 @@ histories = st.lists(
         {
             "user": st.sampled_from(["ann", "bob", "cid", None]),
             "at": st.datetimes(
-                min_value=datetime(2026, 1, 1), max_value=datetime(2026, 3, 1)
+                min_value=datetime.fromisoformat("2026-01-01"), max_value=datetime.fromisoformat("2026-03-01")
             ).map(lambda moment: moment.isoformat()),
             "instance": st.sampled_from(["one", "two"]),
             "name": st.sampled_from(["SearchSubmitted", "goToDefinition", "SearchNotebookPageViewed", "SignedIn"]),
@@ -169,7 +183,9 @@ histories = st.lists(
 
 @settings(max_examples=25, deadline=None)
 @given(rows=histories)
-def test_monthly_is_at_least_weekly_at_least_daily_and_the_curve_adds_up(plan, make_table, make_scope, rows):
+def test_monthly_is_at_least_weekly_at_least_daily_and_the_curve_adds_up(
+    plan: Plan, make_table: MakeTable, make_scope: MakeScope, rows: list[Row]
+) -> None:
     events = ibis.memtable(make_table(rows))
     scope = make_scope("2026-02-14", unit="instance")
     table = stickiness(events, plan, scope).to_pyarrow().to_pylist()
@@ -187,7 +203,9 @@ def test_monthly_is_at_least_weekly_at_least_daily_and_the_curve_adds_up(plan, m
 
 @settings(max_examples=25, deadline=None)
 @given(rows=histories, extra=histories)
-def test_more_events_never_make_fewer_users_active(plan, make_table, make_scope, rows, extra):
+def test_more_events_never_make_fewer_users_active(
+    plan: Plan, make_table: MakeTable, make_scope: MakeScope, rows: list[Row], extra: list[Row]
+) -> None:
     scope = make_scope("2026-02-14")
     before = counts(weekly_active_users(ibis.memtable(make_table(rows)), plan, scope))
     after = counts(weekly_active_users(ibis.memtable(make_table(rows + extra)), plan, scope))
@@ -197,7 +215,9 @@ def test_more_events_never_make_fewer_users_active(plan, make_table, make_scope,
 
 @settings(max_examples=25, deadline=None)
 @given(rows=histories, days=st.integers(1, 40))
-def test_a_window_of_any_length_equals_a_count_by_hand(plan, make_table, make_scope, rows, days):
+def test_a_window_of_any_length_equals_a_count_by_hand(
+    plan: Plan, make_table: MakeTable, make_scope: MakeScope, rows: list[Row], days: int
+) -> None:
     events = ibis.memtable(make_table(rows))
     scope = make_scope("2026-02-14")
     used = {

@@ -33,7 +33,7 @@ def shown(answer: Answer, **options: int) -> str:
     return captured.get()
 
 
-def test_json_holds_the_whole_answer():
+def test_json_holds_the_whole_answer() -> None:
     read = json.loads(ANSWER.as_json())
     assert read["question"] == "How many?"
     assert read["parameters"]["steps"] == {"features": 1}
@@ -42,7 +42,7 @@ def test_json_holds_the_whole_answer():
     assert read["rows"][1]["active_users"] is None
 
 
-def test_csv_holds_the_table_alone():
+def test_csv_holds_the_table_alone() -> None:
     assert ANSWER.as_csv().splitlines() == [
         '"account","day","active_users","share","complete"',
         '"[bold]acme",2026-01-01,12345,0.25,true',
@@ -50,7 +50,7 @@ def test_csv_holds_the_table_alone():
     ]
 
 
-def test_a_terminal_shows_figures_for_people_and_names_as_they_are():
+def test_a_terminal_shows_figures_for_people_and_names_as_they_are() -> None:
     text = shown(ANSWER)
     assert "How many?" in text
     assert "active users" in text
@@ -59,12 +59,14 @@ def test_a_terminal_shows_figures_for_people_and_names_as_they_are():
     assert "too thin: 3 users; at least 5 are needed" in text
 
 
-def test_a_terminal_says_how_many_rows_it_left_out():
+def test_a_terminal_says_how_many_rows_it_left_out() -> None:
     text = shown(ANSWER, most=1)
     assert "2026-01-02" not in text
     assert "rows not shown here: 1" in text
     assert "not shown" not in shown(ANSWER, most=2)
 
 
-def test_an_empty_table_is_not_drawn():
-    assert "account" not in shown(Answer(question="How many?", definition="", table=ANSWER.table.slice(2), parameters={}))
+def test_an_empty_table_is_not_drawn() -> None:
+    assert "account" not in shown(
+        Answer(question="How many?", definition="", table=ANSWER.table.slice(2), parameters={})
+    )

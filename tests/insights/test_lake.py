@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -7,8 +9,14 @@ from heliograph.insights.lake import events_table
 from heliograph.insights.questions import QUESTIONS
 from heliograph.insights.scope import latest_day
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def test_files_from_before_a_property_was_declared_are_read_with_nulls(make_table, tmp_path):
+    from asking import MakeScope, MakeTable
+    from heliograph.plan.model import Plan
+
+
+def test_files_from_before_a_property_was_declared_are_read_with_nulls(make_table: MakeTable, tmp_path: Path) -> None:
     table = make_table([{"user": "ann", "at": "2026-01-01T09:00", "pattern_type": "regexp", "duration_ms": 7}])
     old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
     parquet.write_table(table.drop_columns(["duration_ms"]), old)
@@ -21,7 +29,7 @@ def test_files_from_before_a_property_was_declared_are_read_with_nulls(make_tabl
     assert only_old.schema.field("duration_ms").type == pa.int64()
 
 
-def test_folders_named_as_partitions_add_no_columns(make_table, tmp_path):
+def test_folders_named_as_partitions_add_no_columns(make_table: MakeTable, tmp_path: Path) -> None:
     table = make_table([{"user": "ann", "at": "2026-01-01T09:00"}])
     folder = tmp_path / "instance=other" / "month=2026-01"
     folder.mkdir(parents=True)
@@ -31,7 +39,9 @@ def test_folders_named_as_partitions_add_no_columns(make_table, tmp_path):
     assert read["instance"].to_pylist() == ["one"]
 
 
-def test_an_empty_lake_is_an_empty_table_that_every_question_answers(plan, make_table, make_scope):
+def test_an_empty_lake_is_an_empty_table_that_every_question_answers(
+    plan: Plan, make_table: MakeTable, make_scope: MakeScope
+) -> None:
     events = events_table([], make_table([]).schema)
     assert latest_day(events) is None
     for question in QUESTIONS:

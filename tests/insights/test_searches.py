@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 
-from heliograph.insights.scope import QuestionError
+from heliograph.insights.scope import QuestionError, Scope
 from heliograph.insights.searches import answer_searches, parse_month
+
+if TYPE_CHECKING:
+    from asking import MakeEvents, MakeScope
+    from heliograph.plan.model import Plan
 
 ANN = b"ann".hex().rjust(32, "0")
 
 
-def test_searches_of_one_user_and_month_are_counted_by_kind(plan, make_events, make_scope):
+def test_searches_of_one_user_and_month_are_counted_by_kind(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     mine = {"user": "ann", "at": "2026-10-05T10:00"}
     events = make_events(
         [
@@ -36,14 +44,16 @@ def test_searches_of_one_user_and_month_are_counted_by_kind(plan, make_events, m
     assert sum(answer_searches(events, plan, here, user=ANN, month="2026-10").table["searches"].to_pylist()) == 1
 
 
-def test_where_there_are_no_searches_the_answer_says_why(plan, make_events, make_scope):
+def test_where_there_are_no_searches_the_answer_says_why(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     events = make_events(
         [{"user": "ann", "at": "2026-10-05T10:00", "name": "SignedIn"}, {"user": "bob", "at": "2026-11-05T10:00"}]
     )
     scope = make_scope("2026-12-31")
 
-    def notes(user: str, month: str, *, given_plan=plan, scope=scope) -> list[str]:
-        answer = answer_searches(events, given_plan, scope, user=user, month=month)
+    def notes(user: str, month: str, *, plan: Plan = plan, scope: Scope = scope) -> list[str]:
+        answer = answer_searches(events, plan, scope, user=user, month=month)
         assert answer.table.num_rows == 0
         return list(answer.notes)
 
@@ -54,30 +64,31 @@ def test_where_there_are_no_searches_the_answer_says_why(plan, make_events, make
     assert notes(ANN, "2026-10", scope=elsewhere) == [
         "No event of the chosen accounts and instances is of this user, in any month."
     ]
-    assert "product@1 does not say which event is a search" in notes(
-        ANN, "2026-10", given_plan=msgspec.structs.replace(plan, searches=None)
-    )[0]
+    assert (
+        "product@1 does not say which event is a search"
+        in notes(ANN, "2026-10", plan=msgspec.structs.replace(plan, searches=None))[0]
+    )
 
 
-def test_a_month_in_progress_is_said_to_be_so(plan, make_events, make_scope):
+def test_a_month_in_progress_is_said_to_be_so(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
     events = make_events([{"user": "ann", "at": "2026-10-05T10:00", "pattern_type": "regexp"}])
     asked = make_scope("2026-10-05", now="2026-10-31T23:00")
     answer = answer_searches(events, plan, asked, user=ANN, month="2026-10")
     assert answer.notes == ("2026-10 is not over: the figures can still grow.",)
 
 
-@pytest.mark.parametrize("month", ["2026", "2026-13", "2026-1", "10-2026", "0000-01", "2026-10-01", "", "２０２６-10"])
-def test_what_is_no_month_is_refused(month):
+@pytest.mark.parametrize("month", ["2026", "2026-13", "2026-1", "10-2026", "0000-01", "2026-10-01", "", "\uff12026-10"])
+def test_what_is_no_month_is_refused(month: str) -> None:
     with pytest.raises(QuestionError, match="is no month; write the year and the month, such as 2026-10"):
         parse_month(month)
 
 
-def test_a_leap_february_has_its_last_day():
+def test_a_leap_february_has_its_last_day() -> None:
     assert str(parse_month("2028-02")) == "2028-02-01 to 2028-02-29"
 
 
 @pytest.mark.parametrize("user", ["ann", "A" * 32, "0" * 31, "", "0" * 32 + "\n"])
-def test_what_is_no_user_id_is_refused(plan, make_events, make_scope, user):
+def test_what_is_no_user_id_is_refused(plan: Plan, make_events: MakeEvents, make_scope: MakeScope, user: str) -> None:
     events = make_events([{"user": "ann", "at": "2026-10-05T10:00"}])
     with pytest.raises(QuestionError, match="32 hexadecimal digits"):
         answer_searches(events, plan, make_scope("2026-10-05"), user=user, month="2026-10")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import ibis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asking import rows_of
 from heliograph.insights.activity import active_events
 from heliograph.insights.scope import QuestionError, Window
 from heliograph.insights.sessions import (
@@ -16,10 +19,14 @@ from heliograph.insights.sessions import (
     sessions,
 )
 
+if TYPE_CHECKING:
+    from asking import AskSource, MakeEvents, MakeScope, MakeTable, Row
+    from heliograph.plan.model import Plan
+
 
 def test_multi_feature_sessions_of_the_history_equal_plain_sql(
-    history_events, history_plan, make_scope, ask_source, rows_of
-):
+    history_events: ibis.Table, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
+) -> None:
     until, instances = "2026-03-31", ("ibis-project-ibis", "apache-iceberg-python", "divviup-janus")
     expected = {
         instance: tuple(figures)
@@ -62,7 +69,9 @@ def test_multi_feature_sessions_of_the_history_equal_plain_sql(
     assert all(several < every for _, _, every, several in expected.values())
 
 
-def test_a_session_goes_on_for_pauses_of_thirty_minutes_and_no_longer(plan, make_events, make_scope, rows_of):
+def test_a_session_goes_on_for_pauses_of_thirty_minutes_and_no_longer(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     events = make_events(
         [
             {"user": "ann", "at": "2026-01-01T10:00:00"},
@@ -97,7 +106,7 @@ def test_a_session_goes_on_for_pauses_of_thirty_minutes_and_no_longer(plan, make
     ]
 
 
-def test_only_the_last_28_days_count(plan, make_events, make_scope):
+def test_only_the_last_28_days_count(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
     events = make_events(
         [{"user": "ann", "at": "2026-01-03T23:59"}, {"user": "ann", "at": "2026-01-04T00:00", "name": "goToDefinition"}]
     )
@@ -108,21 +117,23 @@ def test_only_the_last_28_days_count(plan, make_events, make_scope):
     assert nobody.notes == ("Nobody was active from 2026-03-04 to 2026-03-31.",)
 
 
-def test_rules_out_of_bounds_are_refused(plan, make_events, make_scope):
+def test_rules_out_of_bounds_are_refused(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
     events = make_events([{"user": "ann", "at": "2026-01-03T23:59"}])
     with pytest.raises(QuestionError, match=r"gap_minutes"):
         answer_multi_feature_sessions(events, plan, make_scope("2026-01-31"), rule=SessionRule(gap_minutes=0))
 
 
-moments = st.datetimes(min_value=datetime(2026, 1, 1), max_value=datetime(2026, 1, 1, 12))
+moments = st.datetimes(
+    min_value=datetime.fromisoformat("2026-01-01"), max_value=datetime.fromisoformat("2026-01-01T12:00")
+)
 used = st.lists(
     st.fixed_dictionaries(
         {
             "user": st.sampled_from(["ann", "bob"]),
             # Whole quarters of an hour too, so that events meet at the same moment and at the very bound.
-            "at": st.one_of(moments, moments.map(lambda at: at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0))).map(
-                datetime.isoformat
-            ),
+            "at": st.one_of(
+                moments, moments.map(lambda at: at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0))
+            ).map(datetime.isoformat),
             "name": st.sampled_from(["SearchSubmitted", "goToDefinition", "SearchNotebookPageViewed"]),
         }
     ),
@@ -133,7 +144,9 @@ used = st.lists(
 
 @settings(max_examples=25, deadline=None)
 @given(rows=used, gap=st.sampled_from([1, 15, 30, 60]))
-def test_sessions_partition_the_events_at_every_longer_pause(plan, make_table, make_scope, rows_of, rows, gap):
+def test_sessions_partition_the_events_at_every_longer_pause(
+    plan: Plan, make_table: MakeTable, make_scope: MakeScope, rows: list[Row], gap: int
+) -> None:
     scope = make_scope("2026-01-01")
     active = active_events(ibis.memtable(make_table(rows)), plan, scope, window=Window(last=scope.until, days=1))
     table = rows_of(sessions(active, gap_minutes=gap).order_by("user_id", "session"))
@@ -141,7 +154,7 @@ def test_sessions_partition_the_events_at_every_longer_pause(plan, make_table, m
     for user in {row["user_id"] for row in table}:
         own = [row for row in table if row["user_id"] == user]
         assert [row["session"] for row in own] == list(range(1, len(own) + 1))
-        for earlier, later in zip(own, own[1:], strict=False):
+        for earlier, later in itertools.pairwise(own):
             assert (later["begun"] - earlier["ended"]).total_seconds() > gap * 60
     assert all(1 <= row["features"] <= row["events"] for row in table)
     assert len(rows_of(sessions(active, gap_minutes=gap + 1))) <= len(table)

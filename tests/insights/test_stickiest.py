@@ -3,19 +3,25 @@ from __future__ import annotations
 import itertools
 import math
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import ibis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asking import rows_of
 from heliograph.insights.scope import QuestionError
 from heliograph.insights.stickiest import StickinessRule, answer_stickiest, feature_stickiness
 
+if TYPE_CHECKING:
+    from asking import AskSource, MakeEvents, MakeScope, MakeTable, Row
+    from heliograph.plan.model import Plan
+
 
 def test_stickiness_of_features_and_sets_of_the_history_equals_plain_sql(
-    history_events, history_plan, make_scope, ask_source, rows_of
-):
+    history_events: ibis.Table, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
+) -> None:
     instance, until = "tobikodata-sqlmesh", "2026-03-31"
     days = ask_source(
         f"""
@@ -25,7 +31,9 @@ def test_stickiness_of_features_and_sets_of_the_history_equals_plain_sql(
     )
     expected = {}
     for size in (1, 2, 3):
-        for names in itertools.combinations(sorted(history_plan.events, key=lambda name: feature(history_plan, name)), size):
+        for names in itertools.combinations(
+            sorted(history_plan.events, key=lambda name: feature(history_plan, name)), size
+        ):
             ((users, used),) = ask_source(
                 f"""
                 WITH days AS (
@@ -47,7 +55,7 @@ def test_stickiness_of_features_and_sets_of_the_history_equals_plain_sql(
     assert {size for size, _, _ in expected.values()} == {1, 2, 3}
 
 
-def feature(plan, name: str) -> str:
+def feature(plan: Plan, name: str) -> str:
     return plan.events[name].feature
 
 
@@ -55,7 +63,9 @@ def use(user: str, name: str, days: range) -> list[dict[str, str]]:
     return [{"user": user, "name": name, "at": f"2026-01-{day:02}T09:00"} for day in days]
 
 
-def test_the_days_of_a_set_are_those_of_any_of_its_features(plan, make_events, make_scope, rows_of):
+def test_the_days_of_a_set_are_those_of_any_of_its_features(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     events = make_events(
         [
             *use("ann", "SearchSubmitted", range(1, 5)),
@@ -74,9 +84,13 @@ def test_the_days_of_a_set_are_those_of_any_of_its_features(plan, make_events, m
     }
 
 
-def test_the_interval_is_wilsons_with_the_effective_sample_size(plan, make_events, make_scope, rows_of):
+def test_the_interval_is_wilsons_with_the_effective_sample_size(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     days = [1, 2, 3, 6, 8]
-    events = make_events([row for number, last in enumerate(days) for row in use(str(number), "goToDefinition", range(1, last + 1))])
+    events = make_events(
+        [row for number, last in enumerate(days) for row in use(str(number), "goToDefinition", range(1, last + 1))]
+    )
     (row,) = rows_of(feature_stickiness(events, plan, make_scope("2026-01-28")))
     shares = [day / 28 for day in days]
     mean = sum(shares) / 5
@@ -89,7 +103,9 @@ def test_the_interval_is_wilsons_with_the_effective_sample_size(plan, make_event
     assert (row["lower"], row["upper"]) == pytest.approx((centre - half, centre + half), rel=0.02)
 
 
-def test_where_all_users_are_alike_the_interval_is_not_of_no_width(plan, make_events, make_scope, rows_of):
+def test_where_all_users_are_alike_the_interval_is_not_of_no_width(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     events = make_events([row for user in "abcde" for row in use(user, "goToDefinition", range(1, 29))])
     (row,) = rows_of(feature_stickiness(events, plan, make_scope("2026-01-28")))
     assert row["stickiness"] == 1
@@ -97,7 +113,9 @@ def test_where_all_users_are_alike_the_interval_is_not_of_no_width(plan, make_ev
     assert 0.3 < row["lower"] < 0.6
 
 
-def test_rank_goes_by_the_lower_end_and_thin_features_have_none(plan, make_events, make_scope):
+def test_rank_goes_by_the_lower_end_and_thin_features_have_none(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
     many = [row for number in range(40) for row in use(str(number), "goToDefinition", range(1, 15))]
     few = [row for user in "abcde" for row in use(user, "SearchSubmitted", range(1, 17))]
     thin = use("f", "SearchNotebookPageViewed", range(1, 29))
@@ -109,7 +127,7 @@ def test_rank_goes_by_the_lower_end_and_thin_features_have_none(plan, make_event
     assert nobody.table.num_rows == 0
 
 
-def test_only_the_first_of_each_size_are_shown(plan, make_events, make_scope):
+def test_only_the_first_of_each_size_are_shown(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
     names = ("goToDefinition", "SearchSubmitted", "SearchNotebookPageViewed")
     events = make_events([row for user in "abcde" for name in names for row in use(user, name, range(1, 3))])
     answer = answer_stickiest(events, plan, make_scope("2026-01-28"), top=1)
@@ -122,7 +140,9 @@ used = st.lists(
     st.fixed_dictionaries(
         {
             "user": st.sampled_from(["ann", "bob", "cid", "dan"]),
-            "at": st.datetimes(min_value=datetime(2026, 1, 1), max_value=datetime(2026, 2, 28)).map(datetime.isoformat),
+            "at": st.datetimes(
+                min_value=datetime.fromisoformat("2026-01-01"), max_value=datetime.fromisoformat("2026-02-28")
+            ).map(datetime.isoformat),
             "name": st.sampled_from(["SearchSubmitted", "goToDefinition", "SearchNotebookPageViewed"]),
         }
     ),
@@ -134,8 +154,8 @@ used = st.lists(
 @settings(max_examples=25, deadline=None)
 @given(rows=used)
 def test_stickiness_lies_in_its_interval_and_a_set_has_no_more_users_than_its_features(
-    plan, make_table, make_scope, rows_of, rows
-):
+    plan: Plan, make_table: MakeTable, make_scope: MakeScope, rows: list[Row]
+) -> None:
     rule = StickinessRule(minimum_users=2)
     table = rows_of(feature_stickiness(ibis.memtable(make_table(rows)), plan, make_scope("2026-01-28"), rule=rule))
     users = {row["features"]: row["users"] for row in table}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
+from heliograph.insights.answer import Answer
 from heliograph.insights.intervene import answer_intervene
 from heliograph.insights.power_users import answer_power_users
 from heliograph.insights.searches import answer_searches
 from heliograph.insights.sessions import answer_multi_feature_sessions
 from heliograph.insights.stickiest import answer_stickiest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from heliograph.insights.answer import Answer
 
 
 class Question(msgspec.Struct, frozen=True):

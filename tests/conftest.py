@@ -1,7 +1,8 @@
-"""What all tests share: golden files, which `pytest --golden-renew` renews."""
+"""What all tests share: golden files, which `pytest --golden-renew` renews, and the history data set."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,3 +34,13 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
         assert held == text, f"{path} differs from what is made now; if that is meant: pytest --golden-renew"
 
     return check
+
+
+@pytest.fixture(scope="session")
+def history() -> Path:
+    """The real `event_logs` table: what ``HELIOGRAPH_HISTORY`` names, or the file beside the repository."""
+    named = os.environ.get("HELIOGRAPH_HISTORY")
+    file = Path(named) if named else REPOSITORY.parent / "shared" / "data" / "event_logs.parquet"
+    if not file.is_file():
+        pytest.skip(f"the history data set is not at {file}; name it with HELIOGRAPH_HISTORY")
+    return file

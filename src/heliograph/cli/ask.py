@@ -271,7 +271,7 @@ def _ask(
         answered = answer(events, plan, scope)
     except QuestionError as error:
         fail(error.problems)
-    if until is None and "until" in answered.parameters:
+    if until is None and "until" in answered.parameters and answered.table.num_rows:
         note = f"Up to {scope.until}, the day of the latest event; choose another with --until."
         answered = msgspec.structs.replace(answered, notes=(*answered.notes, note))
     _show(answered, as_json=as_json, as_csv=as_csv)

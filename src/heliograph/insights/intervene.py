@@ -135,10 +135,11 @@ def deviations(events: ibis.Table, plan: Plan, scope: Scope, *, rule: Interventi
         )
     )
     keys = [scope.unit, "component"]
-    past = long.window >= LATEST
-    medians = long.group_by(keys).agg(baseline=long.value.median(where=past), windows=long.value.count(where=past))
+    # Ibis compiles a median with a condition to what Spark refuses, so that the values carry the condition.
+    long = long.mutate(past=ibis.ifelse(long.window >= LATEST, long.value, None))
+    medians = long.group_by(keys).agg(baseline=long.past.median(), windows=long.past.count())
     table = long.inner_join(medians, keys)
-    table = table.mutate(distance=ibis.ifelse(table.window >= LATEST, (table.value - table.baseline).abs(), None))
+    table = table.mutate(distance=(table.past - table.baseline).abs())
     spreads = table.group_by(keys).agg(spread=table.distance.median() * NORMAL_MAD)
     table = table.inner_join(spreads, keys)
     worse = ibis.ifelse(table.component == "failures", table.value - table.baseline, table.baseline - table.value)

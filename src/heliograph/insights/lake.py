@@ -26,7 +26,7 @@ def events_table(files: Sequence[str], schema: pa.Schema) -> ibis.Table:
     # Times in the lake are naive UTC; this keeps any conversion by the engine from using the machine's zone.
     connection.raw_sql("SET TimeZone = 'UTC'")
     if not files:
-        return connection.create_table("events", schema.empty_table())
+        return connection.create_table("events", schema=ibis.Schema.from_pyarrow(schema))
     # The folders are Iceberg's partitions, whose names DuckDB would add as columns.
     stored = connection.read_parquet(list(files), table_name="files", union_by_name=True, hive_partitioning=False)
     return stored.select(

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from asking import user_id
+from heliograph.cli import app
+from heliograph.insights.power_users import PowerUserRule
+from heliograph.insights.questions import QUESTIONS
+from heliograph.insights.sessions import SessionRule
+from heliograph.lake.tables import event_schema, open_events
+from heliograph.plan.load import load_plan
+from heliograph.settings import LakeSettings, PlanSettings, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typer.testing import Result
+
+PLAN = Path(__file__).resolve().parents[2] / "plans" / "code-intelligence.yaml"
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> LakeSettings:
+    return LakeSettings(warehouse=str(tmp_path / "lake"), catalog=f"sqlite:///{tmp_path / 'lake' / 'catalog.db'}")
+
+
+@pytest.fixture
+def ask(lake: LakeSettings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run ``heliograph ask`` on a lake of its own, which is empty at first."""
+    settings = Settings(plan=PlanSettings(file=str(PLAN)), lake=lake)
+    monkeypatch.setattr("heliograph.cli.ask.read_settings", lambda _: settings)
+    monkeypatch.setenv("COLUMNS", "160")
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, ["ask", *arguments])
+
+
+@pytest.fixture
+def filled(ask: Callable[..., Result], lake: LakeSettings) -> Callable[..., Result]:
+    """Run ``heliograph ask`` on a lake in which five users of one account worked on each of thirty days of 2026."""
+    plan = load_plan(PLAN)
+    rows: list[dict[str, Any]] = [
+        {
+            "instance": "acme-east",
+            "account": "acme",
+            "epoch": 1,
+            "sequence": 1,
+            "name": name,
+            "time": datetime(2026, 3, 2, 9, tzinfo=UTC).replace(tzinfo=None) + timedelta(days=day),
+            "user_id": user_id(user),
+            "outcome": "ok",
+            "pattern_type": "regexp" if name == "SearchSubmitted" else None,
+        }
+        for user in ("ann", "bob", "cid", "dan", "eve")
+        for day in range(30)
+        for name in ("SearchSubmitted", "goToDefinition")
+    ]
+    open_events(lake, plan).append(pa.Table.from_pylist(rows, event_schema(plan)))
+    return ask
+
+
+COMMANDS = [
+    ["searches", "--user", user_id("ann"), "--month", "2026-03"],
+    ["power-users"],
+    ["multi-feature-sessions"],
+    ["intervene"],
+    ["stickiest"],
+    ["active"],
+]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_each_question_is_answered_as_a_table_json_and_csv(filled: Callable[..., Result], arguments: list[str]) -> None:
+    table, as_json, as_csv = (filled(*arguments, *form) for form in ([], ["--json"], ["--csv"]))
+    assert [result.exit_code for result in (table, as_json, as_csv)] == [0, 0, 0]
+    answer = json.loads(as_json.stdout)
+    assert answer["rows"]
+    assert answer["question"] in table.stdout
+    header, *lines = as_csv.stdout.splitlines()
+    assert header.replace('"', "").split(",") == list(answer["rows"][0])
+    assert len(lines) == len(answer["rows"])
+
+
+def test_the_five_questions_are_the_verbs(ask: Callable[..., Result]) -> None:
+    assert len(QUESTIONS) == 5
+    for question in QUESTIONS:
+        shown = " ".join(ask(question.verb, "--help").stdout.split())
+        assert question.words in shown
+        assert f"Example: heliograph ask {question.verb}" in shown
+
+
+def test_searches_of_a_user_are_counted(filled: Callable[..., Result]) -> None:
+    answer = json.loads(filled("searches", "--user", user_id("ann"), "--month", "2026-03", "--json").stdout)
+    assert {"pattern_type": "regexp", "searches": 30} in answer["rows"]
+
+
+def test_without_a_last_day_it_is_that_of_the_latest_event_and_said_so(filled: Callable[..., Result]) -> None:
+    note = "Up to 2026-03-31, the day of the latest event; choose another with --until."
+    assert note in filled("power-users").stdout
+    assert note in filled("power-users", "--csv").stderr
+    assert note not in filled("power-users", "--until", "2026-03-30").stdout
+
+
+def test_thresholds_can_be_moved(filled: Callable[..., Result]) -> None:
+    (row,) = json.loads(filled("power-users", "--features", "2", "--percentile", "0", "--json").stdout)["rows"]
+    assert row["power_users"] == 5
+    (row,) = json.loads(filled("power-users", "--features", "3", "--percentile", "0", "--json").stdout)["rows"]
+    assert row["power_users"] == 0
+
+
+def test_the_help_tells_the_real_defaults(ask: Callable[..., Result]) -> None:
+    power, gap = " ".join(ask("power-users", "--help").stdout.split()), ask("multi-feature-sessions", "--help").stdout
+    for value in (PowerUserRule().active_days, PowerUserRule().features, PowerUserRule().percentile):
+        assert f"Default: {value}." in power.replace("│ │ ", "")
+    assert f"Default: {SessionRule().gap_minutes}." in gap
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["searches", "--user", "ann", "--month", "2026-13"], ["'2026-13' is no month"]),
+        (["searches", "--user", "ann", "--month", "2026-03"], ["'ann' is no user id", "32 hexadecimal digits"]),
+        (["active", "--account", "acne"], ["no event of the account 'acne'", "Did you mean acme?"]),
+        (["active", "--days", "0"], ["Show 1 day or more, not 0."]),
+        (["power-users", "--active-days", "99"], ["active_days"]),
+        (["stickiest", "--json", "--csv"], ["Choose --json or --csv, not both."]),
+        (["active", "--until", "yesterday"], ["yesterday"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_answered_says_why_and_what_to_do(
+    filled: Callable[..., Result], arguments: list[str], words: list[str]
+) -> None:
+    result = filled(*arguments)
+    assert result.exit_code == 2
+    assert all(word in result.stderr for word in words), result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_an_empty_lake_is_answered_in_honest_words(ask: Callable[..., Result], arguments: list[str]) -> None:
+    result = ask(*arguments, "--json")
+    assert result.exit_code == 0
+    answer = json.loads(result.stdout)
+    assert answer["rows"] == []
+    assert answer["notes"]
+    assert "latest event" not in result.stdout or arguments[0] == "searches"

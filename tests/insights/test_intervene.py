@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import statistics
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asking import rows_of
+from heliograph.insights.intervene import InterventionRule, answer_intervene, deviations
+from heliograph.insights.scope import QuestionError
+
+if TYPE_CHECKING:
+    import ibis
+
+    from asking import AskSource, MakeEvents, MakeScope, Row
+    from heliograph.insights.answer import Answer
+    from heliograph.plan.model import Plan
+
+LAST = date(2026, 3, 31)
+
+
+def week(number: int, *, users: int = 10, searches: int = 4, **about: Any) -> list[Row]:
+    """Return a week of use, `number` weeks before the last: of each user so many searches and one other feature."""
+    day = LAST - timedelta(days=7 * number + 3)
+    own = [
+        {"user": f"{about.get('account', 'acme')}{user}", "at": f"{day}T{10 + event}:00", **about}
+        for user in range(users)
+        for event in range(searches)
+    ]
+    return own + [{**row, "name": "goToDefinition"} for row in own[:: max(searches, 1)]]
+
+
+def usual(account: str = "acme", weeks: range = range(2, 10)) -> list[Row]:
+    return [row for number in weeks for row in week(number, account=account)]
+
+
+def advice(answer: Answer) -> list[tuple[str, str, str | None]]:
+    return [(row["account"], row["status"], row["component"]) for row in answer.table.to_pylist()]
+
+
+def test_two_bad_weeks_in_a_row_name_the_component_and_the_evidence(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
+    events = make_events([*usual(), *week(1, searches=1), *week(0, searches=2)])
+    answer = answer_intervene(events, plan, make_scope("2026-03-31"))
+    assert advice(answer) == [("acme", "intervene", "core_actions")]
+    (row,) = answer.table.to_pylist()
+    assert (row["baseline"], row["previous"], row["latest"]) == (40, 10, 20)
+    # All baseline weeks are alike, so that the scale is chance's: the root of 40.
+    assert (row["previous_score"], row["latest_score"]) == pytest.approx((30 / 40**0.5, 20 / 40**0.5))
+    assert answer.notes == ("acme: core actions: 10, then 20, against a median of 40 before.",)
+
+
+def test_one_bad_week_or_a_good_one_is_steady(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+    bad_then_usual = [*usual("a", range(1, 10)), *week(0, searches=1, account="a")]
+    usual_then_bad = [*usual("b"), *week(1, searches=1, account="b"), *week(0, account="b")]
+    better = [*usual("c"), *week(1, searches=9, account="c"), *week(0, users=20, account="c")]
+    answer = answer_intervene(make_events([*bad_then_usual, *usual_then_bad, *better]), plan, make_scope("2026-03-31"))
+    assert [row[:2] for row in advice(answer)] == [("a", "steady"), ("b", "steady"), ("c", "steady")]
+
+
+def test_a_rise_of_failures_is_worse_and_a_fall_is_not(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
+    failing = [row | {"outcome": "error"} if number % 3 == 0 else row for number, row in enumerate(week(1) + week(0))]
+    mended = [row | {"outcome": "error"} for row in usual("mended")]
+    events = make_events([*usual(), *failing, *mended, *usual("mended", range(2))])
+    answer = answer_intervene(events, plan, make_scope("2026-03-31"))
+    assert advice(answer)[0] == ("acme", "intervene", "failures")
+    assert advice(answer)[1][:2] == ("mended", "steady")
+    assert "share of failures: 34.0%, then 34.0%, against a median of 0.0% before" in answer.notes[0]
+
+
+def test_fewer_features_for_each_user_are_worse(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+    rich = [
+        row | {"name": name}
+        for row in usual() + week(1) + week(0)
+        for name in ("SearchSubmitted", "goToDefinition", "SearchNotebookPageViewed")
+        if name == "SearchSubmitted" or row["at"] < str(LAST - timedelta(days=14))
+    ]
+    answer = answer_intervene(make_events(rich), plan, make_scope("2026-03-31"), rule=InterventionRule(threshold=1.9))
+    assert ("acme", "intervene", "breadth") in advice(answer)
+
+
+def test_no_data_is_no_score(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+    silent = usual("silent")
+    new = [row for number in range(5) for row in week(number, account="new")]
+    small = [row for number in range(10) for row in week(number, users=4, account="small")]
+    gone = usual("gone", range(20, 30))
+    answer = answer_intervene(make_events([*silent, *new, *small, *gone]), plan, make_scope("2026-03-31"))
+    assert {row[1:] for row in advice(answer)} == {("too_thin", None)}
+    assert all(row["latest_score"] is None for row in answer.table.to_pylist())
+    silence = "nothing arrived in one of the latest two windows or both; the last event is of"
+    assert answer.notes == (
+        f"gone is too thin: {silence} 2025-11-08.",
+        "new is too thin: something arrived in 3 of 8 windows of the baseline; at least 6 are needed.",
+        f"silent is too thin: {silence} 2026-03-14.",
+        "small is too thin: 4 users in the median window; at least 5 are needed.",
+    )
+
+
+def test_an_account_whose_instances_still_send_but_whose_users_left_is_not_too_thin(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
+    alive = [row | {"user": None, "name": "SignedIn"} for row in week(1) + week(0)]
+    answer = answer_intervene(make_events([*usual(), *alive]), plan, make_scope("2026-03-31"))
+    assert ("acme", "intervene", "active_users") in advice(answer)
+
+
+def test_the_day_in_progress_is_in_no_window(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+    events = make_events([*usual(weeks=range(10)), {"user": "ann", "at": "2026-04-01T09:00"}])
+    answer = answer_intervene(events, plan, make_scope("2026-04-01", now="2026-04-01T10:00"))
+    assert answer.parameters["last_complete_day"] == "2026-03-31"
+    assert advice(answer)[0][:2] == ("acme", "steady")
+
+
+def test_an_empty_lake_has_nothing_to_compare(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+    answer = answer_intervene(make_events([]), plan, make_scope("2026-03-31"))
+    assert answer.table.num_rows == 0
+    assert answer.notes == ("No event arrived until 2026-03-31, so there is nothing to compare.",)
+
+
+def test_rules_out_of_bounds_are_refused(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+    with pytest.raises(QuestionError, match="baseline_windows"):
+        answer_intervene(make_events([]), plan, make_scope("2026-03-31"), rule=InterventionRule(baseline_windows=3))
+
+
+def test_scores_of_the_history_equal_the_definition_computed_by_hand(
+    history_events: ibis.Table, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
+) -> None:
+    instance, until = "dlt-hub-dlt", "2026-03-31"
+    core = [name for name, event in history_plan.events.items() if event.core]
+    weeks = ask_source(
+        f"""
+        SELECT (DATE '{until}' - time::DATE) // 7 AS week, count(DISTINCT user_id),
+               count(*) FILTER (list_contains({core}, name)), count(DISTINCT (user_id, name)) / count(DISTINCT user_id)
+        FROM source WHERE instance = '{instance}' AND time::DATE BETWEEN DATE '{until}' - 69 AND '{until}'
+        GROUP BY week ORDER BY week
+        """
+    )
+    assert len(weeks) == 10
+    scope = make_scope(until, unit="instance", instances=(instance,))
+    found = {row["component"]: row for row in rows_of(deviations(history_events, history_plan, scope))}
+    for place, component in ((1, "active_users"), (2, "core_actions"), (3, "breadth")):
+        values = [row[place] for row in weeks]
+        median = statistics.median(values[2:])
+        spread = 1.4826 * statistics.median(abs(value - median) for value in values[2:])
+        for window, name in ((0, "latest"), (1, "previous")):
+            chance = (median / weeks[window][1] if component == "breadth" else median) ** 0.5
+            assert found[component]["baseline"] == pytest.approx(median)
+            assert found[component][name] == pytest.approx(values[window])
+            score = (median - values[window]) / max(spread, chance)
+            assert found[component][f"{name}_score"] == pytest.approx(score)

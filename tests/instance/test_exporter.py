@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 import zstandard
-from harness import CANARY, INSTANCE, SMALL_PLAN, Vendor
 
+from harness import CANARY, INSTANCE, SMALL_PLAN, Vendor
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.account import read_account
 from heliograph.instance.exporter import Exporter

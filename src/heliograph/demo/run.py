@@ -189,7 +189,7 @@ class Demonstration:
         with self._progress as progress, PostgresCluster(self._home.folder / "postgres") as cluster:
             task = progress.add_task(f"loading {parquet.name} into PostgreSQL", total=None)
             databases = load_history(cluster, parquet, progress=lambda text: progress.update(task, description=text))
-            customers = self._home.add_customers([(database.name, database.name) for database in databases])
+            customers = self._home.add_customers([(database.instance, database.instance) for database in databases])
             progress.update(task, description="starting the gateway and the loader")
             gateway = self._start_vendor(processes)
             began = time.monotonic()
@@ -204,7 +204,7 @@ class Demonstration:
             progress.update(task, description="waiting for the lake", completed=rows)
             self._wait_for_lake()
             seconds = time.monotonic() - began
-            sources = {database.name: _count_rows(database) for database in databases}
+            sources = {database.instance: _count_rows(database) for database in databases}
         return self._finish(customers, sources, kills=kills, seconds=seconds)
 
     def _disturb(

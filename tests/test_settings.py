@@ -221,8 +221,9 @@ def test_an_explicit_file_must_exist(tmp_path: Path) -> None:
         (b"\x00", "not TOML: "),
         (b"[gateway]\nport = " + b"9" * 5_000, "s.toml: not TOML: Exceeds the limit"),
         (b'["a\\nb"]', "s.toml: 'a\\nb': is not a section"),
+        (b"[agent]\nidle_seconds = inf", "agent.idle_seconds: must be a finite number above 0"),
         (b"[gateway]\ntoken_seconds = inf", "gateway.token_seconds: must be a whole number"),
-        (b"[agent]\nidle_seconds = " + b"9" * 400, "agent.idle_seconds: must be a number above 0"),
+        (b"[agent]\nidle_seconds = " + b"9" * 400, "agent.idle_seconds: must be a finite number above 0"),
     ],
 )
 def test_bad_files_are_refused_without_a_traceback(content: bytes, said: str, tmp_path: Path) -> None:

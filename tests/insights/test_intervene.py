@@ -60,6 +60,18 @@ def test_one_bad_week_or_a_good_one_is_steady(plan: Plan, make_events: MakeEvent
     assert [row[:2] for row in advice(answer)] == [("a", "steady"), ("b", "steady"), ("c", "steady")]
 
 
+def test_a_fall_beyond_chance_but_too_small_to_matter_is_steady(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
+    # 340 core actions after weeks of 400: three deviations, but 15 %.
+    weeks = [week(number, searches=40 if number > 1 else 34) for number in range(10)]
+    rows = [row | {"at": f"{row['at'][:10]}T09:00"} for rows in weeks for row in rows]
+    events, scope = make_events(rows), make_scope("2026-03-31")
+    assert advice(answer_intervene(events, plan, scope)) == [("acme", "steady", "core_actions")]
+    eager = InterventionRule(minimum_change=0.1)
+    assert advice(answer_intervene(events, plan, scope, rule=eager)) == [("acme", "intervene", "core_actions")]
+
+
 def test_a_rise_of_failures_is_worse_and_a_fall_is_not(
     plan: Plan, make_events: MakeEvents, make_scope: MakeScope
 ) -> None:
@@ -70,6 +82,18 @@ def test_a_rise_of_failures_is_worse_and_a_fall_is_not(
     assert advice(answer)[0] == ("acme", "intervene", "failures")
     assert advice(answer)[1][:2] == ("mended", "steady")
     assert "share of failures: 34.0%, then 34.0%, against a median of 0.0% before" in answer.notes[0]
+
+
+def test_a_component_with_too_few_windows_of_its_own_has_no_score(
+    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+) -> None:
+    # Outcomes are known of five of the eight windows of the baseline; whether the failures are new is not.
+    known = [row | {"outcome": "ok" if row in usual(weeks=range(2, 7)) else None} for row in usual()]
+    failing = [row | {"outcome": "error"} for row in week(1) + week(0)]
+    events, scope = make_events([*known, *failing]), make_scope("2026-03-31")
+    assert advice(answer_intervene(events, plan, scope))[0][1] == "steady"
+    (failures,) = [row for row in rows_of(deviations(events, plan, scope)) if row["component"] == "failures"]
+    assert (failures["windows"], failures["latest"], failures["latest_score"]) == (5, 1.0, None)
 
 
 def test_fewer_features_for_each_user_are_worse(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
@@ -112,6 +136,10 @@ def test_the_day_in_progress_is_in_no_window(plan: Plan, make_events: MakeEvents
     events = make_events([*usual(weeks=range(10)), {"user": "ann", "at": "2026-04-01T09:00"}])
     answer = answer_intervene(events, plan, make_scope("2026-04-01", now="2026-04-01T10:00"))
     assert answer.parameters["last_complete_day"] == "2026-03-31"
+    assert answer.table["latest"].to_pylist() == answer.table["previous"].to_pylist()
+    day = make_scope("2026-04-01", now="2026-04-01T10:00")
+    users = [row for row in rows_of(deviations(events, plan, day)) if row["component"] == "active_users"]
+    assert [row["latest"] for row in users] == [10]
     assert advice(answer)[0][:2] == ("acme", "steady")
 
 

@@ -28,7 +28,7 @@ _PREFIX: Final = "product_"
 _WORKERS: Final = 2
 _BATCH_ROWS: Final = 20_000
 
-_CREATE: Final = """
+CREATE_TABLE: Final = """
 CREATE TABLE event_logs (
     id bigserial,
     name text NOT NULL,
@@ -52,8 +52,9 @@ CREATE TABLE event_logs (
     client text
 )
 """
+"""The product's table."""
 # Made once the rows are there, which takes half the time.
-_INDEXES: Final = (
+INDEXES: Final = (
     "ALTER TABLE event_logs ADD PRIMARY KEY (id)",
     "CREATE UNIQUE INDEX event_logs_insert_id ON event_logs (insert_id)",
     "CREATE INDEX event_logs_name_timestamp ON event_logs (name, timestamp DESC)",
@@ -61,6 +62,7 @@ _INDEXES: Final = (
     "CREATE INDEX event_logs_user_id_timestamp ON event_logs (user_id, timestamp)",
     "CREATE INDEX event_logs_timestamp ON event_logs (timestamp)",
 )
+"""The product's indexes."""
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -103,8 +105,8 @@ class HistoryError(Exception):
 class InstanceDatabase(NamedTuple):
     """The database of one customer's instance."""
 
-    instance: str
-    """As the file names it: any text."""
+    name: str
+    """The instance as the file names it: any text."""
     database: str
     dsn: str
     """For the role that may read what is needed, and no more."""
@@ -196,16 +198,21 @@ def _prepare(cluster: PostgresCluster, names: list[str]) -> None:
         found = admin.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (_PREFIX,)).fetchall()
         for (name,) in found:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-        if not admin.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER,)).fetchall():
-            admin.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(READER)))
+        make_reader(admin)
         for name in names:
             admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def make_reader(admin: psycopg.Connection) -> None:
+    """Make the reading role, unless it is there."""
+    if not admin.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER,)).fetchall():
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(READER)))
 
 
 def _load_instance(cluster: PostgresCluster, parquet: Path, instance: str, database: str) -> int:
     with cluster.connect(database) as admin, admin.cursor() as cursor:
         with admin.transaction():
-            cursor.execute(_CREATE)
+            cursor.execute(CREATE_TABLE)
             # Frozen rows need no later pass of the vacuum.
             statement = sql.SQL("COPY event_logs ({}) FROM STDIN (FORMAT csv, FREEZE)").format(
                 sql.SQL(", ").join(sql.Identifier(name) for name in _SHAPE if name != "instance")
@@ -214,7 +221,7 @@ def _load_instance(cluster: PostgresCluster, parquet: Path, instance: str, datab
                 for part in _read_csv(parquet, instance):
                     copy.write(part)
             rows = cursor.rowcount
-            for index in _INDEXES:
+            for index in INDEXES:
                 cursor.execute(index)
             cursor.execute("SELECT setval('event_logs_id_seq', greatest(max(id), 1)) FROM event_logs")
             cursor.execute(grant_statement(TABLE, READER))

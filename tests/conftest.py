@@ -50,7 +50,7 @@ def history() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresCluster]:
-    """A real PostgreSQL server: one for each test process."""
+    """A real PostgreSQL server: one for each test process. Nothing here tests the power going off, so no fsync."""
     folder = tmp_path_factory.mktemp("postgres")
-    with PostgresCluster(folder, settings={"max_prepared_transactions": "20"}) as cluster:
+    with PostgresCluster(folder, settings={"max_prepared_transactions": "20", "fsync": "off"}) as cluster:
         yield cluster

@@ -82,8 +82,10 @@ class ProductDatabase:
             owner.execute(grant_statement("event_logs", READER))
 
     def drop(self) -> None:
-        for each in (*self.connections, *self.sources):
-            each.close()
+        for source in self.sources:
+            source.close()
+        for connection in self.connections:
+            connection.close()
         with self.cluster.connect() as admin:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(self.name)))
 
@@ -100,7 +102,7 @@ class ProductDatabase:
         return connection
 
     def settings(self, **differences: Any) -> EventLogsSettings:
-        facts = {"dsn": self.cluster.dsn(self.name, user=READER), "linger_seconds": LINGER}
+        facts: dict[str, Any] = {"dsn": self.cluster.dsn(self.name, user=READER), "linger_seconds": LINGER}
         return EventLogsSettings(**facts | differences)
 
     def source(self, plan: Plan = PLAN, **differences: Any) -> EventLogsSource:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -13,12 +15,14 @@ import pyarrow.parquet
 import pytest
 
 from heliograph.demo.history import HistoryError, load_history
+from heliograph.instance.event_logs import Cursor, EventLogsSource
+from heliograph.plan.load import load_plan
+from heliograph.settings import EventLogsSettings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from heliograph.demo.postgres import PostgresCluster
 
+PLAN = Path(__file__).parents[2] / "examples" / "commit-history.yaml"
 SCHEMA = pa.schema(
     [
         ("instance", pa.string()),
@@ -69,13 +73,13 @@ def parquet(tmp_path: Path) -> Path:
 def test_each_instance_has_its_rows_by_name(postgres: PostgresCluster, parquet: Path) -> None:
     said: list[str] = []
     databases = load_history(postgres, parquet, progress=said.append)
-    assert [database.name for database in databases] == ["Zoë & Søn / 3", "acme", "b" * 200]
+    assert [database.instance for database in databases] == ["Zoë & Søn / 3", "acme", "b" * 200]
     assert len(said) == 3
     for database in databases:
         expected = duckdb.execute(
             "SELECT name, count(*), min(id), max(id), sum(user_id) FROM read_parquet(?) WHERE instance = ? "
             "GROUP BY name ORDER BY name",
-            [str(parquet), database.name],
+            [str(parquet), database.instance],
         ).fetchall()
         with psycopg.connect(database.dsn) as reader:
             found = reader.execute(
@@ -83,6 +87,30 @@ def test_each_instance_has_its_rows_by_name(postgres: PostgresCluster, parquet: 
             ).fetchall()
         assert found == expected
         assert database.rows == sum(count for _, count, *_ in expected)
+
+
+def test_the_real_history_is_read_as_it_is_in_the_file(postgres: PostgresCluster, history: Path) -> None:
+    plan = load_plan(PLAN)
+    found: dict[str, Counter[tuple[str, str, str]]] = {}
+    for database in load_history(postgres, history):
+        source = EventLogsSource(EventLogsSettings(dsn=database.dsn), plan)
+        counts: Counter[tuple[str, str, str]] = Counter()
+        cursor, caught_up = Cursor(), False
+        while not caught_up:
+            events, cursor, caught_up, stripped = source.read(cursor)
+            counts.update((event["name"], event["user"], event["time"][:7]) for event in events)
+            assert stripped == {}
+        source.close()
+        assert counts.total() == database.rows
+        found[database.instance] = counts
+    expected: dict[str, Counter[tuple[str, str, str]]] = {}
+    for instance, *key, count in duckdb.execute(
+        "SELECT instance, name, 'u:' || user_id, strftime(make_timestamp(epoch_us(timestamp)), '%Y-%m'), count(*) "
+        "FROM read_parquet(?) GROUP BY ALL",
+        [str(history)],
+    ).fetchall():
+        expected.setdefault(instance, Counter())[(key[0], key[1], key[2])] = count
+    assert found == expected
 
 
 def test_rows_are_as_in_the_file(postgres: PostgresCluster, tmp_path: Path) -> None:

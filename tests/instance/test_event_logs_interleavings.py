@@ -111,7 +111,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @precondition(lambda self: self.prepared)
     @rule(first=st.booleans(), commit=st.booleans())
-    def end_a_prepared_transaction(self, first: bool, commit: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+    def end_a_prepared_transaction(self, first: bool, commit: bool) -> None:
         gid = list(self.prepared)[0 if first else -1]
         with self.product.cluster.connect(self.product.name) as session:
             session.execute(f"{'COMMIT' if commit else 'ROLLBACK'} PREPARED '{gid}'")

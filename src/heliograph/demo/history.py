@@ -106,8 +106,8 @@ class HistoryError(Exception):
 class InstanceDatabase(NamedTuple):
     """The database of one customer's instance."""
 
-    name: str
-    """The instance as the file names it: any text."""
+    instance: str
+    """As the file names it: any text."""
     database: str
     dsn: str
     """For the role that may read what is needed, and no more."""

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from heliograph.demo.postgres import PostgresCluster
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -44,3 +46,11 @@ def history() -> Path:
     if not file.is_file():
         pytest.skip(f"the history data set is not at {file}; name it with HELIOGRAPH_HISTORY")
     return file
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresCluster]:
+    """A real PostgreSQL server: one for each test process. Nothing here tests the power going off, so no fsync."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with PostgresCluster(folder, settings={"max_prepared_transactions": "20", "fsync": "off"}) as cluster:
+        yield cluster

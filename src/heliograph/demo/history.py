@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import psycopg
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 READER: Final = "heliograph_reader"
 """The role that reads the tables, and may read no more of them than it needs."""
 TABLE: Final = "event_logs"
-_PREFIX: Final = "product_"
+_PREFIX: Final = "history_"
 _WORKERS: Final = 2
 _BATCH_ROWS: Final = 20_000
 
-_CREATE: Final = """
+CREATE_TABLE: Final = """
 CREATE TABLE event_logs (
     id bigserial,
     name text NOT NULL,
@@ -52,8 +53,9 @@ CREATE TABLE event_logs (
     client text
 )
 """
+"""The product's table."""
 # Made once the rows are there, which takes half the time.
-_INDEXES: Final = (
+INDEXES: Final = (
     "ALTER TABLE event_logs ADD PRIMARY KEY (id)",
     "CREATE UNIQUE INDEX event_logs_insert_id ON event_logs (insert_id)",
     "CREATE INDEX event_logs_name_timestamp ON event_logs (name, timestamp DESC)",
@@ -61,6 +63,7 @@ _INDEXES: Final = (
     "CREATE INDEX event_logs_user_id_timestamp ON event_logs (user_id, timestamp)",
     "CREATE INDEX event_logs_timestamp ON event_logs (timestamp)",
 )
+"""The product's indexes."""
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -131,19 +134,27 @@ def load_history(
     names = _database_names(list(counts))
     _prepare(cluster, list(names.values()))
 
-    def load(instance: str) -> InstanceDatabase:
+    problems: list[str] = []
+
+    def load(instance: str) -> InstanceDatabase | None:
         database = names[instance]
         try:
             rows = _load_instance(cluster, parquet, instance, database)
+        except HistoryError as error:
+            problems.extend(error.problems)
+            return None
         except psycopg.Error as error:
-            said = error.diag.message_primary or str(error)
-            raise HistoryError([f"{parquet}: instance {instance!r}: {said}"]) from error
+            problems.append(f"{parquet}: instance {instance!r}: {error.diag.message_primary or error}")
+            return None
         progress(f"{instance}: {rows:,} rows")
         return InstanceDatabase(instance, database, cluster.dsn(database, user=READER), rows)
 
     largest_first = sorted(counts, key=lambda instance: -counts[instance])
     with ThreadPoolExecutor(_WORKERS) as pool:
-        return sorted(pool.map(load, largest_first))
+        loaded = list(pool.map(load, largest_first))
+    if problems:
+        raise HistoryError(sorted(problems))
+    return sorted(database for database in loaded if database is not None)
 
 
 def check_shape(parquet: Path) -> None:
@@ -152,12 +163,8 @@ def check_shape(parquet: Path) -> None:
     Raises:
         HistoryError: It has not.
     """
-    try:
+    with _reading(parquet):
         schema = pyarrow.parquet.read_schema(parquet)
-    except FileNotFoundError:
-        raise HistoryError([f"{parquet}: there is no such file"]) from None
-    except (OSError, pa.ArrowException) as error:
-        raise HistoryError([f"{parquet}: it is not a Parquet file that can be read: {error}"]) from None
     problems = [
         f"{parquet}: column {name} ({kind.word}) is missing"
         for name, kind in _SHAPE.items()
@@ -172,8 +179,22 @@ def check_shape(parquet: Path) -> None:
         raise HistoryError(problems)
 
 
+@contextmanager
+def _reading(parquet: Path) -> Iterator[None]:
+    """Turn what can go wrong when a file is read into what it means."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise HistoryError([f"{parquet}: there is no such file"]) from None
+    except (OSError, pa.ArrowException) as error:
+        said = str(error).splitlines()[0]
+        raise HistoryError([f"{parquet}: it is not a Parquet file, or it is damaged: {said}"]) from None
+
+
 def _count_rows(parquet: Path) -> dict[str, int]:
-    counted = pyarrow.parquet.read_table(parquet, columns=["instance"]).column("instance").value_counts().to_pylist()
+    with _reading(parquet):
+        instances = pyarrow.parquet.read_table(parquet, columns=["instance"]).column("instance")
+    counted = instances.value_counts().to_pylist()
     counts = {entry["values"]: entry["counts"] for entry in counted}
     if None in counts:
         raise HistoryError([f"{parquet}: {counts[None]} rows have no instance"])
@@ -196,16 +217,21 @@ def _prepare(cluster: PostgresCluster, names: list[str]) -> None:
         found = admin.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (_PREFIX,)).fetchall()
         for (name,) in found:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-        if not admin.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER,)).fetchall():
-            admin.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(READER)))
+        make_reader(admin)
         for name in names:
             admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def make_reader(admin: psycopg.Connection) -> None:
+    """Make the reading role, unless it is there."""
+    if not admin.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER,)).fetchall():
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(READER)))
 
 
 def _load_instance(cluster: PostgresCluster, parquet: Path, instance: str, database: str) -> int:
     with cluster.connect(database) as admin, admin.cursor() as cursor:
         with admin.transaction():
-            cursor.execute(_CREATE)
+            cursor.execute(CREATE_TABLE)
             # Frozen rows need no later pass of the vacuum.
             statement = sql.SQL("COPY event_logs ({}) FROM STDIN (FORMAT csv, FREEZE)").format(
                 sql.SQL(", ").join(sql.Identifier(name) for name in _SHAPE if name != "instance")
@@ -214,7 +240,7 @@ def _load_instance(cluster: PostgresCluster, parquet: Path, instance: str, datab
                 for part in _read_csv(parquet, instance):
                     copy.write(part)
             rows = cursor.rowcount
-            for index in _INDEXES:
+            for index in INDEXES:
                 cursor.execute(index)
             cursor.execute("SELECT setval('event_logs_id_seq', greatest(max(id), 1)) FROM event_logs")
             cursor.execute(grant_statement(TABLE, READER))
@@ -224,7 +250,8 @@ def _load_instance(cluster: PostgresCluster, parquet: Path, instance: str, datab
 
 def _read_csv(parquet: Path, instance: str) -> Iterator[pa.Buffer]:
     columns = [name for name in _SHAPE if name != "instance"]
-    table = pyarrow.parquet.read_table(parquet, columns=columns, filters=[("instance", "==", instance)])
+    with _reading(parquet):
+        table = pyarrow.parquet.read_table(parquet, columns=columns, filters=[("instance", "==", instance)])
     options = pyarrow.csv.WriteOptions(include_header=False)
     plain = pa.schema([(field.name, plain_type(field.type)) for field in table.schema])
     for batch in table.cast(plain).sort_by("id").to_batches(_BATCH_ROWS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from rich import box
 from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
@@ -60,15 +61,20 @@ def _as_options(details: dict[str, Any]) -> str:
     return "".join(f" --{name} {value}" for name, value in details.items())
 
 
-def print_figures(console: Console, figures: Figures) -> None:
-    """Print each instance's figures at every place where they are counted, and all differences."""
-    console.print(Rule())
-    table = Table(title="The loss account of both ends", caption="every number counted where it stands")
-    table.add_column("instance")
-    for heading in ("at the source", "accepted", "rejected", "in the lake", "delivered\n(receipts)", "pending"):
-        table.add_column(heading, justify="right")
+def loss_account(figures: Figures) -> Table:
+    """Return a table with each instance's figures at every place where they are counted."""
+    table = Table(
+        title="The loss account of both ends",
+        caption="every number counted where it stands",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("instance", no_wrap=True)
+    for heading in ("at the\nsource", "accepted", "rejected", "in the\nlake", "receipts", "pending"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("reasons")
-    table.add_column("agree")
+    table.add_column("agree", no_wrap=True)
     for one in figures.instances:
         reasons = rejected_by_reason(one.rejected)
         table.add_row(
@@ -81,7 +87,13 @@ def print_figures(console: Console, figures: Figures) -> None:
         )
     table.add_section()
     table.add_row("[bold]all[/bold]", *(f"[bold]{total:,}[/bold]" for total in _totals(figures)))
-    console.print(table)
+    return table
+
+
+def print_figures(console: Console, figures: Figures) -> None:
+    """Print each instance's figures at every place where they are counted, and all differences."""
+    console.print(Rule())
+    console.print(loss_account(figures))
     names = Table(title="By event name, over all instances")
     names.add_column("event")
     for heading in ("at the source", "accepted", "in the lake"):

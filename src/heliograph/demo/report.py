@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
-from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
 
@@ -128,17 +129,25 @@ def _totals(figures: Figures) -> list[int]:
 
 def print_places(console: Console, home: Home) -> None:
     """Print where everything is, and what to type to look at it."""
-    vendor = f"heliograph --config {home.vendor_file}"
+    started = Path(sys.argv[0])
+    program = _short(started) if started.name == "heliograph" else "heliograph"
+    vendor = f"{program} --config {_short(home.vendor_file)}"
     customer = next((home.folder / "customers").iterdir(), home.folder) / "heliograph.toml"
-    console.print(
-        Panel(
-            f"gateway          {home.gateway_address}/healthz (certificate authority: {home.folder}/authority.pem)\n"
-            f"the vendor       {vendor} ask stickiest\n"
-            f"                 {vendor} gateway account\n"
-            f"                 {vendor} registry list\n"
-            f"a customer       heliograph --config {customer} agent status\n"
-            f"the lake         {home.vendor.lake.warehouse} (Iceberg; its catalog: {home.vendor.lake.catalog})\n"
-            f"logs             {home.logs}",
-            title="where to look",
-        )
-    )
+    places = {
+        "the vendor": [f"{vendor} {words}" for words in ("ask stickiest", "gateway account", "registry list")],
+        "a customer": [f"{program} --config {_short(customer)} agent status"],
+        "the gateway": [f"{home.gateway_address}/healthz (certificate authority: {_short(home.folder)}/authority.pem)"],
+        "the lake": [f"{_short(home.vendor_folder)}/lake (Apache Iceberg)"],
+        "logs": [_short(home.logs)],
+    }
+    console.print(Rule("where to look"))
+    for place, lines in places.items():
+        # Not wrapped, so that they can be copied.
+        for label, line in zip((place, *[""] * len(lines)), lines, strict=False):
+            console.print(f"{label:<12} {line}", soft_wrap=True, highlight=False)
+
+
+def _short(path: Path) -> str:
+    """Return a path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

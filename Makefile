@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check benchmark lock format
+.PHONY: help setup demo test check benchmark pictures lock format
 
 help: ## Show what can be done here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ benchmark: $(READY) ## Measure throughput beside the machine's own limits
 
 format: $(READY) ## Format and mend what can be mended
 	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format --quiet .
+
+pictures: $(READY) ## Take the README's pictures again, from a real run
+	@$(VENV)/bin/python docs/pictures.py
 
 lock: ## Renew requirements.lock from pyproject.toml
 	@test -x $(UV) || { python3 -m venv $(VENV) && $(VENV)/bin/python -m pip install --quiet 'uv>=0.9'; }

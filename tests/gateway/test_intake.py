@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines, deliver, event, zstd
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
-from heliograph.gateway.log import LogFullError
+from heliograph.gateway.log import LogFullError, segments
 from heliograph.instance.transport import GatewayRefusalError, UnreachableError
 from heliograph.keys import load_or_create_key
 from heliograph.wire import ARROW, NDJSON, Answer, Receipt
@@ -111,6 +111,7 @@ BAD_EVENTS: list[tuple[dict[str, Any], Verdict, str]] = [
     ({"source": "laptop"}, Verdict.INVALID_ENVELOPE, "SearchSubmitted"),
     ({"outcome": "secret"}, Verdict.INVALID_ENVELOPE, "SearchSubmitted"),
     ({"name": "PageViewed", "outcome": "error"}, Verdict.INVALID_ENVELOPE, "PageViewed"),
+    ({"time": "1969-12-31T23:59:59Z"}, Verdict.INVALID_ENVELOPE, "SearchSubmitted"),
     ({"time": (datetime.now(UTC) + timedelta(days=1)).isoformat()}, Verdict.FUTURE_TIME, "SearchSubmitted"),
 ]
 
@@ -411,6 +412,7 @@ def test_a_delivery_without_its_place_is_told_what_is_missing(
 def test_unknown_addresses_and_methods_are_told_apart(http: httpx.Client) -> None:
     assert problem(http.get("/v1/nothing")) == "not_found"
     assert problem(http.get("/v1/events")) == "method_not_allowed"
+    assert http.get("/v1/events").headers["allow"] == "POST"
     assert http.get("/healthz").status_code == 200
 
 
@@ -513,7 +515,7 @@ def test_a_full_log_refuses_with_507_acknowledges_nothing_and_recovers_when_rele
         assert response.status_code == 507
         assert problem(response) == "log_full"
         assert len(vendor.entries()) == sequence - 1
-        (tmp_path / "log" / "released").write_text("3")
+        (tmp_path / "log" / "released").write_text(str(segments(tmp_path / "log")[2]))
         receipt(deliver(http, lines, numbers=(sequence, sequence), content_type=NDJSON, encoding=""))
         assert http.get("/v1/account").json()["accepted"] == {"SearchSubmitted": sequence}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,6 +214,32 @@ def test_only_segments_that_are_in_the_lake_are_used_again(tmp_path: Path) -> No
     load_all(new_loader(vendor))
     assert [row["sequence"] for row in rows(vendor.settings)] == list(range(1, sent + 1))
     assert count_events(vendor.settings.lake) == {INSTANCE: {"SearchSubmitted": sent}}
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_log_that_was_lost_or_put_back_from_an_old_copy_goes_on_into_the_lake(left: int, tmp_path: Path) -> None:
+    vendor = Vendor(tmp_path, segment_bytes=4_096)
+    start = datetime.now(UTC)
+
+    def send(epoch: int, hours: int) -> None:
+        with vendor.running(now=lambda: start + timedelta(hours=hours)), vendor.http() as http:
+            for number in range(1, 30):
+                line = as_lines([event(number)])
+                response = deliver(http, line, epoch=epoch, numbers=(number, number), content_type=NDJSON, encoding="")
+                assert response.status_code == 200
+
+    send(epoch=1, hours=0)
+    log = tmp_path / "log"
+    assert len(segments(log)) > 3
+    load_all(new_loader(vendor))
+    for path in sorted(log.iterdir())[left:]:
+        path.unlink()
+    send(epoch=2, hours=1)
+    load_all(new_loader(vendor))
+    send(epoch=3, hours=2)
+    load_all(new_loader(vendor))
+    assert count_events(vendor.settings.lake) == {INSTANCE: {"SearchSubmitted": 3 * 29}}
+    assert count_repeated(vendor.settings.lake) == 0
 
 
 def test_a_plan_that_grows_widens_the_lake_and_keeps_what_is_there(vendor: Vendor) -> None:

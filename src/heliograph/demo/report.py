@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.panel import Panel
+from rich import box
 from rich.rule import Rule
 from rich.table import Table
 
@@ -60,15 +62,20 @@ def _as_options(details: dict[str, Any]) -> str:
     return "".join(f" --{name} {value}" for name, value in details.items())
 
 
-def print_figures(console: Console, figures: Figures) -> None:
-    """Print each instance's figures at every place where they are counted, and all differences."""
-    console.print(Rule())
-    table = Table(title="The loss account of both ends", caption="every number counted where it stands")
-    table.add_column("instance")
-    for heading in ("at the source", "accepted", "rejected", "in the lake", "delivered\n(receipts)", "pending"):
-        table.add_column(heading, justify="right")
+def loss_account(figures: Figures) -> Table:
+    """Return a table with each instance's figures at every place where they are counted."""
+    table = Table(
+        title="The loss account of both ends",
+        caption="every number counted where it stands",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("instance", no_wrap=True)
+    for heading in ("at the\nsource", "accepted", "rejected", "in the\nlake", "receipts", "pending"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("reasons")
-    table.add_column("agree")
+    table.add_column("agree", no_wrap=True)
     for one in figures.instances:
         reasons = rejected_by_reason(one.rejected)
         table.add_row(
@@ -81,7 +88,13 @@ def print_figures(console: Console, figures: Figures) -> None:
         )
     table.add_section()
     table.add_row("[bold]all[/bold]", *(f"[bold]{total:,}[/bold]" for total in _totals(figures)))
-    console.print(table)
+    return table
+
+
+def print_figures(console: Console, figures: Figures) -> None:
+    """Print each instance's figures at every place where they are counted, and all differences."""
+    console.print(Rule())
+    console.print(loss_account(figures))
     names = Table(title="By event name, over all instances")
     names.add_column("event")
     for heading in ("at the source", "accepted", "in the lake"):
@@ -116,17 +129,25 @@ def _totals(figures: Figures) -> list[int]:
 
 def print_places(console: Console, home: Home) -> None:
     """Print where everything is, and what to type to look at it."""
-    vendor = f"heliograph --config {home.vendor_file}"
+    started = Path(sys.argv[0])
+    program = _short(started) if started.name == "heliograph" else "heliograph"
+    vendor = f"{program} --config {_short(home.vendor_file)}"
     customer = next((home.folder / "customers").iterdir(), home.folder) / "heliograph.toml"
-    console.print(
-        Panel(
-            f"gateway          {home.gateway_address}/healthz (certificate authority: {home.folder}/authority.pem)\n"
-            f"the vendor       {vendor} ask stickiest\n"
-            f"                 {vendor} gateway account\n"
-            f"                 {vendor} registry list\n"
-            f"a customer       heliograph --config {customer} agent status\n"
-            f"the lake         {home.vendor.lake.warehouse} (Iceberg; its catalog: {home.vendor.lake.catalog})\n"
-            f"logs             {home.logs}",
-            title="where to look",
-        )
-    )
+    places = {
+        "the vendor": [f"{vendor} {words}" for words in ("ask stickiest", "gateway account", "registry list")],
+        "a customer": [f"{program} --config {_short(customer)} agent status"],
+        "the gateway": [f"{home.gateway_address}/healthz (certificate authority: {_short(home.folder)}/authority.pem)"],
+        "the lake": [f"{_short(home.vendor_folder)}/lake (Apache Iceberg)"],
+        "logs": [_short(home.logs)],
+    }
+    console.print(Rule("where to look"))
+    for place, lines in places.items():
+        # Not wrapped, so that they can be copied.
+        for label, line in zip((place, *[""] * len(lines)), lines, strict=False):
+            console.print(f"{label:<12} {line}", soft_wrap=True, highlight=False)
+
+
+def _short(path: Path) -> str:
+    """Return a path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

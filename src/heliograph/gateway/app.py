@@ -108,12 +108,15 @@ class Gateway:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request (ASGI 3)."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        more_headers: list[tuple[bytes, bytes]] = []
         try:
             answer = await self._handle(Request(scope["method"], headers, receive), scope["path"])
             status, content_type, body = 200, _JSON, _encode(answer)
         except RefusalError as error:
             problem = error.to_problem()
             status, content_type, body = problem.status, PROBLEM, _encode(problem)
+            if error.refusal is Refusal.METHOD_NOT_ALLOWED:
+                more_headers.append((b"allow", self._routes[scope["path"]][0].encode()))
             _log.info("refused", path=scope["path"] if scope["path"] in self._routes else "?", reason=problem.type)
         except RegistryUnavailableError:
             problem = RefusalError(Refusal.UNAVAILABLE, "the registry does not answer").to_problem()
@@ -130,6 +133,7 @@ class Gateway:
                 "headers": [
                     (b"content-type", content_type.encode()),
                     (b"content-length", str(len(body)).encode()),
+                    *more_headers,
                 ],
             }
         )

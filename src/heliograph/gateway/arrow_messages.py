@@ -21,7 +21,7 @@ def refuse_hidden_content(stream: bytes) -> None:
 
     Raises:
         ValueError: A message has compressed buffers or custom metadata, or is none.
-        struct.error: An offset points outside the stream.
+        struct.error, IndexError: An offset points outside the stream.
     """
     offset = 0
     while offset < len(stream):

@@ -228,7 +228,7 @@ def read_arrow(content: bytes) -> pa.RecordBatch:
         if len(batches) == 1 and source.tell() == len(content):
             batches[0].validate(full=True)
             return batches[0]
-    except (pa.ArrowException, OSError, ValueError, struct.error) as error:
+    except (pa.ArrowException, OSError, ValueError, IndexError, struct.error) as error:
         raise RefusalError(Refusal.DAMAGED_BODY, "it is not an Arrow IPC stream, or was damaged on the way") from error
     raise RefusalError(Refusal.DAMAGED_BODY, "an Arrow IPC stream of exactly one record batch is expected")
 

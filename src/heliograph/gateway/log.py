@@ -6,6 +6,8 @@ loader has taken them. Every other frame is one delivery: the header is its `Ent
 
 Frames queued by many requests are written together and forced to disk once; only then are the requests answered.
 Every start and every failed write begins a new segment, so that bytes whose fate is unknown are never written over.
+The generation that a start begins with is at least the time in seconds: a log that takes the place of a lost one, or
+that is put back from an old copy, thus goes on after all that the loader has ever seen.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import fcntl
 import mmap
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -24,7 +27,7 @@ from heliograph.gateway.account import Account
 from heliograph.wire import Receipt, Skeleton
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SUFFIX: Final = ".log"
@@ -121,12 +124,20 @@ class _Queued(NamedTuple):
 class Log:
     """The log that one gateway process writes.
 
+    Args:
+        folder: Where it is; made when it is missing.
+        segment_bytes: Size of a segment.
+        maximum_bytes: Bound of all segments together.
+        now: Gives seconds since 1970.
+
     Raises:
         BlockingIOError: Another gateway writes this log.
         LogFullError: There is no room for a first segment.
     """
 
-    def __init__(self, folder: Path, *, segment_bytes: int, maximum_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, *, segment_bytes: int, maximum_bytes: int, now: Callable[[], float] = time.time
+    ) -> None:
         self.accounts: Final[dict[str, Account]] = {}
         """By instance; changed only once a delivery is on disk."""
         self._folder = folder
@@ -143,7 +154,7 @@ class Log:
         self._offset = 0
         self._size = 0
         self.accounts.update(read_accounts(folder))
-        self._generation = max(segments(folder), default=0)
+        self._generation = max([*segments(folder), int(now()) - 1])
         self._begin_segment(0)
         self._queue: list[_Queued] = []
         self._wake = threading.Condition()

@@ -55,7 +55,12 @@ def gateway_server(
     key = load_or_create_key(Path(gateway.signing_key))
     with ExitStack() as stack:
         view = stack.enter_context(RegistryView(settings.registry, now=now))
-        log = Log(Path(gateway.log), segment_bytes=gateway.segment_bytes, maximum_bytes=gateway.maximum_log_bytes)
+        log = Log(
+            Path(gateway.log),
+            segment_bytes=gateway.segment_bytes,
+            maximum_bytes=gateway.maximum_log_bytes,
+            now=lambda: now().timestamp(),
+        )
         stack.callback(log.close)
         app = Gateway(
             intake=Intake(

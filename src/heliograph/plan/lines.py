@@ -7,7 +7,7 @@ type, out of range or not of its list fails to decode.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _RandomId = Annotated[str, Meta(min_length=32, max_length=32)]
 _Version = Annotated[str, Meta(max_length=23)]
 _ENVELOPE_FIELDS: Final = frozenset({"sequence", "time", "user_id", "session_id", "outcome", "version", "source"})
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELD_AT_FAULT: Final = re.compile(r"at `\$\.([a-z0-9_]+)`$")
 
 
@@ -110,7 +111,7 @@ class LineChecker:
         return (
             all(word is None or RANDOM_ID_PATTERN.fullmatch(word) for word in ids)
             and all(word is None or VERSION_PATTERN.fullmatch(word) for word in versions)
-            and all(event.time <= latest for event in events)
+            and all(_1970 <= event.time <= latest for event in events)
         )
 
     def decode_one(self, line: bytes, *, latest: datetime) -> msgspec.Struct | Skeleton:

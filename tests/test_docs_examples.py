@@ -1,0 +1,118 @@
+"""The programs that the documents show, run: against a real gateway where they speak with one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+import documents
+import heliograph
+from documents import REPOSITORY
+from harness import INSTANCE, Vendor
+from heliograph.keys import load_or_create_key
+from heliograph.plan.load import load_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PLAN = REPOSITORY / "plans" / "code-intelligence.yaml"
+EVENTS = (REPOSITORY / "examples" / "events.ndjson").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendor]:
+    with Vendor(tmp_path_factory.mktemp("vendor"), load_plan(PLAN)).running() as running:
+        yield running
+
+
+def send(vendor: Vendor, events: str, instance: str = INSTANCE) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, str(REPOSITORY / "examples" / "send_ndjson.py"), "--gateway", vendor.address]
+    words = ["--authority", str(vendor.authority_file), "--instance", instance]
+    key = ["--key", str(vendor.folder / "instance.pem")]
+    return subprocess.run([*program, *words, *key], input=events, text=True, capture_output=True, check=False)
+
+
+def test_plain_python_delivers_the_events_of_the_example(vendor: Vendor) -> None:
+    done = send(vendor, EVENTS)
+    assert done.returncode == 0, done.stderr
+    receipt = json.loads(done.stdout)["receipt"]
+    assert receipt["accepted"] == {"SearchSubmitted": 1, "goToDefinition": 1, "SearchNotebookPageViewed": 1}
+    assert (receipt["first"], receipt["last"], receipt["rejected"]) == (1, 3, {})
+
+
+def test_plain_python_is_told_what_to_do_when_it_is_refused(vendor: Vendor) -> None:
+    done = send(vendor, EVENTS, instance="nobody")
+    assert done.returncode == 1
+    assert "heliograph agent key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("openssl")), reason="curl or openssl is not installed")
+def test_the_session_with_curl_goes_as_the_page_says(vendor: Vendor, tmp_path: Path) -> None:
+    _, *session = documents.blocks("docs/wire.md", "sh")  # the first sets the variables
+    environment = os.environ | {
+        "GATEWAY": vendor.address,
+        "AUTHORITY": str(vendor.authority_file),
+        "INSTANCE": INSTANCE,
+        "KEY": str(vendor.folder / "instance.pem"),
+    }
+    script = "\necho\n".join(["set -eu -o pipefail", *session])
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    policy, answer, account = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    assert policy["level"] == "events"
+    assert answer["receipt"]["accepted"] == {"SearchSubmitted": 1}
+    assert account["latest"][str(answer["receipt"]["epoch"])] == answer["receipt"]
+
+
+def test_a_receipt_is_checked_as_the_page_says(vendor: Vendor) -> None:
+    names: dict[str, Any] = {}
+    for block in documents.blocks("docs/wire.md", "python"):
+        exec(block, names)
+    answer = json.loads(send(vendor, EVENTS).stdout)
+    public = load_or_create_key(vendor.folder / "signing.pem").public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    assert names["read_receipt"](answer["signature"], pem) == answer["receipt"]
+    header, payload, signature = answer["signature"].split(".")
+    for forged in (f"{header}.{payload[:-4]}AAAA.{signature}", f"{header}.{payload}.{signature[:-8]}AAAAAAAA"):
+        with pytest.raises(jwt.InvalidTokenError):
+            names["read_receipt"](forged, pem)
+    # What the same key signed for another purpose is no receipt.
+    token = vendor.http().headers["authorization"].removeprefix("Bearer ")
+    with pytest.raises(jwt.InvalidTokenError):
+        names["read_receipt"](token, pem)
+
+
+def test_the_events_on_the_wire_page_are_accepted(vendor: Vendor) -> None:
+    [block] = [block for block in documents.blocks("docs/wire.md", "json") if "sequence" in block]
+    without_numbers = [json.loads(line) | {"sequence": None} for line in block.splitlines()]
+    lines = [json.dumps({key: value for key, value in each.items() if value is not None}) for each in without_numbers]
+    receipt = json.loads(send(vendor, "\n".join(lines)).stdout)["receipt"]
+    assert sum(receipt["accepted"].values()) == len(lines)
+
+
+def test_the_page_about_recording_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plans").symlink_to(PLAN.parent)
+    monkeypatch.chdir(tmp_path)
+    blocks = documents.blocks("docs/recording.md", "python")
+    assert len(blocks) > 3
+    names: dict[str, Any] = {}
+    heliograph.configure(None)
+    try:
+        for block in blocks:
+            exec(block, names)
+        names["test_a_search_is_recorded"]()
+    finally:
+        names["recorder"].close()
+        heliograph.configure(None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from psycopg.conninfo import conninfo_to_dict
 
 from heliograph.keys import public_key_text
 from heliograph.registry.store import Registry
@@ -15,6 +18,8 @@ from heliograph.settings import RegistrySettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from heliograph.demo.postgres import PostgresCluster
 
 
 class Clock:
@@ -36,10 +41,17 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def registry_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty database."""
-    return f"sqlite:///{tmp_path / 'registry.db'}"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'registry.db'}"
+    cluster: PostgresCluster = request.getfixturevalue("postgres")
+    name = f"registry_{secrets.token_hex(8)}"
+    with cluster.connect() as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    where = conninfo_to_dict(cluster.dsn(name))
+    return f"postgresql+psycopg://{where['user']}@/{name}?host={quote(str(where['host']))}"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -59,10 +60,10 @@ class Series(NamedTuple):
 def simulate(plan: Plan, count: int) -> list[SimulatedEvent]:
     """Return `count` events of a busy instance's last weeks, in the order of their times."""
     simulation = Simulation(plan, people=_PEOPLE, days=_DAYS, source=random.Random(7))
-    events = sorted(simulation.past(datetime.now(UTC)), key=attrgetter("time"))
+    events = list(islice(simulation.past(datetime.now(UTC)), count))
     if len(events) < count:
         raise ValueError(f"the simulation gives {len(events):,} events, and {count:,} are wanted")
-    return events[-count:]
+    return sorted(events, key=attrgetter("time"))
 
 
 def build_series(plan: Plan, events: Sequence[SimulatedEvent], kind: Format, scratch: Path) -> Series:

@@ -247,15 +247,16 @@ class ColumnChecker:
         return self.names[event] if event >= 0 else UNDECLARED
 
     def keep_accepted(self, batch: pa.RecordBatch, findings: Findings) -> pa.RecordBatch:
-        """Return the accepted rows alone, in fresh columns that hold no trace of the others."""
-        accepted = batch.filter(pa.array(findings.codes == 0))
+        """Return the accepted rows alone, in columns that hold no trace of the others, and no empty columns."""
+        faultless = findings.clean and not findings.codes.any()
+        accepted = batch if faultless else batch.filter(pa.array(findings.codes == 0))
         columns, fields = [], []
         for field in self.schema:
             if field.name not in batch.schema.names:
                 continue
             column = accepted.column(field.name)
             if column.type == field.type and (column.null_count < len(column) or field.name in _REQUIRED):
-                columns.append(fresh_column(column))
+                columns.append(column if faultless else fresh_column(column))
                 fields.append(field)
         return pa.record_batch(columns, schema=pa.schema(fields))
 

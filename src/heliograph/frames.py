@@ -53,7 +53,7 @@ def read_frames(data: Buffer, offset: int = 0, *, generation: int = 0) -> Iterat
             return
         if zlib.crc32(view[offset + 4 : end]) != checksum:
             return
-        yield Frame(end, bytes(view[start:middle]), bytes(view[middle:end]))
+        yield Frame(end, bytes(view[start:middle]) if header_length else b"", bytes(view[middle:end]))
         offset = end
 
 

@@ -42,6 +42,12 @@ class Process:
                 stderr=log,
             )
 
+    @property
+    def pid(self) -> int:
+        """Return the operating system's number of the process that was started last."""
+        assert self._process is not None  # noqa: S101 - a programming error
+        return self._process.pid
+
     def status(self) -> int | None:
         """Return its exit status; None while it runs."""
         return None if self._process is None else self._process.poll()

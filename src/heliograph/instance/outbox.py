@@ -208,43 +208,46 @@ class _Reading:
     """A chunk while it is being read: up to the sequence number `last`."""
 
     def __init__(self, position: Position, last: int) -> None:
-        self.end = position
+        self._segment, self._offset, self._sequence = position
         self.lines: list[bytes] = []
         self.dropped: VerdictCounts | None = None
         self._last = last
         self._in_part = True
 
+    @property
+    def end(self) -> Position:
+        """How far it has come."""
+        return Position(self._segment, self._offset, self._sequence)
+
     def begin_segment(self, segment: int) -> bool:
         """Go on to a segment; tell whether there is more to read."""
-        if self.end.sequence >= self._last:
+        if self._sequence >= self._last:
             return False
-        if segment > self.end.segment:
+        if segment > self._segment:
             # Should its first number leave a gap, then the disk has lost the end of the segment before it.
-            self.end = Position(segment, 0, max(self.end.sequence, segment - 1))
+            self._segment, self._offset, self._sequence = segment, 0, max(self._sequence, segment - 1)
         return True
 
     def take(self, frame: Frame) -> bool:
         """Take a frame, or the part of it that is still wanted; tell whether to go on."""
-        segment, offset, sequence = self.end
         if frame.body:
-            if sequence >= self._last:
+            if self._sequence >= self._last:
                 return False
             lines = frame.body.split(b"\n")
             if self._in_part:
                 # The first frame may have been read in part: its events say which numbers they have.
                 first = msgspec.json.decode(lines[0], type=_Sequence).sequence
-                lines = lines[sequence - first + 1 :]
+                lines = lines[self._sequence - first + 1 :]
                 self._in_part = False
-            wanted = lines[: self._last - sequence]
+            wanted = lines[: self._last - self._sequence]
             self.lines += wanted
-            sequence += len(wanted)
+            self._sequence += len(wanted)
             if len(wanted) < len(lines):
-                self.end = Position(segment, offset, sequence)
                 return False
         if frame.header:
             note = msgspec.json.decode(frame.header, type=Note)
             self.dropped = note.dropped or self.dropped
-        self.end = Position(segment, frame.end, sequence)
+        self._offset = frame.end
         return True
 
 

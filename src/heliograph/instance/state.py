@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+_KEYS_AT_ONCE: Final = 500
 _SCHEMA: Final = """
 create table if not exists pseudonym (
     kind text not null, key text not null, id text not null unique, primary key (kind, key)
@@ -137,11 +138,11 @@ class State:
 
     def pseudonyms(self, kind: str, keys: Iterable[str]) -> dict[str, str]:
         """Return the random ids of those `keys` that have one."""
-        found = {}
-        for key in keys:
-            row = self._connection.execute(
-                "select id from pseudonym where kind = ? and key = ?", (kind, key)
-            ).fetchone()
-            if row is not None:
-                found[key] = row[0]
+        found: dict[str, str] = {}
+        wanted = list(keys)
+        for start in range(0, len(wanted), _KEYS_AT_ONCE):
+            part = wanted[start : start + _KEYS_AT_ONCE]
+            marks = ",".join("?" * len(part))
+            query = f"select key, id from pseudonym where kind = ? and key in ({marks})"  # noqa: S608 - question marks
+            found.update(self._connection.execute(query, (kind, *part)))
         return found

@@ -5,7 +5,7 @@ Strings travel as dictionaries, so that each distinct value is checked once, and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +56,8 @@ _VERDICTS: Final = (
     Verdict.INVALID_ENVELOPE,
     Verdict.FUTURE_TIME,
 )
+_RANDOM_ID_LENGTH: Final = 32
+_IS_HEXADECIMAL: Final = np.isin(np.arange(256), list(b"0123456789abcdef"))
 _CODES: Final = {verdict: code for code, verdict in enumerate(_VERDICTS)}
 
 
@@ -96,9 +98,18 @@ class ColumnChecker:
         self.names: Final = list(plan.events)
         self._indices = {name: index for index, name in enumerate(self.names)}
         self._sources = frozenset(plan.sources)
-        self._outcomes = [frozenset(event.outcomes) for event in plan.events.values()]
+        self._outcomes = _Members([frozenset(event.outcomes) for event in plan.events.values()])
         self._properties = {
             name: [event.properties.get(name) for event in plan.events.values()] for name in plan.property_kinds()
+        }
+        self._members = {
+            name: _Members(
+                [
+                    frozenset(definition.members) if isinstance(definition, MemberProperty) else frozenset[str]()
+                    for definition in definitions
+                ]
+            )
+            for name, definitions in self._properties.items()
         }
         self._allowed = {
             name: np.array([definition is not None for definition in definitions] + [False])
@@ -171,31 +182,28 @@ class ColumnChecker:
             check.reject(times < 0, Verdict.INVALID_ENVELOPE, position)
             check.reject(times > latest, Verdict.FUTURE_TIME, position)
         elif name in ("user_id", "session_id"):
-            check.reject_words(column, position, lambda word: bool(RANDOM_ID_PATTERN.fullmatch(word)))
+            if not _are_random_ids(column.dictionary):
+                check.reject_words(column, position, lambda word: bool(RANDOM_ID_PATTERN.fullmatch(word)))
         elif name == "version":
             check.reject_words(column, position, lambda word: bool(VERSION_PATTERN.fullmatch(word)))
         elif name == "source":
             check.reject_words(column, position, self._sources.__contains__)
         elif name == "outcome":
-            check.reject_members(column, position, self._outcomes, Verdict.INVALID_ENVELOPE)
+            check.reject_members(_rows_with_value(column), column, position, self._outcomes, Verdict.INVALID_ENVELOPE)
 
     def _check_property(self, check: _Check, name: str, position: int, column: pa.Array) -> None:
         if column.null_count == len(column):
             if pa.types.is_dictionary(column.type) and len(column.dictionary):
                 check.clean = False
             return
-        rows = np.flatnonzero(_valid(column))
+        rows = _rows_with_value(column)
         events = check.events[rows]
         check.reject_rows(rows[~self._allowed[name][events]], Verdict.UNDECLARED_PROPERTY, position)
         if pa.types.is_dictionary(column.type):
-            members = [
-                frozenset(definition.members) if isinstance(definition, MemberProperty) else frozenset[str]()
-                for definition in self._properties[name]
-            ]
-            check.reject_members(column, position, members, Verdict.INVALID_PROPERTY)
+            check.reject_members(rows, column, position, self._members[name], Verdict.INVALID_PROPERTY)
         elif not pa.types.is_boolean(column.type):
             minimum, maximum = self._bounds[name]
-            values = column.drop_null().to_numpy()
+            values = _values(column)[rows]
             # Written so that NaN, which compares false with everything, is out of range.
             inside = (values >= minimum[events]) & (values <= maximum[events])
             check.reject_rows(rows[~inside], Verdict.INVALID_PROPERTY, position)
@@ -239,15 +247,16 @@ class ColumnChecker:
         return self.names[event] if event >= 0 else UNDECLARED
 
     def keep_accepted(self, batch: pa.RecordBatch, findings: Findings) -> pa.RecordBatch:
-        """Return the accepted rows alone, in fresh columns that hold no trace of the others."""
-        accepted = batch.filter(pa.array(findings.codes == 0))
+        """Return the accepted rows alone, in columns that hold no trace of the others, and no empty columns."""
+        faultless = findings.clean and not findings.codes.any()
+        accepted = batch if faultless else batch.filter(pa.array(findings.codes == 0))
         columns, fields = [], []
         for field in self.schema:
             if field.name not in batch.schema.names:
                 continue
             column = accepted.column(field.name)
             if column.type == field.type and (column.null_count < len(column) or field.name in _REQUIRED):
-                columns.append(fresh_column(column))
+                columns.append(column if faultless else fresh_column(column))
                 fields.append(field)
         return pa.record_batch(columns, schema=pa.schema(fields))
 
@@ -262,6 +271,56 @@ def fresh_column(column: pa.Array) -> pa.Array:
 def _valid(column: pa.Array) -> Booleans:
     valid: Booleans = column.is_valid().to_numpy(zero_copy_only=False)
     return valid
+
+
+# Most columns are empty in most rows. What follows looks at the rows with a value only, and reads Arrow's buffers in
+# place (see the Arrow columnar format, "Physical Memory Layout"): both ends have validated the batch before.
+
+
+def _rows_with_value(column: pa.Array) -> Integers:
+    """Return the rows of a column of fixed-width values, or of words, that are not null."""
+    if column.null_count == 0:
+        return np.arange(len(column))
+    bits = np.unpackbits(np.frombuffer(column.buffers()[0], np.uint8), bitorder="little")
+    return np.flatnonzero(bits[column.offset : column.offset + len(column)])
+
+
+def _values(column: pa.Array) -> npt.NDArray[Any]:
+    """Return the values of a column of numbers that has at least one; where it is null, any number stands."""
+    kind = np.dtype(column.type.to_pandas_dtype())
+    # With a count, as a buffer may be longer than what it holds.
+    return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
+
+
+def _are_random_ids(words: pa.StringArray) -> bool:
+    """Tell whether all words match `RANDOM_ID_PATTERN`: a batch has hundreds of them, and nearly always they do."""
+    if len(words) == 0:
+        return True
+    offsets = np.frombuffer(words.buffers()[1], np.int32, len(words) + 1, words.offset * 4)
+    if words.null_count or not bool((np.diff(offsets) == _RANDOM_ID_LENGTH).all()):
+        return False
+    letters = np.frombuffer(words.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    return bool(_IS_HEXADECIMAL[letters].all())
+
+
+class _Members:
+    """The words that each event allows for one column."""
+
+    def __init__(self, lists: Sequence[frozenset[str]]) -> None:
+        # The last place stands for undeclared events, whose index is -1 and whose verdict is known already.
+        self._allowing = {
+            word: np.array([*(word in allowed for allowed in lists), True])
+            for word in sorted(frozenset[str]().union(*lists))
+        }
+        self._unknown = np.array([False] * len(lists) + [True])
+
+    def know_all(self, words: Sequence[str | None]) -> bool:
+        """Tell whether each of `words` is allowed by some event."""
+        return all(word in self._allowing for word in words)
+
+    def table(self, words: Sequence[str]) -> Booleans:
+        """Return, for each of `words` and each event, whether it allows the word."""
+        return np.stack([self._allowing.get(word, self._unknown) for word in words])
 
 
 class _Check:
@@ -285,6 +344,8 @@ class _Check:
             self.reject_rows(np.flatnonzero(mask), verdict, position)
 
     def reject_rows(self, rows: Integers, verdict: Verdict, position: int) -> None:
+        if not len(rows):
+            return
         rows = rows[self.codes[rows] == 0]
         self.codes[rows] = _CODES[verdict]
         self.fields[rows] = position
@@ -300,13 +361,12 @@ class _Check:
         self.reject(~lookup[column.indices.fill_null(len(words)).to_numpy()], Verdict.INVALID_ENVELOPE, position)
 
     def reject_members(
-        self, column: pa.DictionaryArray, position: int, members: list[frozenset[str]], verdict: Verdict
+        self, rows: Integers, column: pa.DictionaryArray, position: int, members: _Members, verdict: Verdict
     ) -> None:
-        """Reject the rows whose word is not a member of their event's list; null is."""
+        """Reject those of `rows`, which have a word each, whose word is not a member of their event's list."""
         words = column.dictionary.to_pylist()
-        table = np.ones((len(members) + 1, len(words) + 1), bool)
-        for index, word in enumerate(words):
-            table[:-1, index] = [word in allowed for allowed in members]
-        self.clean &= bool(table[:-1, :-1].any(axis=0).all())
-        indices = column.indices.fill_null(len(words)).to_numpy()
-        self.reject(~table[self.events, indices], verdict, position)
+        self.clean &= members.know_all(words)
+        if len(rows):
+            indices = _values(column.indices)[rows]
+            inside = members.table(words)[indices, self.events[rows]]
+            self.reject_rows(rows[~inside], verdict, position)

@@ -1,0 +1,151 @@
+"""The instance's side: calls of `record` that fill an outbox, and the exporter that drains it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from figures import ExporterFigures, Latency, RecorderFigures, Spread, Stopwatch
+from heliograph import Recorder
+from heliograph.instance.batch import BatchBuilder
+from heliograph.instance.exporter import Exporter
+from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.pseudonyms import Pseudonyms
+from heliograph.instance.state import State
+from heliograph.settings import RecorderSettings
+from vendor_side import Site, running_site
+from workload import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from heliograph.demo.simulation import SimulatedEvent
+    from heliograph.plan.model import Plan
+
+_THREADS: Final = 4
+_STEADY_PER_SECOND: Final = 500
+
+
+def measure_instance(
+    folder: Path, plan: Plan, plan_file: Path, events: Sequence[SimulatedEvent], *, seconds: float, rounds: int
+) -> tuple[ExporterFigures, RecorderFigures]:
+    """Record all `events` and drain them into a gateway, `rounds` times; then record at a steady rate for `seconds`."""
+    calls: list[float] = []
+    recording: list[float] = []
+    dropped = 0
+    limits: list[float] = []
+    drains: list[_Drain] = []
+    with running_site(folder / "site", plan_file) as site:
+        for number in range(rounds):
+            settings = RecorderSettings(outbox=str(folder / f"outbox-{number}"))
+            recorder = Recorder(settings, version=VERSION, source=plan.sources[0])
+            watch = Stopwatch()
+            calls += [_record(recorder, event) for event in events]
+            recording.append(len(events) / watch.clock())
+            dropped += len(events) - sum(recorder.recorded.values())
+            recorder.close()
+            limits.append(_read_and_build(plan, Path(settings.outbox), folder / f"limit-{number}", site))
+            drains.append(_drain(site, plan, settings, folder / f"agent-{number}"))
+        accepted = sum(site.account().accepted.values())
+    steady, missing = _record_steadily(plan, folder / "steady", events, seconds)
+    total = len(events) * rounds
+    return (
+        ExporterFigures(
+            events=total,
+            read_and_build_per_cpu_second=Spread.of(limits),
+            events_per_cpu_second=Spread.of([len(events) / drain.processor for drain in drains]),
+            events_per_second=Spread.of([len(events) / drain.clock for drain in drains]),
+            accepted=accepted,
+        ),
+        RecorderFigures(
+            full_speed=Latency.of(calls),
+            full_speed_per_second=Spread.of(recording).median,
+            steady=Latency.of(steady),
+            dropped=dropped + missing,
+        ),
+    )
+
+
+def _record(recorder: Recorder, event: SimulatedEvent) -> float:
+    """Record an event as a product does, and return the seconds that the call took."""
+    start = time.perf_counter()
+    recorder.record(
+        event.name,
+        user=event.user,
+        session=event.session,
+        outcome=event.outcome,
+        time=event.time,
+        **event.properties,
+    )
+    return time.perf_counter() - start
+
+
+def _record_steadily(
+    plan: Plan, outbox: Path, events: Sequence[SimulatedEvent], seconds: float
+) -> tuple[list[float], int]:
+    """Record from several threads at a fixed rate; return the duration of each call, and how many were dropped."""
+    recorder = Recorder(RecorderSettings(outbox=str(outbox)), version=VERSION, source=plan.sources[0])
+    pause = _THREADS / _STEADY_PER_SECOND
+    calls: list[float] = []
+    begin = time.perf_counter()
+
+    def run(thread: int) -> None:
+        # The threads take turns, and a late call does not move those after it.
+        due = begin + pause * thread / _THREADS
+        for event in islice(cycle(events), thread, None, _THREADS):
+            if due > begin + seconds and due > begin + pause:
+                return
+            time.sleep(max(due - time.perf_counter(), 0.0))
+            calls.append(_record(recorder, event))
+            due += pause
+
+    threads = [threading.Thread(target=run, args=(thread,)) for thread in range(_THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    recorded = sum(recorder.recorded.values())
+    recorder.close()
+    return calls, len(calls) - recorded
+
+
+def _read_and_build(plan: Plan, outbox: Path, scratch: Path, site: Site) -> float:
+    """Read the outbox and build its batches, without the network, and return events per processor second."""
+    state = State(scratch)
+    builder = BatchBuilder(plan, Pseudonyms(state))
+    latest = datetime.now(UTC) + timedelta(minutes=15)
+    events = 0
+    watch = Stopwatch()
+    for reader in read_epochs(outbox):
+        position = START
+        while (chunk := reader.read(position, site.instance.agent.batch_events)).end != position:
+            events += builder.build(chunk.lines, numbers=chunk.last - chunk.first + 1, latest=latest).events
+            position = chunk.end
+    rate = events / watch.processor()
+    state.close()
+    return rate
+
+
+class _Drain(NamedTuple):
+    clock: float
+    processor: float
+
+
+def _drain(site: Site, plan: Plan, settings: RecorderSettings, memory: Path) -> _Drain:
+    """Deliver everything in the outbox, by an exporter that has seen none of its users before."""
+    state = State(memory)
+    client = site.client()
+    try:
+        client.policy()
+        exporter = Exporter(agent=site.instance.agent, recorder=settings, plan=plan, state=state, client=client)
+        watch = Stopwatch()
+        while exporter.deliver_round():
+            pass
+        return _Drain(watch.clock(), watch.processor())
+    finally:
+        client.close()
+        state.close()

@@ -1,0 +1,91 @@
+"""The check of a batch of columns: each row the verdict that it would have alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import SMALL_PLAN, USER, as_arrow, event
+from heliograph.event import RANDOM_ID_PATTERN, Verdict
+from heliograph.gateway.bodies import read_arrow
+from heliograph.plan.columns import ColumnChecker
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LATEST = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
+CHECKER = ColumnChecker(SMALL_PLAN)
+
+nearly_ids = st.sampled_from([USER, USER.upper(), USER[1:], USER + "0", "", "é" * 16, "g" * 32, USER[:31] + "\n"])
+events = st.fixed_dictionaries(
+    {"name": st.sampled_from([*SMALL_PLAN.events, "PRIVATE"])},
+    optional={
+        "user_id": nearly_ids | st.text("0123456789abcdef", min_size=32, max_size=32),
+        "outcome": st.sampled_from(["ok", "error", "else"]),
+        "source": st.sampled_from(["web", "api", "else"]),
+        "pattern_type": st.sampled_from(["literal", "regexp", "else"]),
+        "duration_ms": st.integers(-1, 2_000),
+        "share": st.floats(-0.5, 1.5) | st.just(float("nan")),
+        "exact": st.booleans(),
+    },
+)
+
+
+def verdicts(batch: pa.RecordBatch) -> list[tuple[Verdict, str | None]]:
+    findings = CHECKER.check(batch, latest=LATEST)
+    return [
+        (CHECKER.verdict(code), batch.schema.names[field] if field >= 0 else None)
+        for code, field in zip(findings.codes, findings.fields, strict=True)
+    ]
+
+
+def batch_of(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+    return read_arrow(as_arrow([event(**{"user_id": None, **row, "sequence": 1}) for row in rows]))
+
+
+@settings(deadline=None)
+@given(st.lists(events, min_size=1, max_size=12))
+def test_a_row_has_the_same_verdict_in_a_batch_and_alone(rows: list[dict[str, Any]]) -> None:
+    alone = [verdicts(batch_of([row]))[0] for row in rows]
+    assert verdicts(batch_of(rows)) == alone
+
+
+@settings(deadline=None)
+@given(st.lists(events, min_size=2, max_size=12), st.data())
+def test_a_part_of_a_batch_has_the_verdicts_that_it_has_in_the_whole(
+    rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    start = data.draw(st.integers(0, len(rows) - 1))
+    whole = batch_of(rows)
+    assert verdicts(whole.slice(start)) == verdicts(whole)[start:]
+
+
+@settings(deadline=None)
+@given(st.lists(nearly_ids | st.text("0123456789abcdef", min_size=32, max_size=32), min_size=1))
+def test_an_id_passes_exactly_when_it_matches_the_pattern(ids: list[str]) -> None:
+    found = verdicts(batch_of([{"name": "PageViewed", "user_id": each} for each in ids]))
+    assert [verdict is Verdict.ACCEPTED for verdict, _ in found] == [
+        bool(RANDOM_ID_PATTERN.fullmatch(each)) for each in ids
+    ]
+
+
+def test_a_value_is_judged_by_its_own_events_list_and_bounds() -> None:
+    rows: list[dict[str, Any]] = [
+        {"name": "SearchSubmitted", "duration_ms": 2_000},
+        {"name": "goToDefinition", "duration_ms": 2_000},
+        {"name": "PageViewed", "duration_ms": 2_000},
+        {"name": "SearchSubmitted", "pattern_type": "else"},
+        {"name": "SearchSubmitted", "outcome": "error", "pattern_type": "literal"},
+        {"name": "goToDefinition", "outcome": "error"},
+    ]
+    assert verdicts(batch_of(rows)) == [
+        (Verdict.ACCEPTED, None),
+        (Verdict.INVALID_PROPERTY, "duration_ms"),
+        (Verdict.UNDECLARED_PROPERTY, "duration_ms"),
+        (Verdict.INVALID_PROPERTY, "pattern_type"),
+        (Verdict.ACCEPTED, None),
+        (Verdict.INVALID_ENVELOPE, "outcome"),
+    ]

@@ -1,0 +1,40 @@
+"""The benchmarks measure what they say: at a tiny size, every figure is there, and no event was rejected."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COMMAND = [sys.executable, str(REPOSITORY / "benchmarks" / "throughput.py")]
+TINY = ["--seconds", "0.05", "--rounds", "1", "--events", "600"]
+
+
+def test_a_benchmark_finds_every_figure_and_has_every_event_accepted(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    run = subprocess.run(
+        [*COMMAND, *TINY, "--folder", str(tmp_path), "--json", str(file)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(file.read_bytes())
+    assert {"machine", "plan", "disk", "gateway", "exporter", "recorder"} == figures.keys()
+    assert [each["format"] for each in figures["gateway"]] == ["Arrow, zstd", "NDJSON, zstd", "NDJSON, gzip"]
+    for each in figures["gateway"]:
+        assert each["sent"] == each["accepted"] > 0
+        assert each["rejected"] == 0
+    assert figures["exporter"]["events"] == figures["exporter"]["accepted"] == 600
+    assert figures["recorder"]["dropped"] == 0
+    assert all(number >= 0 for number in numbers(figures))
+    for name in ("decode_per_cpu_second", "loaded_per_cpu_second"):
+        assert all(each[name]["median"] > 0 for each in figures["gateway"])
+    assert list(tmp_path.iterdir()) == [file], "the folder is left as it was found"
+
+
+def numbers(value: object) -> list[float]:
+    if isinstance(value, dict):
+        return [number for each in value.values() for number in numbers(each)]
+    if isinstance(value, list):
+        return [number for each in value for number in numbers(each)]
+    return [value] if isinstance(value, int | float) else []

@@ -165,7 +165,12 @@ class Histories(RuleBasedStateMachine):
         made: list[dict[str, Any]] = []
         for index in range(good + bad):
             self.unique += 1
-            event = {"name": "SearchSubmitted", "time": NOW, "user": f"u{self.unique % 3}", "duration_ms": self.unique}
+            event: dict[str, Any] = {
+                "name": "SearchSubmitted",
+                "time": NOW,
+                "user": f"u{self.unique % 3}",
+                "duration_ms": self.unique,
+            }
             if index >= good:
                 event |= [{"name": "Unheard"}, {"duration_ms": -1}, {"source": "fax"}][index % 3]
             else:

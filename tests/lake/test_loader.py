@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -158,8 +159,7 @@ def test_a_loader_killed_before_or_after_its_commit_loads_each_event_once(
     for step in ("concat_tables", "sync_snapshot", "write_atomically"):
         with monkeypatch.context() as patch:
             loader = new_loader(vendor, commit_rows=7)
-            target = loader_module.pa if step == "concat_tables" else loader_module
-            patch.setattr(target, step, die)
+            patch.setattr(pa if step == "concat_tables" else loader_module, step, die)
             with pytest.raises(Killed):
                 loader.load_round()
     load_all(new_loader(vendor, commit_rows=7))

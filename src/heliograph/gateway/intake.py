@@ -45,7 +45,7 @@ _LOCKS: Final = 1024
 class Permissions(Protocol):
     """Looks up what an instance may send; cheap, as it is asked for every delivery."""
 
-    def __call__(self, instance: str) -> Permission:
+    def __call__(self, instance: str, /) -> Permission:
         """Return the instance's permission; `Level.OFF` for an unknown one."""
 
 

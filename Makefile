@@ -24,7 +24,7 @@ demo: $(READY) ## Run both ends on this machine (ARGS="--once", ARGS="--history 
 	@$(VENV)/bin/heliograph demo $(ARGS)
 
 test: $(READY) ## Static checks, then every test
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m pytest -n auto $(ARGS)
 
 check: $(READY) ## Static checks alone: format, lint, types, layers
 	@$(VENV)/bin/python -m pytest tests/test_static.py

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ from heliograph.demo.postgres import PostgresCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+os.environ["COLUMNS"] = "160"  # the command line looks once, when it is imported
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -172,7 +172,8 @@ class Histories(RuleBasedStateMachine):
                 "duration_ms": self.unique,
             }
             if index >= good:
-                event |= [{"name": "Unheard"}, {"duration_ms": -1}, {"source": "fax"}][index % 3]
+                key, value = [("name", "Unheard"), ("duration_ms", -1), ("source", "fax")][index % 3]
+                event[key] = value
             else:
                 self.pending_values.add(self.unique)
             made.append(event)

@@ -36,7 +36,6 @@ def ask(lake: LakeSettings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     """Run ``heliograph ask`` on a lake of its own, which is empty at first."""
     settings = Settings(plan=PlanSettings(file=str(PLAN)), lake=lake)
     monkeypatch.setattr("heliograph.cli.ask.read_settings", lambda _: settings)
-    monkeypatch.setenv("COLUMNS", "160")
     runner = CliRunner()
     return lambda *arguments: runner.invoke(app, ["ask", *arguments])
 
@@ -81,7 +80,7 @@ def test_each_question_is_answered_as_a_table_json_and_csv(filled: Callable[...,
     assert [result.exit_code for result in (table, as_json, as_csv)] == [0, 0, 0]
     answer = json.loads(as_json.stdout)
     assert answer["rows"]
-    assert answer["question"] in table.stdout
+    assert answer["question"] in " ".join(table.stdout.split())
     header, *lines = as_csv.stdout.splitlines()
     assert header.replace('"', "").split(",") == list(answer["rows"][0])
     assert len(lines) == len(answer["rows"])
@@ -97,7 +96,7 @@ def test_the_five_questions_are_the_verbs(ask: Callable[..., Result]) -> None:
 
 def test_searches_of_a_user_are_counted(filled: Callable[..., Result]) -> None:
     answer = json.loads(filled("searches", "--user", user_id("ann"), "--month", "2026-03", "--json").stdout)
-    assert {"pattern_type": "regexp", "searches": 30} in answer["rows"]
+    assert {"pattern_type": "regexp", "events": 30} in answer["rows"]
 
 
 def test_without_a_last_day_it_is_that_of_the_latest_event_and_said_so(filled: Callable[..., Result]) -> None:

@@ -127,8 +127,7 @@ def test_an_agreement_with_a_term_holds_between_its_moments() -> None:
     assert registry("explain", "acme-1", "--at", "2099-01-01").startswith("acme-1 may send: events ")
 
 
-def test_list_shows_everything_in_tables_and_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
+def test_list_shows_everything_in_tables_and_as_json() -> None:
     assert "add-account" in registry("list")
     add_acme()
     registry("agree", "acme", *EVIDENCE)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heliograph.consent.level import AT_THE_VENDOR, ON_THE_INSTANCE, Decision, Level, Party, resolve
+from heliograph.consent.level import AT_THE_VENDOR, EVIDENT, ON_THE_INSTANCE, Decision, Level, Party, resolve
 
 Resolution = Callable[[Sequence[Party], Mapping[Party, Decision | None]], Decision]
 
@@ -32,7 +32,7 @@ def hearings(draw: st.DrawFn) -> tuple[tuple[Party, ...], dict[Party, Decision |
 def check_promise(resolution: Resolution) -> None:
     """Fail unless `resolution` keeps the promise of consent."""
 
-    @settings(max_examples=500, database=None, report_multiple_bugs=False, deadline=None)
+    @settings(max_examples=2_000, database=None, report_multiple_bugs=False, deadline=None)
     @given(hearings(), st.sampled_from(Party), st.none() | words)
     def keeps_the_promise(
         hearing: tuple[tuple[Party, ...], dict[Party, Decision | None]], party: Party, other: Decision | None
@@ -49,7 +49,9 @@ def check_promise(resolution: Resolution) -> None:
         assert decision.reasons
         # Whatever a party narrows, or whatever becomes unknown, never widens the decision.
         before = heard.get(party)
-        if before is not None and (other is None or other.level < before.level):
+        if before is None or (party in EVIDENT and before.level is Level.EVENTS and before.agreement is None):
+            return  # what cannot be verified was off already, and can only get wider
+        if other is None or other.level < before.level:
             assert resolution(asked, {**heard, party: other}).level <= decision.level, "a restriction widened"
 
     keeps_the_promise()
@@ -92,6 +94,13 @@ def test_both_ends_together_decide_for_the_narrowest_of_all_four(
     chosen = Decision(admin, ("chosen",))
     decision = resolve(ON_THE_INSTANCE, {Party.POLICY: policy, Party.ADMIN: chosen})
     assert decision.level is min(contract.level, override.level, deployment.level, admin)
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_events_without_evidence_stay_off_whatever_another_party_narrows(level: Level) -> None:
+    said = {party: Decision(Level.EVENTS, ("yes",)) for party in AT_THE_VENDOR}
+    said[Party.OVERRIDE] = Decision(level, ("narrowed",))
+    assert resolve(AT_THE_VENDOR, said).level is Level.OFF
 
 
 def test_nobody_asked_means_off() -> None:

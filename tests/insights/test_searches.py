@@ -34,14 +34,14 @@ def test_searches_of_one_user_and_month_are_counted_by_kind(
     answer = answer_searches(events, plan, make_scope("2026-01-01"), user=ANN, month="2026-10")
     # The plan's own kinds first, also the one that did not occur; then the others by name.
     assert answer.table.to_pylist() == [
-        {"pattern_type": "regexp", "searches": 2},
-        {"pattern_type": "literal", "searches": 0},
-        {"pattern_type": "(not given)", "searches": 1},
-        {"pattern_type": "structural", "searches": 1},
+        {"pattern_type": "regexp", "events": 2},
+        {"pattern_type": "literal", "events": 0},
+        {"pattern_type": "(not given)", "events": 1},
+        {"pattern_type": "structural", "events": 1},
     ]
     assert answer.notes == ()
     here = make_scope("2026-01-01", instances=("two",))
-    assert sum(answer_searches(events, plan, here, user=ANN, month="2026-10").table["searches"].to_pylist()) == 1
+    assert sum(answer_searches(events, plan, here, user=ANN, month="2026-10").table["events"].to_pylist()) == 1
 
 
 def test_where_there_are_no_searches_the_answer_says_why(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     from heliograph.plan.model import Plan
     from heliograph.settings import Settings
 
-out = Console()
+_PIPE_COLUMNS = 160
+"""Into a file or a pipe, where nobody says how wide it is, tables are not cut to eighty columns."""
+_is_sized = sys.stdout.isatty() or "COLUMNS" in os.environ
+
+out = Console(width=None if _is_sized else _PIPE_COLUMNS)
 err = Console(stderr=True)
 
 

@@ -62,6 +62,8 @@ AT_THE_VENDOR: Final = (Party.CONTRACT, Party.OVERRIDE, Party.DEPLOYMENT)
 """Whose word the gateway needs. The admin's choice acts before this, on the instance."""
 ON_THE_INSTANCE: Final = (Party.POLICY, Party.ADMIN)
 """Whose word the instance needs."""
+EVIDENT: Final = frozenset({Party.CONTRACT, Party.POLICY})
+"""Whose word on events counts only with the agreement that it rests on."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -81,19 +83,26 @@ def resolve(parties: Sequence[Party], words: Mapping[Party, Decision | None]) ->
         parties: Everyone who has a say at this end; if there is nobody, the answer is `Level.OFF`.
         words: What each says; None where it is unknown. The word of anyone else is not heard.
 
-    Events need evidence: where all parties allow them but none names an agreement, the answer is `Level.OFF`.
+    Events need evidence: a contract, or the policy that stands for it, which allows events but names no agreement
+    cannot be verified, and says `Level.OFF`. That holds whatever the others say, so that nobody widens by narrowing.
     """
-    heard = [words.get(party) or _silence(party) for party in parties]
-    level = min((word.level for word in heard), default=Level.OFF)
+    heard = [_verified(party, words.get(party)) for party in parties]
+    if not EVIDENT.intersection(parties):
+        return Decision(Level.OFF, ("Nobody was asked for evidence, so nothing may leave.",))
+    level = min(word.level for word in heard)
     reasons = tuple(reason for word in heard for reason in word.reasons)
-    if not heard:
-        return Decision(Level.OFF, ("Nobody was asked, so nothing may leave.",))
     if level is not Level.EVENTS:
         return Decision(level, reasons)
-    agreement = next((word.agreement for word in heard if word.agreement), None)
-    if agreement is None:
-        return Decision(Level.OFF, (*reasons, "No agreement is named that allows events: nothing may leave."))
-    return Decision(level, reasons, agreement)
+    evidence = (word.agreement for party, word in zip(parties, heard, strict=True) if party in EVIDENT)
+    return Decision(level, reasons, next(evidence))
+
+
+def _verified(party: Party, word: Decision | None) -> Decision:
+    if word is None:
+        return _silence(party)
+    if party in EVIDENT and word.level is Level.EVENTS and not word.agreement:
+        return Decision(Level.OFF, (*word.reasons, "No agreement is named that allows events: nothing may leave."))
+    return word
 
 
 def _silence(party: Party) -> Decision:

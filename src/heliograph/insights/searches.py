@@ -64,12 +64,12 @@ def searches(events: ibis.Table, comparison: Comparison, scope: Scope, *, user: 
         month: The days of the month.
 
     Returns:
-        A column of kinds with the property's name (`UNKNOWN` where an event does not say), and `searches`.
+        A column of kinds with the property's name (`UNKNOWN` where an event does not say), and `events`.
     """
     counted = between(chosen(events, scope), month.first, month.last)
     counted = counted.filter(counted.name == comparison.event, counted.user_id == user)
     kinds = counted.select(kind=counted[comparison.by].cast("string").fill_null(UNKNOWN))
-    return kinds.group_by("kind").agg(searches=kinds.count()).rename({comparison.by: "kind"})
+    return kinds.group_by("kind").agg(events=kinds.count()).rename({comparison.by: "kind"})
 
 
 def answer_searches(events: ibis.Table, plan: Plan, scope: Scope, *, user: str, month: str) -> Answer:
@@ -83,20 +83,20 @@ def answer_searches(events: ibis.Table, plan: Plan, scope: Scope, *, user: str, 
     days, user, comparison = parse_month(month), parse_user(user), plan.searches
     if comparison is None:
         counts: dict[str, int] = {}
-        kind = "kind"
+        event, kind = "searches", "kind"
         notes = [f"The tracking plan {plan.label} does not say which event is a search; add `searches` to it."]
     else:
-        kind = comparison.by
+        event, kind = comparison.event, comparison.by
         found = searches(events, comparison, scope, user=user, month=days).to_pyarrow().to_pylist()
-        counts = _in_order({row[kind]: row["searches"] for row in found}, comparison)
+        counts = _in_order({row[kind]: row["events"] for row in found}, comparison)
         notes = [] if counts else [_why_none(events, scope, comparison.event, user=user, month=days)]
         if days.first <= scope.today <= days.last:
             notes.append(f"{month} is not over: the figures can still grow.")
     return Answer(
-        question=f"How many searches of each kind did user {user} run in {month}?",
-        definition=f"Searches submitted in the calendar month (UTC days), whatever their outcome, by {kind}.",
+        question=f"How many {event} of each {kind} did user {user} have in {month}?",
+        definition=f"Events of the calendar month (UTC days), whatever their outcome, by {kind}.",
         table=pa.table(
-            {kind: pa.array(list(counts), pa.string()), "searches": pa.array(list(counts.values()), pa.int64())}
+            {kind: pa.array(list(counts), pa.string()), "events": pa.array(list(counts.values()), pa.int64())}
         ),
         parameters={
             "user": user,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -1,0 +1,88 @@
+"""Off is off: at level `off` the agent opens no connection, to the gateway or to the product's database."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import INSTANCE, SMALL_PLAN
+from heliograph import Recorder
+from heliograph.instance.account import read_account
+from heliograph.instance.agent import Agent
+from heliograph.instance.source import SourceError
+from heliograph.instance.state import State
+from heliograph.instance.transport import TransportError
+from heliograph.settings import AgentSettings, EventLogsSettings, RecorderSettings, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Door:
+    """A port on which somebody waits for whoever comes."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.settimeout(0)
+        self.port = self._socket.getsockname()[1]
+
+    def visitors(self) -> int:
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._socket.accept()[0].close()
+                count += 1
+        return count
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    door = Door()
+    yield door
+    door.close()
+
+
+def settings(folder: Path, door: Door, level: str) -> Settings:
+    return Settings(
+        recorder=RecorderSettings(outbox=str(folder / "outbox")),
+        agent=AgentSettings(
+            gateway=f"https://127.0.0.1:{door.port}",
+            instance=INSTANCE,
+            key=str(folder / "instance.pem"),
+            state=str(folder / "agent"),
+            level=level,  # type: ignore[arg-type] # one of the three
+            timeout_seconds=0.2,
+        ),
+        event_logs=EventLogsSettings(dsn=f"host=127.0.0.1 port={door.port} dbname=product connect_timeout=2"),
+    )
+
+
+def test_at_level_off_no_connection_is_opened_and_what_was_queued_is_dropped(tmp_path: Path, door: Door) -> None:
+    given = settings(tmp_path, door, "off")
+    recorder = Recorder(given.recorder)
+    assert recorder.record("SearchSubmitted", user=1)
+    recorder.close()
+    agent = Agent(given, SMALL_PLAN)
+    assert [agent.round() for _ in range(3)] == [False] * 3
+    agent.close()
+    assert door.visitors() == 0
+    state = State(tmp_path / "agent", exclusive=False)
+    account = read_account(state, tmp_path / "outbox", SMALL_PLAN)
+    state.close()
+    assert account.dropped == {"SearchSubmitted": {"not_permitted": 1}}
+    assert account.pending == {}
+
+
+def test_at_any_other_level_somebody_knocks(tmp_path: Path, door: Door) -> None:
+    agent = Agent(settings(tmp_path, door, "events"), SMALL_PLAN)
+    with pytest.raises((TransportError, SourceError)):
+        agent.round()
+    agent.close()
+    assert door.visitors() == 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
@@ -89,3 +92,31 @@ def test_a_value_is_judged_by_its_own_events_list_and_bounds() -> None:
         (Verdict.ACCEPTED, None),
         (Verdict.INVALID_ENVELOPE, "outcome"),
     ]
+
+
+def test_a_gateway_never_stops_to_import_pandas_for_a_batch(tmp_path: Path) -> None:
+    rows = [event(1), event(2, user_id="else", duration_ms=-1), event(3, "PRIVATE"), event(4, outcome="else")]
+    (tmp_path / "good").write_bytes(as_arrow([event(1, pattern_type="literal", duration_ms=3), event(2)]))
+    (tmp_path / "bad").write_bytes(as_arrow(rows))
+    program = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from harness import SMALL_PLAN
+from heliograph.gateway.bodies import BodyChecker
+from heliograph.wire import ARROW
+before = "pandas" in sys.modules
+checker = BodyChecker(SMALL_PLAN)
+for name in ("good", "bad"):
+    checked = checker.check(Path(sys.argv[1], name).read_bytes(), ARROW, latest=datetime.now(UTC))
+    print(checked.rows, sum(checked.accepted.values()))
+print(before, "pandas" in sys.modules)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program, tmp_path],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split() == ["2", "2", "4", "1", "False", "False"]

@@ -19,7 +19,7 @@ from isal import igzip_lib, isal_zlib
 
 from heliograph.gateway.arrow_messages import refuse_hidden_content
 from heliograph.gateway.problems import Refusal, RefusalError
-from heliograph.plan.columns import ColumnChecker, ColumnsError
+from heliograph.plan.columns import ColumnChecker, ColumnsError, column_values
 from heliograph.plan.lines import LineChecker
 from heliograph.wire import ARROW, NDJSON, Counts, Skeleton, VerdictCounts
 
@@ -122,7 +122,7 @@ class BodyChecker:
         sequence = batch.column("sequence")
         if sequence.null_count:
             raise RefusalError(Refusal.BAD_SEQUENCE, "a row has no sequence number")
-        numbers = sequence.to_numpy()
+        numbers = column_values(sequence)
         if not bool(np.all(numbers[1:] > numbers[:-1])):
             raise RefusalError(Refusal.BAD_SEQUENCE, "sequence numbers must rise from row to row")
         all_accepted = not findings.codes.any()

@@ -109,8 +109,9 @@ class Exporter:
                 self._state.save(reader.epoch, progress)
                 purged += numbers
             reader.release(progress.position)
-            if closed:
-                self._remove(reader)
+            if closed and reader.series == RECORDER_SERIES:
+                # What is owed is still to be told: only then the epoch itself is deleted.
+                reader.clear()
         return purged
 
     def _load(self, reader: EpochReader) -> Progress:

@@ -320,6 +320,11 @@ class EpochReader:
             if segment < position.segment:
                 (self.folder / f"{segment:020d}{_SUFFIX}").unlink(missing_ok=True)
 
+    def clear(self) -> None:
+        """Delete all segments of a closed epoch, and keep its place."""
+        for segment in self.segments():
+            (self.folder / f"{segment:020d}{_SUFFIX}").unlink()
+
     def remove(self) -> None:
         """Delete the epoch."""
         shutil.rmtree(self.folder)

@@ -172,15 +172,15 @@ class ColumnChecker:
             raise ColumnsError("; ".join(problems))
 
     def _events(self, names: pa.DictionaryArray) -> npt.NDArray[np.int16]:
-        index = [self._indices.get(name, -1) for name in names.dictionary.to_pylist()]
-        events: npt.NDArray[np.int16] = np.array([*index, -1], np.int16)[names.indices.fill_null(len(index)).to_numpy()]
+        events = np.full(len(names), -1, np.int16)
+        rows = _rows_with_value(names)
+        index = np.array([self._indices.get(name, -1) for name in names.dictionary.to_pylist()], np.int16)
+        events[rows] = index[column_values(names.indices)[rows]]
         return events
 
     def _check_envelope(self, check: _Check, name: str, position: int, column: pa.Array, latest: int) -> None:
         if name == "time":
-            times = column.cast(pa.int64()).fill_null(-1).to_numpy()
-            check.reject(times < 0, Verdict.INVALID_ENVELOPE, position)
-            check.reject(times > latest, Verdict.FUTURE_TIME, position)
+            check.reject_times(column.view(pa.int64()), position, latest)
         elif name in ("user_id", "session_id"):
             if not _are_random_ids(column.dictionary):
                 check.reject_words(column, position, lambda word: bool(RANDOM_ID_PATTERN.fullmatch(word)))
@@ -203,7 +203,7 @@ class ColumnChecker:
             check.reject_members(rows, column, position, self._members[name], Verdict.INVALID_PROPERTY)
         elif not pa.types.is_boolean(column.type):
             minimum, maximum = self._bounds[name]
-            values = _values(column)[rows]
+            values = column_values(column)[rows]
             # Written so that NaN, which compares false with everything, is out of range.
             inside = (values >= minimum[events]) & (values <= maximum[events])
             check.reject_rows(rows[~inside], Verdict.INVALID_PROPERTY, position)
@@ -249,7 +249,7 @@ class ColumnChecker:
     def keep_accepted(self, batch: pa.RecordBatch, findings: Findings) -> pa.RecordBatch:
         """Return the accepted rows alone, in columns that hold no trace of the others, and no empty columns."""
         faultless = findings.clean and not findings.codes.any()
-        accepted = batch if faultless else batch.filter(pa.array(findings.codes == 0))
+        accepted = batch if faultless else batch.filter(_mask(findings.codes == 0))
         columns, fields = [], []
         for field in self.schema:
             if field.name not in batch.schema.names:
@@ -264,30 +264,43 @@ class ColumnChecker:
 def fresh_column(column: pa.Array) -> pa.Array:
     """Return the same values in a dictionary that holds no others, or with zeros where there is no value."""
     if not pa.types.is_dictionary(column.type):
-        return pc.if_else(column.is_valid(), column, pa.scalar(None, column.type))
+        return pc.if_else(column.is_valid(), column, pa.nulls(1, column.type)[0])
     return pc.dictionary_encode(column.cast(column.type.value_type)).cast(column.type)
 
 
 def _valid(column: pa.Array) -> Booleans:
-    valid: Booleans = column.is_valid().to_numpy(zero_copy_only=False)
-    return valid
+    valid = column.is_valid()
+    return _bits(valid.buffers()[1], valid)
 
 
 # Most columns are empty in most rows. What follows looks at the rows with a value only, and reads Arrow's buffers in
-# place (see the Arrow columnar format, "Physical Memory Layout"): both ends have validated the batch before.
+# place (see the Arrow columnar format, "Physical Memory Layout"): both ends have validated the batch before. PyArrow's
+# own conversions from Python objects import pandas where it is installed: a second in which a gateway answers nobody.
+
+
+def _mask(chosen: Booleans) -> pa.BooleanArray:
+    bits = pa.py_buffer(np.packbits(chosen, bitorder="little"))
+    return pa.Array.from_buffers(pa.bool_(), len(chosen), [None, bits])
 
 
 def _rows_with_value(column: pa.Array) -> Integers:
     """Return the rows of a column of fixed-width values, or of words, that are not null."""
     if column.null_count == 0:
         return np.arange(len(column))
-    bits = np.unpackbits(np.frombuffer(column.buffers()[0], np.uint8), bitorder="little")
-    return np.flatnonzero(bits[column.offset : column.offset + len(column)])
+    return np.flatnonzero(_bits(column.buffers()[0], column))
 
 
-def _values(column: pa.Array) -> npt.NDArray[Any]:
-    """Return the values of a column of numbers that has at least one; where it is null, any number stands."""
+def _bits(buffer: pa.Buffer, column: pa.Array) -> Booleans:
+    """Return those bits of a buffer of `column` that belong to its rows."""
+    bits = np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")
+    return bits[column.offset : column.offset + len(column)].view(np.bool_)
+
+
+def column_values(column: pa.Array) -> npt.NDArray[Any]:
+    """Return the values of a column of numbers; where it is null, any number stands."""
     kind = np.dtype(column.type.to_pandas_dtype())
+    if len(column) == 0:
+        return np.empty(0, kind)
     # With a count, as a buffer may be longer than what it holds.
     return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
 
@@ -350,6 +363,14 @@ class _Check:
         self.codes[rows] = _CODES[verdict]
         self.fields[rows] = position
 
+    def reject_times(self, microseconds: pa.Int64Array, position: int, latest: int) -> None:
+        """Reject the rows without a time, with one before 1970, or with one after `latest`."""
+        rows = _rows_with_value(microseconds)
+        times = np.full(len(microseconds), -1)
+        times[rows] = column_values(microseconds)[rows]
+        self.reject(times < 0, Verdict.INVALID_ENVELOPE, position)
+        self.reject(times > latest, Verdict.FUTURE_TIME, position)
+
     def reject_words(self, column: pa.DictionaryArray, position: int, is_good: Callable[[str], bool]) -> None:
         """Reject the rows whose word is not good; null is."""
         words = column.dictionary.to_pylist()
@@ -357,8 +378,9 @@ class _Check:
         if all(good):
             return
         self.clean = False
-        lookup = np.array([*good, True])
-        self.reject(~lookup[column.indices.fill_null(len(words)).to_numpy()], Verdict.INVALID_ENVELOPE, position)
+        rows = _rows_with_value(column)
+        passes = np.array(good)[column_values(column.indices)[rows]]
+        self.reject_rows(rows[~passes], Verdict.INVALID_ENVELOPE, position)
 
     def reject_members(
         self, rows: Integers, column: pa.DictionaryArray, position: int, members: _Members, verdict: Verdict
@@ -367,6 +389,6 @@ class _Check:
         words = column.dictionary.to_pylist()
         self.clean &= members.know_all(words)
         if len(rows):
-            indices = _values(column.indices)[rows]
+            indices = column_values(column.indices)[rows]
             inside = members.table(words)[indices, self.events[rows]]
             self.reject_rows(rows[~inside], verdict, position)

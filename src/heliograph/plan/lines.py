@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -26,6 +27,8 @@ _RandomId = Annotated[str, Meta(min_length=32, max_length=32)]
 _Version = Annotated[str, Meta(max_length=23)]
 _ENVELOPE_FIELDS: Final = frozenset({"sequence", "time", "user_id", "session_id", "outcome", "version", "source"})
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_RANDOM_IDS: Final = re.compile(f"({RANDOM_ID_PATTERN.pattern})*")
+_user_id, _session_id, _version, _time = map(attrgetter, ("user_id", "session_id", "version", "time"))
 _FIELD_AT_FAULT: Final = re.compile(r"at `\$\.([a-z0-9_]+)`$")
 
 
@@ -105,13 +108,15 @@ class LineChecker:
 
     @staticmethod
     def _values_pass(events: list[Any], latest: datetime) -> bool:
-        # Each distinct id and version is matched once: most events share theirs.
-        ids = {event.user_id for event in events} | {event.session_id for event in events}
-        versions = {event.version for event in events}
+        # Each distinct id and version is looked at once: most events share theirs.
+        ids = {*map(_user_id, events), *map(_session_id, events)} - {None}
+        versions = {*map(_version, events)} - {None}
         return (
-            all(word is None or RANDOM_ID_PATTERN.fullmatch(word) for word in ids)
-            and all(word is None or VERSION_PATTERN.fullmatch(word) for word in versions)
-            and all(_1970 <= event.time <= latest for event in events)
+            # Their length is part of their type, so that all of them together match when each does.
+            bool(_RANDOM_IDS.fullmatch("".join(ids)))
+            and all(map(VERSION_PATTERN.fullmatch, versions))
+            and min(map(_time, events), default=_1970) >= _1970
+            and max(map(_time, events), default=latest) <= latest
         )
 
     def decode_one(self, line: bytes, *, latest: datetime) -> msgspec.Struct | Skeleton:

@@ -270,5 +270,5 @@ class Histories(RuleBasedStateMachine):
         assert set(account.dropped) <= {"SearchSubmitted", UNDECLARED}
 
 
-Histories.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+Histories.TestCase.settings = settings(max_examples=250, stateful_step_count=30, deadline=None)
 TestHistories = Histories.TestCase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,7 @@ def demo(
 
     if history is not None and not history.is_file():
         fail([f"{history}: no such file"])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, stops what was started
     options = Options(home=home, once=once, history=history, json_file=json_file, plan=plan, seed=seed)
     try:
         agree = Demonstration(options, out).run()

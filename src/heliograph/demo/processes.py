@@ -40,6 +40,8 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # Ctrl-C in the terminal is for the demonstration, which then stops the others in their order.
+                start_new_session=True,
             )
 
     @property

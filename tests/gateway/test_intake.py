@@ -268,6 +268,13 @@ def test_a_body_that_cannot_be_told_apart_is_refused_whole_and_stores_nothing(
     assert not [entry for entry, _ in shared.entries() if entry.receipt.epoch == epoch]
 
 
+@pytest.mark.parametrize("column", [b"sequence", b"duration_ms"])
+def test_a_column_whose_name_is_no_text_is_damage(http: httpx.Client, column: bytes) -> None:
+    body = as_arrow([event(1, duration_ms=1)]).replace(column, b"\xff" + column[1:])
+    response = deliver(http, body, epoch=next(_epochs), numbers=(1, 1), content_type=ARROW, encoding="")
+    assert (response.status_code, response.json()["type"]) == (400, "damaged_body")
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), content_type=st.sampled_from([ARROW, NDJSON]), compressed=st.booleans())
 def test_no_bytes_make_the_gateway_fail(

@@ -227,6 +227,7 @@ def read_arrow(content: bytes) -> pa.RecordBatch:
             batches = list(islice(reader, 2))
         if len(batches) == 1 and source.tell() == len(content):
             batches[0].validate(full=True)
+            _ = batches[0].schema.names  # raises where a column's name is no text, which Arrow does not validate
             return batches[0]
     except (pa.ArrowException, OSError, ValueError, IndexError, struct.error) as error:
         raise RefusalError(Refusal.DAMAGED_BODY, "it is not an Arrow IPC stream, or was damaged on the way") from error

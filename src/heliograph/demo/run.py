@@ -166,8 +166,8 @@ class Demonstration:
         )
 
     def _wait_for_interrupt(self, processes: Sequence[Process]) -> None:
-        self._console.print("Live use goes on. [bold]Ctrl-C[/bold] ends it and compares the figures of both ends.")
         try:
+            self._console.print("Live use goes on. [bold]Ctrl-C[/bold] ends it and compares the figures of both ends.")
             while True:
                 for process in processes:
                     process.require_running()

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from heliograph.frames import sync_folder
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -64,15 +66,7 @@ def _create(path: Path) -> None:
             os.link(file.name, path)
         except FileExistsError:
             return
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)
 
 
 def _load(path: Path) -> Ed25519PrivateKey:

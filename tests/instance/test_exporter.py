@@ -175,11 +175,7 @@ def test_finished_epochs_disappear_once_they_are_delivered(vendor: Vendor, insta
     assert instance.account().delivered == {"PageViewed": 180}
 
 
-def test_a_lost_answer_is_asked_for_again_and_nothing_counts_twice(
-    vendor: Vendor, instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(120):
-        instance.recorder.record("SearchSubmitted", user=1, duration_ms=number)
+def deliver_and_lose_the_answer(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     really = GatewayClient.deliver
 
     def lose_the_answer(self: GatewayClient, **delivery: Any) -> Any:
@@ -190,6 +186,14 @@ def test_a_lost_answer_is_asked_for_again_and_nothing_counts_twice(
         patch.setattr(GatewayClient, "deliver", lose_the_answer)
         with pytest.raises(UnreachableError):
             instance.exporter.deliver_round()
+
+
+def test_a_lost_answer_is_asked_for_again_and_nothing_counts_twice(
+    vendor: Vendor, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(120):
+        instance.recorder.record("SearchSubmitted", user=1, duration_ms=number)
+    deliver_and_lose_the_answer(instance, monkeypatch)
     for number in range(120, 150):
         instance.recorder.record("SearchSubmitted", user=1, duration_ms=number)
     instance.restart()
@@ -221,16 +225,7 @@ def test_a_purge_after_a_lost_answer_still_finds_out_what_was_delivered(
 ) -> None:
     for number in range(70):
         instance.recorder.record("SearchSubmitted", user=1, duration_ms=number)
-    really = GatewayClient.deliver
-
-    def lose_the_answer(self: GatewayClient, **delivery: Any) -> Any:
-        really(self, **delivery)
-        raise UnreachableError("the connection broke")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(GatewayClient, "deliver", lose_the_answer)
-        with pytest.raises(UnreachableError):
-            instance.exporter.deliver_round()
+    deliver_and_lose_the_answer(instance, monkeypatch)
     assert instance.exporter.purge() == 70
     instance.recorder.record("PageViewed", user=1)
     instance.drain()

@@ -92,6 +92,7 @@ class ProductDatabase:
     def connect(self) -> psycopg.Connection:
         """Return a connection with autocommit."""
         connection = self.cluster.connect(self.name)
+        connection.execute("SET lock_timeout = '30s'")  # a test that waits for itself fails, and does not hang
         self.connections.append(connection)
         return connection
 

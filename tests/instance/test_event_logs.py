@@ -306,6 +306,20 @@ def test_many_late_rows_are_read_in_rounds(product: ProductDatabase) -> None:
     assert sorted(reading.taken) == [*range(1, 37)]
 
 
+def test_late_rows_that_a_round_has_no_room_for_are_not_given_up(
+    product: ProductDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = Reading(product, product.source(rows=3))
+    late, early = product.begin(), product.connect()
+    for _ in range(5):
+        insert(late)
+    insert(early)
+    during(monkeypatch, "read_range", after=late.commit)
+    assert reading.read() == [6]
+    assert reading.read(LINGER * 10) == [1, 2, 3]
+    assert reading.read(LINGER * 10) == [4, 5]
+
+
 def test_reading_waits_rather_than_forget_what_is_missing(
     product: ProductDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from heliograph.demo.postgres import PostgresCluster
 
 LINGER = 5.0
+TEMPLATE = "product_template"
 
 
 def make_event(**differences: Any) -> EventDefinition:
@@ -73,13 +74,9 @@ class ProductDatabase:
 
     def make(self) -> None:
         with self.cluster.connect() as admin:
-            make_reader(admin)
-            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.name)))
-        with self.connect() as owner:
-            owner.execute(CREATE_TABLE)
-            for index in INDEXES:
-                owner.execute(index)
-            owner.execute(grant_statement("event_logs", READER))
+            if not admin.execute("SELECT FROM pg_database WHERE datname = %s", (TEMPLATE,)).fetchall():
+                make_template(self.cluster, admin)
+            admin.execute(f"CREATE DATABASE {self.name} TEMPLATE {TEMPLATE}")
 
     def drop(self) -> None:
         for source in self.sources:
@@ -87,11 +84,12 @@ class ProductDatabase:
         for connection in self.connections:
             connection.close()
         with self.cluster.connect() as admin:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(self.name)))
+            admin.execute(f"DROP DATABASE {self.name} WITH (FORCE)")
 
     def connect(self) -> psycopg.Connection:
         """Return a connection with autocommit."""
         connection = self.cluster.connect(self.name)
+        connection.execute("SET lock_timeout = '30s'")  # a test that waits for itself fails, and does not hang
         self.connections.append(connection)
         return connection
 
@@ -109,6 +107,17 @@ class ProductDatabase:
         source = EventLogsSource(self.settings(**differences), plan, now=self.clock)
         self.sources.append(source)
         return source
+
+
+def make_template(cluster: PostgresCluster, admin: psycopg.Connection) -> None:
+    """Make the database that all others are copies of: that takes a tenth of the time."""
+    make_reader(admin)
+    admin.execute(f"CREATE DATABASE {TEMPLATE}")
+    with cluster.connect(TEMPLATE) as owner:
+        owner.execute(CREATE_TABLE)
+        for index in INDEXES:
+            owner.execute(index)
+        owner.execute(grant_statement("event_logs", READER))
 
 
 def next_id(writer: psycopg.Connection) -> int:

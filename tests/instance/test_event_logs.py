@@ -181,13 +181,31 @@ def test_a_long_writer_holds_up_only_its_own_holes(product: ProductDatabase, rea
     assert reading.read() == [1]
 
 
-def test_a_writer_in_another_database_holds_up_nothing(product: ProductDatabase, reading: Reading) -> None:
-    with product.cluster.connect() as elsewhere:
-        elsewhere.autocommit = False
-        elsewhere.execute("CREATE TEMPORARY SEQUENCE elsewhere")
-        elsewhere.execute("SELECT nextval('elsewhere')")
-        insert(product.connect())
-        reading.settle()
+def test_a_writer_in_another_database_holds_up_nothing(product: ProductDatabase) -> None:
+    for connection in product.connections:
+        connection.close()
+    with product.cluster.connect() as admin:
+        # A copy has the same object numbers.
+        admin.execute(f"CREATE DATABASE {product.name}_copy TEMPLATE {product.name}")
+    copy = product.cluster.connect(f"{product.name}_copy")
+    copy.autocommit = False
+    insert(copy)
+    insert(product.connect())
+    Reading(product, product.source()).settle()
+    copy.close()
+
+
+def test_a_row_with_an_id_from_elsewhere_is_waited_for_once_it_is_written(
+    product: ProductDatabase, reading: Reading
+) -> None:
+    slow, writer = product.begin(), product.connect()
+    number = next_id(writer)
+    insert(slow, number)
+    insert(writer)
+    for _ in range(3):
+        reading.read(LINGER + 1)
+    slow.commit()
+    assert reading.read() == [number]
 
 
 @pytest.mark.parametrize("place", range(7))
@@ -306,6 +324,20 @@ def test_many_late_rows_are_read_in_rounds(product: ProductDatabase) -> None:
     assert sorted(reading.taken) == [*range(1, 37)]
 
 
+def test_late_rows_that_a_round_has_no_room_for_are_not_given_up(
+    product: ProductDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = Reading(product, product.source(rows=3))
+    late, early = product.begin(), product.connect()
+    for _ in range(5):
+        insert(late)
+    insert(early)
+    during(monkeypatch, "read_range", after=late.commit)
+    assert reading.read() == [6]
+    assert reading.read(LINGER * 10) == [1, 2, 3]
+    assert reading.read(LINGER * 10) == [4, 5]
+
+
 def test_reading_waits_rather_than_forget_what_is_missing(
     product: ProductDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,7 +358,7 @@ def test_reading_waits_rather_than_forget_what_is_missing(
     assert sorted(reading.taken) == [*range(1, 25)]
 
 
-def test_groups_of_holes_are_merged_without_losing_their_writers(
+def test_groups_of_holes_are_merged_and_still_waited_for(
     product: ProductDatabase, reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(id_ranges, "MAXIMUM_GROUPS", 3)

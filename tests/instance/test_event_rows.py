@@ -69,11 +69,14 @@ def test_of_an_undeclared_event_nothing_but_its_time_is_taken(product: ProductDa
     assert stripped == {}
 
 
-def test_a_name_that_is_cut_does_not_become_a_declared_one() -> None:
-    long = "A" * 64
-    plan = msgspec.structs.replace(PLAN, events={long: PLAN.events["Opened"]})
-    row = (1, f"{long}B"[:65], 7, None, "BACKEND", None, None, "2026-10-01 10:00:00+00")
-    assert EventRows(plan).event(row, {})["name"] == UNDECLARED
+def test_a_name_that_is_cut_does_not_become_a_declared_one(product: ProductDatabase) -> None:
+    longest = "A" * 64
+    plan = msgspec.structs.replace(PLAN, events={longest: PLAN.events["Opened"]})
+    writer = product.connect()
+    insert(writer, name=longest)
+    insert(writer, name=f"{longest}B")
+    found = product.source(plan).read(Cursor())
+    assert [event["name"] for event in found.events] == [longest, UNDECLARED]
 
 
 def test_undeclared_properties_are_left_out_and_counted(product: ProductDatabase) -> None:

@@ -90,13 +90,11 @@ def notice(holes: tuple[Holes, ...], gaps: Sequence[Range], writers: Iterable[st
     """
     if not gaps:
         return holes
-    missed = Holes(tuple(gaps), tuple(sorted(writers)), now)
-    if len(holes) < MAXIMUM_GROUPS:
-        return (*holes, missed)
-    # To wait for the writers of both is to wait for more than is needed, and never for less.
-    last = holes[-1]
-    both = tuple(sorted({*last.writers, *missed.writers}))
-    return (*holes[:-1], Holes(last.ranges + missed.ranges, both, max(last.since, missed.since)))
+    ranges = tuple(gaps)
+    if len(holes) >= MAXIMUM_GROUPS:
+        # Of the last group's writers, those that are not among the new ones have ended: its next look tells.
+        holes, ranges = holes[:-1], holes[-1].ranges + ranges
+    return (*holes, Holes(ranges, tuple(sorted(writers)), now))
 
 
 def fill(holes: Holes, ids: Sequence[int]) -> Holes | None:

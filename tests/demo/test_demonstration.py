@@ -18,7 +18,8 @@ import pytest
 import zstandard
 
 from heliograph.demo.comparison import compare
-from heliograph.event import RANDOM_ID_PATTERN, UNDECLARED, Verdict
+from heliograph.demo.run import registered_names
+from heliograph.event import INSTANCE_PATTERN, RANDOM_ID_PATTERN, UNDECLARED, Verdict
 from heliograph.gateway.account import Account
 from heliograph.gateway.log import Entry, read_segment, segments
 from heliograph.instance.account import InstanceAccount
@@ -262,6 +263,14 @@ def test_what_the_plan_does_not_declare_is_accounted_for_without_its_name() -> N
     vendor = Account(accepted={"A": 3}, absent={UNDECLARED: {Verdict.UNDECLARED_EVENT: 2}})
     own = InstanceAccount(recorded=5, delivered={"A": 3}, dropped={UNDECLARED: {Verdict.UNDECLARED_EVENT: 2}})
     assert compare("acme", {"A": 3, "Unheard": 2}, vendor, own, {"A": 3}).differences == []
+
+
+def test_any_text_that_names_an_instance_becomes_a_name_that_the_registry_takes() -> None:
+    names = registered_names(["Acme GmbH", "acme gmbh", "acme-gmbh", "", "日本", "a" * 200, "a" * 201, "ok.1_x-2"])
+    assert names[:3] == ["acme-gmbh", "acme-gmbh-2", "acme-gmbh-3"]
+    assert names[-1] == "ok.1_x-2"
+    assert len(set(names)) == len(names)
+    assert all(INSTANCE_PATTERN.fullmatch(name) for name in names)
 
 
 def test_the_demonstration_notices_a_process_that_ends(tmp_path: Path) -> None:

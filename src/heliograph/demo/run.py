@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import ssl
 import time
 from pathlib import Path
@@ -39,6 +40,7 @@ LIVE_PLAN: Final = Path("plans/code-intelligence.yaml")
 HISTORY_PLAN: Final = Path("examples/commit-history.yaml")
 _ACCOUNTS: Final = (("acme-search", "acme"), ("acme-mobile", "acme"), ("globex", "globex"), ("initech", "initech"))
 _FEW_EVENTS: Final = 2_000
+_NAME_LENGTH: Final = 56
 _START_SECONDS: Final = 60.0
 _EXPORT_SECONDS: Final = 3_000.0
 _LOAD_SECONDS: Final = 300.0
@@ -189,7 +191,8 @@ class Demonstration:
         with self._progress as progress, PostgresCluster(self._home.folder / "postgres") as cluster:
             task = progress.add_task(f"loading {parquet.name} into PostgreSQL", total=None)
             databases = load_history(cluster, parquet, progress=lambda text: progress.update(task, description=text))
-            customers = self._home.add_customers([(database.instance, database.instance) for database in databases])
+            names = registered_names([database.instance for database in databases])
+            customers = self._home.add_customers([(name, name) for name in names])
             progress.update(task, description="starting the gateway and the loader")
             gateway = self._start_vendor(processes)
             began = time.monotonic()
@@ -204,7 +207,7 @@ class Demonstration:
             progress.update(task, description="waiting for the lake", completed=rows)
             self._wait_for_lake()
             seconds = time.monotonic() - began
-            sources = {database.instance: _count_rows(database) for database in databases}
+            sources = {name: _count_rows(database) for name, database in zip(names, databases, strict=True)}
         return self._finish(customers, sources, kills=kills, seconds=seconds)
 
     def _disturb(
@@ -276,6 +279,18 @@ class Demonstration:
         if self._options.json_file is not None:
             self._options.json_file.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
         return figures.agree
+
+
+def registered_names(instances: Sequence[str]) -> list[str]:
+    """Return a name for each instance that the registry takes, near to its own and unlike all others."""
+    names: list[str] = []
+    for instance in instances:
+        near = re.sub(r"[^a-z0-9._-]+", "-", instance.lower()).strip("._-")[:_NAME_LENGTH] or "instance"
+        name, number = near, 2
+        while name in names:
+            name, number = f"{near}-{number}", number + 1
+        names.append(name)
+    return names
 
 
 def _count_rows(database: InstanceDatabase) -> Counts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,17 @@ _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 60.0
 _FORBIDDEN: Final = 403
 _log: Final = structlog.get_logger("heliograph.agent")
+
+
+class Left(enum.Enum):
+    """What a round has left to do."""
+
+    NOTHING = enum.auto()
+    """Everything there is was read and sent."""
+    SOME = enum.auto()
+    """There is something that cannot be had yet: a later round looks again."""
+    MORE = enum.auto()
+    """The next round can go on at once."""
 
 
 class Agent:
@@ -82,45 +94,42 @@ class Agent:
         """Run rounds until `stop` is set; or, with `until_drained`, until a round finds nothing left anywhere."""
         while not stop.is_set():
             try:
-                busy = self.round()
+                left = self.round()
                 self._failures = 0
-            except UnreachableError as error:
-                self._pause(stop, str(error), error.retry_after)
-            except (TransportError, SourceError) as error:
-                self._pause(stop, str(error), None)
-            else:
-                if not busy and until_drained:
-                    return
-                if not busy:
-                    stop.wait(self._settings.agent.idle_seconds)
+            except TransportError as error:
+                self._pause(stop, error)
+                continue
+            if until_drained and left is Left.NOTHING:
+                return
+            if left is not Left.MORE:
+                stop.wait(self._settings.agent.idle_seconds)
 
-    def _pause(self, stop: threading.Event, why: str, asked: float | None) -> None:
+    def _pause(self, stop: threading.Event, error: TransportError) -> None:
         """Wait twice as long as the last time, more or less, but at least as long as was asked for."""
-        seconds = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE) * self._jitter()
+        asked = error.retry_after if isinstance(error, UnreachableError) else None
+        seconds = max(_pause_after(self._failures) * self._jitter(), min(asked or 0.0, 10 * _LONGEST_PAUSE))
         self._failures += 1
-        seconds = max(seconds, min(asked or 0.0, 10 * _LONGEST_PAUSE))
-        _log.warning("waiting", why=why, seconds=round(seconds, 1))
+        _log.warning("waiting", why=str(error), seconds=round(seconds, 1))
         stop.wait(seconds)
 
-    def round(self) -> bool:
-        """Do one round, and tell whether there may be more to do at once.
+    def round(self) -> Left:
+        """Do one round, and tell what is left to do.
 
         Raises:
             TransportError: The gateway did not take a delivery; nothing is lost.
-            SourceError: A source could not be read; nothing is lost.
         """
         decision = self.decide()
         if decision.level < Level.EVENTS:
             self._withhold(decision)
-            return False
-        read = self._source is not None and self._source.read()
+            return Left.NOTHING
+        unread = Left.NOTHING if self._source is None else self._source.read(self._now())
         try:
             delivered = self._exporter.deliver_round()
         except GatewayRefusalError as error:
             if error.problem.status == _FORBIDDEN:
                 self._policy = None  # it has changed since we asked
             raise
-        return bool(read or delivered)
+        return Left.MORE if delivered else unread
 
     def decide(self) -> Decision:
         """Return what may leave now, asking the gateway where what it said is too old. At `off`, ask nobody."""
@@ -151,31 +160,61 @@ class Agent:
             _log.info("purged", events=purged, level=str(decision.level))
 
 
+def _pause_after(failures: int) -> float:
+    return min(_FIRST_PAUSE * 2.0 ** min(failures, 10), _LONGEST_PAUSE)
+
+
 class _Source:
     """The `event_logs` table, read into the outbox."""
 
     def __init__(self, settings: Settings, plan: Plan) -> None:
         self._source = EventLogsSource(settings.event_logs, plan)
+        self._pause = timedelta(seconds=settings.event_logs.pause_seconds)
         self._outbox = Path(settings.recorder.outbox)
         self._maximum_bytes = settings.recorder.maximum_bytes
         checkpoint = latest_checkpoint(self._outbox, EVENT_LOGS)
         self._cursor = Cursor() if checkpoint is None else decode_cursor(checkpoint)
         self._writer: EpochWriter | None = None
+        self._left = Left.SOME
+        self._look_again: datetime | None = None
+        self._failures = 0
 
-    def read(self) -> bool:
-        """Read one round into the outbox; tell whether there may be more at once."""
-        found = self._source.read(self._cursor)
-        if not found.events and found.cursor == self._cursor:
-            return not found.caught_up
-        if self._writer is None:
-            self._writer = EpochWriter(self._outbox, EVENT_LOGS, maximum_bytes=self._maximum_bytes)
+    def read(self, now: datetime) -> Left:
+        """Read one round into the outbox, unless the last look was a moment ago; tell what is left in the table.
+
+        A database that does not answer is asked again later, and meanwhile keeps nothing else from being sent.
+        """
+        if self._look_again is not None and now < self._look_again:
+            return self._left
         try:
-            self._writer.append(found.events, checkpoint=encode_cursor(found.cursor))
-        except OutboxFullError:
-            self._writer.measure()
-            return True  # the rows stay in the table until there is room
-        self._cursor = found.cursor
-        return bool(found.events) or not found.caught_up
+            self._left = self._read_round()
+            self._failures = 0
+        except SourceError as error:
+            self._left = Left.SOME
+            seconds = _pause_after(self._failures)
+            self._failures += 1
+            _log.warning("event_logs cannot be read", why=str(error), seconds=seconds)
+            self._look_again = now + timedelta(seconds=seconds)
+        else:
+            self._look_again = None if self._left is Left.MORE else now + self._pause
+        return self._left
+
+    def _read_round(self) -> Left:
+        found = self._source.read(self._cursor)
+        if found.stripped:
+            _log.warning("properties left out, as the plan does not declare them", by_event=found.stripped)
+        if found.events or found.cursor != self._cursor:
+            if self._writer is None:
+                self._writer = EpochWriter(self._outbox, EVENT_LOGS, maximum_bytes=self._maximum_bytes)
+            try:
+                self._writer.append(found.events, checkpoint=encode_cursor(found.cursor))
+            except OutboxFullError:
+                self._writer.measure()
+                return Left.SOME  # the rows stay in the table until there is room
+            self._cursor = found.cursor
+        if found.events:
+            return Left.MORE
+        return Left.NOTHING if found.caught_up and not found.cursor.holes else Left.SOME
 
     def close(self) -> None:
         """End the epoch and the connection."""

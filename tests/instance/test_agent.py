@@ -1,0 +1,179 @@
+"""The agent with a real gateway and a real table: it sends what may leave now, and nothing keeps it from the rest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from harness import INSTANCE, Vendor
+from heliograph.consent.level import Level
+from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance.account import read_account
+from heliograph.instance.agent import Agent, Left
+from heliograph.instance.recorder import Recorder
+from heliograph.instance.state import State
+from heliograph.instance.transport import TransportError
+from product_database import PLAN, insert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from heliograph.instance.account import InstanceAccount
+    from heliograph.settings import Settings
+    from product_database import ProductDatabase
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Iterator[Vendor]:
+    folder = tmp_path / "vendor"
+    folder.mkdir()
+    with Vendor(folder, plan=PLAN).running() as vendor:
+        yield vendor
+
+
+@pytest.fixture
+def given(vendor: Vendor, product: ProductDatabase, tmp_path: Path) -> Settings:
+    settings = vendor.agent_settings(tmp_path / "instance")
+    section = product.settings(linger_seconds=0.05, pause_seconds=0.05)
+    return msgspec.structs.replace(settings, event_logs=section)
+
+
+def account_of(settings: Settings, folder: Path) -> InstanceAccount:
+    state = State(folder / "instance" / "agent", exclusive=False)
+    account = read_account(state, folder / "instance" / "outbox", PLAN)
+    state.close()
+    assert account.closes(), account
+    return account
+
+
+def run_until(agent: Agent, condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        try:
+            if agent.round() is not Left.MORE:
+                time.sleep(0.05)
+        except TransportError:
+            time.sleep(0.05)
+
+
+def test_rows_of_the_table_and_recorded_events_both_arrive_and_a_drained_agent_ends(
+    vendor: Vendor, product: ProductDatabase, given: Settings, tmp_path: Path
+) -> None:
+    writer = product.connect()
+    for _ in range(12):
+        insert(writer)
+    insert(writer, name="Unheard")
+    recorder = Recorder(given.recorder)
+    recorder.record("Opened", user=7, number=1_000)
+    agent = Agent(given, PLAN)
+    agent.run(threading.Event(), until_drained=True)
+    agent.close()
+    recorder.close()
+    account = account_of(given, tmp_path)
+    assert account.delivered == {"Opened": 13}
+    assert account.dropped == {UNDECLARED: {Verdict.UNDECLARED_EVENT: 1}}
+    with vendor.http() as http:
+        assert http.get("/v1/account").json()["accepted"] == {"Opened": 13}
+    assert b"canary" not in vendor.stored_bytes()
+    assert b"insert-" not in vendor.stored_bytes()
+
+
+def test_a_drained_agent_waits_for_a_row_whose_transaction_is_still_open(
+    product: ProductDatabase, given: Settings, tmp_path: Path
+) -> None:
+    late = product.begin()
+    insert(late)
+    insert(product.connect())
+
+    def run() -> None:
+        agent = Agent(given, PLAN)
+        agent.run(threading.Event(), until_drained=True)
+        agent.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(1.0)
+    assert thread.is_alive()
+    late.commit()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert account_of(given, tmp_path).delivered == {"Opened": 2}
+
+
+def test_an_agent_that_starts_again_reads_on_where_it_stood(
+    product: ProductDatabase, given: Settings, tmp_path: Path
+) -> None:
+    writer = product.connect()
+    for round_ in range(1, 4):
+        for _ in range(5):
+            insert(writer)
+        agent = Agent(given, PLAN)
+        agent.run(threading.Event(), until_drained=True)
+        agent.close()
+        assert account_of(given, tmp_path).delivered == {"Opened": 5 * round_}
+
+
+def test_a_database_that_does_not_answer_keeps_nothing_else_from_being_sent(given: Settings, tmp_path: Path) -> None:
+    broken = msgspec.structs.replace(given.event_logs, dsn="host=127.0.0.1 port=1 connect_timeout=2")
+    settings = msgspec.structs.replace(given, event_logs=broken)
+    recorder = Recorder(settings.recorder)
+    recorder.record("Opened", user=7, number=1)
+    agent = Agent(settings, PLAN)
+    assert agent.round() is Left.MORE
+    assert agent.round() is Left.SOME  # it is not drained: there may be rows
+    agent.close()
+    recorder.close()
+    assert account_of(settings, tmp_path).delivered == {"Opened": 1}
+
+
+@pytest.mark.parametrize("level", [Level.CRITICAL, Level.OFF])
+def test_when_the_vendor_narrows_the_level_what_is_queued_is_dropped_and_the_table_left_alone(
+    vendor: Vendor, product: ProductDatabase, given: Settings, tmp_path: Path, level: Level
+) -> None:
+    recorder = Recorder(given.recorder)
+    recorder.record("Opened", user=7, number=1)
+    agent = Agent(given, PLAN)
+    run_until(agent, lambda: account_of(given, tmp_path).delivered == {"Opened": 1})
+    with vendor.registry() as registry:
+        registry.set_override(INSTANCE, level, reason="the customer asked")
+    time.sleep(1.2)  # the gateway looks twice a second
+    insert(product.connect())
+    recorder.record("Opened", user=7, number=2)
+    run_until(agent, lambda: account_of(given, tmp_path).dropped != {})
+    assert agent.decide().level is level
+    assert account_of(given, tmp_path).dropped["Opened"][Verdict.NOT_PERMITTED] >= 1
+    agent.close()
+    recorder.close()
+    stored = [entry.receipt for entry, _ in vendor.entries()]
+    assert sum(sum(receipt.accepted.values()) for receipt in stored) == 1
+
+
+def test_a_policy_that_has_expired_holds_events_back_and_drops_none(
+    vendor: Vendor, given: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = {"now": datetime.now(UTC)}
+    agent = Agent(given, PLAN, now=lambda: moments["now"])
+    run_until(agent, lambda: agent.decide().level is Level.EVENTS)
+    recorder = Recorder(given.recorder)
+    recorder.record("Opened", user=7, number=1)
+    moments["now"] = datetime.fromtimestamp(moments["now"].timestamp() + 4_000, UTC)
+
+    def unreachable(*_: Any, **__: Any) -> Any:
+        raise TransportError("no way there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(agent._client, "policy", unreachable)
+        with pytest.raises(TransportError):
+            agent.round()
+    assert account_of(given, tmp_path).pending == {"Opened": 1}
+    moments["now"] = datetime.now(UTC)
+    run_until(agent, lambda: account_of(given, tmp_path).delivered == {"Opened": 1})
+    agent.close()
+    recorder.close()

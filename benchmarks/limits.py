@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from figures import DiskFigures, Latency, Spread, Stopwatch
-from heliograph.gateway.bodies import BodyChecker, inflate
+from heliograph.gateway.bodies import BodyChecker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,8 +54,8 @@ def measure_decoding(plan: Plan, series: Series, seconds: float, rounds: int) ->
     def check_all() -> int:
         events = 0
         for body in series.bodies:
-            content = inflate(body, series.format.encoding, _MOST_INFLATED)
-            checked = checker.check(content, series.format.content_type, latest=latest)
+            kind = series.format
+            checked = checker.check(body, kind.encoding, kind.content_type, most=_MOST_INFLATED, latest=latest)
             events += sum(checked.accepted.values())
         return events
 

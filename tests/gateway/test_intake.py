@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines, deliver, event, zstd
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
+from heliograph.gateway.bodies import write_arrow
 from heliograph.gateway.log import LogFullError, segments
 from heliograph.instance.transport import GatewayRefusalError, UnreachableError
 from heliograph.keys import load_or_create_key
@@ -77,7 +80,7 @@ def problem(response: httpx.Response) -> str:
 
 @both_formats
 @pytest.mark.parametrize("encoding", ["zstd", "gzip", ""])
-def test_a_delivery_is_stored_as_it_came_and_answered_with_a_signed_receipt(
+def test_a_delivery_is_stored_and_answered_with_a_signed_receipt(
     shared: Vendor, http: httpx.Client, epoch: int, content_type: str, encoding: str
 ) -> None:
     content = FORMATS[content_type]([event(1, duration_ms=41), event(2, "PageViewed"), event(3, "PageViewed")])
@@ -88,11 +91,137 @@ def test_a_delivery_is_stored_as_it_came_and_answered_with_a_signed_receipt(
     assert found.receipt.accepted == {"SearchSubmitted": 1, "PageViewed": 2}
     assert found.receipt.agreement == shared.agreement
     [(entry, stored)] = [(entry, stored) for entry, stored in shared.entries() if entry.receipt.epoch == epoch]
-    assert (entry.account, entry.receipt, stored) == (ACCOUNT, found.receipt, body)
+    assert (entry.account, entry.receipt) == (ACCOUNT, found.receipt)
+    assert found.receipt.digest == hashlib.sha256(body).hexdigest()
+    assert as_rows(stored, content_type) == as_rows(zstd(content), content_type)
     public = load_or_create_key(shared.folder / "signing.pem").public_key()
     assert found.signature is not None
     signed = jwt.PyJWS(algorithms=["EdDSA"]).decode(found.signature, public, algorithms=["EdDSA"])
     assert msgspec.json.decode(signed, type=Receipt) == found.receipt
+
+
+def as_rows(stored: bytes, content_type: str) -> list[dict[str, Any]]:
+    """The events of a body, without the fields that have no value."""
+    content = zstandard.ZstdDecompressor().decompress(stored)
+    if content_type == NDJSON:
+        rows = [msgspec.json.decode(line) for line in content.splitlines()]
+        return [row | {"time": datetime.fromisoformat(row["time"])} for row in rows]
+    rows = pa.ipc.open_stream(content).read_all().to_pylist()
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+HIDDEN = CANARY.encode()
+
+
+def _behind_an_empty_frame() -> tuple[bytes, str, str]:
+    return zstd(b"") + HIDDEN, NDJSON, "zstd"
+
+
+def _name_in_gzip() -> tuple[bytes, str, str]:
+    packed = io.BytesIO()
+    with gzip.GzipFile(CANARY, "wb", fileobj=packed) as file:
+        file.write(as_lines([event(1)]))
+    return packed.getvalue(), NDJSON, "gzip"
+
+
+def _digits_of_a_time() -> tuple[bytes, str, str]:
+    line = as_lines([event(1)]).replace(b".000000Z", b".000000%dZ" % int.from_bytes(HIDDEN, "big"))
+    return zstd(line), NDJSON, "zstd"
+
+
+def _spaces_between() -> tuple[bytes, str, str]:
+    return zstd(as_lines([event(1)]).replace(b",", b" \t \t\t  , ")), NDJSON, "zstd"
+
+
+def _value_under_a_null() -> tuple[bytes, str, str]:
+    sent = pa.ipc.open_stream(as_arrow([event(n, duration_ms=1 if n == 1 else None) for n in range(1, 6)])).read_all()
+    batch = sent.combine_chunks().to_batches()[0]
+    place = batch.schema.get_field_index("duration_ms")
+    numbers = pa.py_buffer(b"\1".ljust(8, b"\0") + HIDDEN.ljust(32, b"\0"))
+    column = pa.Array.from_buffers(pa.int64(), 5, [pa.py_buffer(b"\x01"), numbers])
+    return zstd(write_arrow(batch.set_column(place, batch.schema.field(place), column))), ARROW, "zstd"
+
+
+def _dictionary_that_is_replaced() -> tuple[bytes, str, str]:
+    content = as_arrow([event(1, "PageViewed", user_id=None)])
+    messages = list(pa.ipc.MessageReader.open_stream(content))
+    words = next(message for message in messages if message.type == "dictionary")
+    sink = pa.BufferOutputStream()
+    for message in messages:
+        if message is words:
+            sink.write(words.serialize().to_pybytes().replace(b"PageViewed", b"SecretName"))
+        message.serialize_to(sink)
+    sink.write(b"\xff\xff\xff\xff\0\0\0\0")
+    return zstd(sink.getvalue().to_pybytes()), ARROW, "zstd"
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        _behind_an_empty_frame,
+        _name_in_gzip,
+        _digits_of_a_time,
+        _spaces_between,
+        _value_under_a_null,
+        _dictionary_that_is_replaced,
+    ],
+)
+def test_nothing_is_stored_but_what_was_checked(tmp_path: Any, hide: Callable[[], tuple[bytes, str, str]]) -> None:
+    vendor = Vendor(tmp_path)
+    body, content_type, encoding = hide()
+    with vendor.running(), vendor.http() as http:
+        rows = 0 if hide is _behind_an_empty_frame else 5 if hide is _value_under_a_null else 1
+        absent = None if rows else {UNDECLARED: {"lost": 1}}
+        numbers = (1, max(rows, 1))
+        response = deliver(http, body, numbers=numbers, content_type=content_type, encoding=encoding, absent=absent)
+    assert response.status_code in {200, 400}, response.text
+    for trace in (HIDDEN, b"SecretName", str(int.from_bytes(HIDDEN, "big")).encode(), b" \t \t\t"):
+        assert trace not in b"".join(
+            zstandard.ZstdDecompressor().decompress(body) + body for _, body in vendor.entries()
+        )
+
+
+def _many_lines() -> tuple[bytes, str]:
+    return b"\n" * 200_000, NDJSON
+
+
+def _many_events_on_a_line() -> tuple[bytes, str]:
+    return b"".join(msgspec.json.encode(event(n, "PageViewed", user_id=None)) for n in range(1, 100_002)), NDJSON
+
+
+def _many_words() -> tuple[bytes, str]:
+    batch = pa.ipc.open_stream(as_arrow([event(1)])).read_next_batch()
+    place = batch.schema.get_field_index("user_id")
+    words = pa.array([USER] + [""] * 100_001)
+    column = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), words)
+    return write_arrow(batch.set_column(place, batch.schema.field(place), column)), ARROW
+
+
+def _many_columns() -> tuple[bytes, str]:
+    return as_arrow([event(1) | {f"c{n}": 1 for n in range(2_000)}]), ARROW
+
+
+def _name_that_is_no_text() -> tuple[bytes, str]:
+    return as_arrow([event(1, QQQQ=1)]).replace(b"QQQQ", b"\xff\xff\xff\xff"), ARROW
+
+
+@pytest.mark.parametrize(
+    ("make", "status"),
+    [
+        (_many_lines, 413),
+        (_many_events_on_a_line, 413),
+        (_many_words, 413),
+        (_many_columns, 422),
+        (_name_that_is_no_text, 400),
+    ],
+)
+def test_a_body_that_would_keep_the_gateway_busy_is_refused(
+    tmp_path: Any, make: Callable[[], tuple[bytes, str]], status: int
+) -> None:
+    content, content_type = make()
+    with Vendor(tmp_path).running() as vendor, vendor.http() as http:
+        response = deliver(http, zstd(content), numbers=(1, 100_001), content_type=content_type)
+    assert response.status_code == status, response.text
 
 
 BAD_EVENTS: list[tuple[dict[str, Any], Verdict, str]] = [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,14 +24,17 @@ from heliograph.instance.outbox import (
     read_epochs,
 )
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 ROOM = 1 << 20
 
 
 def events(count: int) -> list[dict[str, Any]]:
     return [{"name": "Opened", "time": "2026-10-01T00:00:00Z"} for _ in range(count)]
+
+
+def append_until_full(writer: EpochWriter) -> None:
+    with contextlib.suppress(OutboxFullError):
+        while True:
+            writer.append(events(1))
 
 
 def read_all(reader: EpochReader, limit: int, position: Position = START) -> list[int]:
@@ -97,6 +102,68 @@ def test_past_its_bound_the_outbox_takes_nothing_and_keeps_what_it_has(tmp_path:
     [reader] = read_epochs(tmp_path)
     assert read_all(reader, 100) == list(range(1, taken + 1))
     writer.close()
+
+
+def test_what_is_delivered_makes_room_again_though_the_writer_lives(tmp_path: Path) -> None:
+    writer = EpochWriter(tmp_path, maximum_bytes=2_000)
+    position, read = START, 0
+    for _ in range(3):
+        append_until_full(writer)
+        [reader] = read_epochs(tmp_path)
+        chunk = reader.read(position, 1_000)
+        read += len(chunk.lines)
+        position = chunk.end
+        reader.release(position)
+        writer.measure()
+    assert read == writer.last > 50
+    writer.close()
+
+
+def test_notes_of_drops_pass_the_bound_and_never_write_over_a_segment(tmp_path: Path) -> None:
+    writer = EpochWriter(tmp_path, maximum_bytes=2_000, segment_bytes=500)
+    writer.append(events(1))
+    other = EpochWriter(tmp_path, maximum_bytes=1 << 20)
+    other.append(events(2_000))
+    writer.measure()
+    for count in range(1, 101):
+        writer.note_dropped({"Opened": {Verdict.OUTBOX_FULL: count}})
+    reader = read_epochs(tmp_path)[0]
+    chunk = reader.read(START, 10)
+    assert chunk.dropped == {"Opened": {Verdict.OUTBOX_FULL: 100}}
+    other.folder.joinpath("00000000000000000001.segment").unlink()
+    writer.measure()
+    writer._maximum_bytes = ROOM
+    writer.measure()
+    writer.append(events(1))
+    assert len(reader.read(chunk.end, 10).lines) == 1
+    writer.close()
+    other.close()
+
+
+def test_a_sources_checkpoint_outlives_the_release_of_all_that_was_delivered(tmp_path: Path) -> None:
+    writer = EpochWriter(tmp_path, "table", maximum_bytes=ROOM, segment_bytes=100)
+    writer.append(events(4), checkpoint=b'{"at":4}')
+    # As a writer that was killed between making a segment and writing its first frame leaves it.
+    (writer.folder / f"{5:020d}.segment").touch()
+    writer.close()
+    [reader] = read_epochs(tmp_path)
+    reader.release(reader.read(START, 100).end)
+    assert latest_checkpoint(tmp_path, "table") == b'{"at":4}'
+
+
+def test_an_epoch_gets_its_name_once_all_in_it_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut a source's epoch that does not say whose it is would mean to read the table anew."""
+    synced: list[tuple[str, bool]] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        synced.append((name, any(path.name.isdigit() for path in tmp_path.iterdir())))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    EpochWriter(tmp_path, "table", maximum_bytes=ROOM).close()
+    assert any("series" in name and not is_named for name, is_named in synced)
 
 
 def test_a_torn_last_frame_is_not_read_and_the_rest_is(tmp_path: Path) -> None:

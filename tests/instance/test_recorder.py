@@ -105,6 +105,40 @@ def test_a_reserved_name_or_a_nested_value_is_dropped_under_its_reason(recorder:
     }
 
 
+def test_a_text_that_no_plan_could_allow_is_not_recorded(recorder: Recorder) -> None:
+    assert not recorder.record("Opened", pattern_type="x" * 1_000_000)
+    assert not recorder.record("Opened", user="x" * 1_000_000)
+    assert recorder.dropped == {"Opened": {Verdict.UNRECORDABLE: 2}}
+
+
+def test_a_recorder_goes_on_once_others_have_emptied_an_overfull_outbox(tmp_path: Path) -> None:
+    recorder = Recorder(RecorderSettings(outbox=str(tmp_path), maximum_bytes=300_000, sync_milliseconds=5))
+    assert recorder.record("Opened")
+    ballast = tmp_path / "of-many-other-writers"
+    ballast.write_bytes(bytes(1_000_000))
+    while recorder.record("Opened"):
+        recorder._measure()
+    recorder._measure()
+    ballast.unlink()
+    recorder._measure()
+    assert recorder.record("Opened")
+    ballast.write_bytes(bytes(1_000_000))
+    recorder._measure()
+    assert not recorder.record("Opened")
+    recorder.close()
+
+
+def test_a_process_without_free_descriptors_cannot_flush_and_is_told_so(recorder: Recorder) -> None:
+    assert recorder.record("Opened")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        assert not recorder.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert recorder.flush()
+
+
 def test_a_full_outbox_drops_new_events_and_says_how_many(tmp_path: Path) -> None:
     recorder = Recorder(RecorderSettings(outbox=str(tmp_path), maximum_bytes=4_000))
     taken = sum(recorder.record("Opened") for _ in range(200))

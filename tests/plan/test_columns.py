@@ -108,7 +108,7 @@ from heliograph.wire import ARROW
 before = "pandas" in sys.modules
 checker = BodyChecker(SMALL_PLAN)
 for name in ("good", "bad"):
-    checked = checker.check(Path(sys.argv[1], name).read_bytes(), ARROW, latest=datetime.now(UTC))
+    checked = checker.check(Path(sys.argv[1], name).read_bytes(), "", ARROW, most=1 << 20, latest=datetime.now(UTC))
     print(checked.rows, sum(checked.accepted.values()))
 print(before, "pandas" in sys.modules)
 """

@@ -11,6 +11,8 @@ import struct
 from typing import Final
 
 _CONTINUATION: Final = 0xFFFFFFFF
+_MOST_MESSAGES: Final = 2_000
+"""A schema, a dictionary for each column, a batch, and the end: thousands of tiny ones would only cost time."""
 _HEADER_TYPE, _HEADER, _BODY_LENGTH, _CUSTOM_METADATA = 1, 2, 3, 4
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 _DICTIONARY_DATA, _COMPRESSION = 1, 3
@@ -24,7 +26,9 @@ def refuse_hidden_content(stream: bytes) -> None:
         struct.error, IndexError: An offset points outside the stream.
     """
     offset = 0
-    while offset < len(stream):
+    for _ in range(_MOST_MESSAGES):
+        if offset >= len(stream):
+            return
         marker, length = struct.unpack_from("<II", stream, offset)
         if marker != _CONTINUATION:
             raise ValueError("an encapsulated message begins with the continuation marker")
@@ -33,6 +37,7 @@ def refuse_hidden_content(stream: bytes) -> None:
             return
         metadata = stream[offset : offset + length]
         offset += length + _check_message(metadata)
+    raise ValueError("more dictionaries than a plan can have columns")
 
 
 def _check_message(metadata: bytes) -> int:

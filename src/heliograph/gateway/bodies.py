@@ -1,7 +1,8 @@
 """Bodies of deliveries: inflate them within bounds, and check them in either format.
 
-Whatever the format, the result is the same: counts by name, skeletons of what was rejected, and the bytes to store,
-which are those delivered when every event was accepted, and otherwise hold the accepted events alone.
+Whatever the format, the result is the same: counts by name, skeletons of what was rejected, and the bytes to store.
+These are what the gateway itself writes for the accepted events, so that nothing is kept but what was checked: not a
+word where there is no value, a second value of one key, a comment of gzip's, or what follows the end of a frame.
 """
 
 from __future__ import annotations
@@ -29,9 +30,15 @@ if TYPE_CHECKING:
 
     from heliograph.plan.model import Plan
 
+STORED_ENCODING: Final = "zstd"
+"""How a body is compressed in the log, whatever it was on the wire."""
 MOST_REJECTIONS: Final = 100
 """Skeletons that are kept and answered, of one delivery."""
+MOST_EVENTS: Final = 100_000
+"""Events, or lines, of one delivery, and words of one Arrow dictionary: nobody else is answered meanwhile."""
+_MOST_COLUMNS: Final = 1_000
 _SLICE_BYTES: Final = 192 << 10
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 _MICROSECOND: Final = 1_000_000
 
 
@@ -45,8 +52,8 @@ class Checked(NamedTuple):
     accepted: Counts
     rejected: VerdictCounts
     rejections: list[Skeleton]
-    body: bytes | None
-    """The accepted events alone, compressed with zstd; None when the body may be stored as it was delivered."""
+    body: bytes
+    """The accepted events alone, compressed with zstd."""
 
 
 def inflate(body: bytes, encoding: str, most: int) -> bytes:
@@ -100,17 +107,29 @@ class BodyChecker:
         self._columns = ColumnChecker(plan)
         self._lines = LineChecker(plan)
 
-    def check(self, content: bytes, content_type: str, *, latest: datetime) -> Checked:
-        """Give a verdict on every event of a decompressed body.
+    def check(self, body: bytes, encoding: str, content_type: str, *, most: int, latest: datetime) -> Checked:
+        """Give a verdict on every event of a body.
+
+        Args:
+            body: As delivered.
+            encoding: Its content encoding.
+            content_type: Its format.
+            most: Bound of its decompressed size, in bytes.
+            latest: The latest time that an event may have.
 
         Raises:
             RefusalError: The body as a whole cannot be read, so that its events cannot be told apart.
         """
+        content = inflate(body, encoding, most)
         if content_type == ARROW:
-            return self._check_arrow(content, latest)
-        if content_type == NDJSON:
-            return self._check_lines(content, latest)
-        raise RefusalError(Refusal.UNKNOWN_FORMAT)
+            checked = self._check_arrow(content, latest)
+        elif content_type == NDJSON:
+            checked = self._check_lines(content, latest)
+        else:
+            raise RefusalError(Refusal.UNKNOWN_FORMAT)
+        # Our own exporter writes what we would: the work of compressing it again can be saved.
+        as_delivered = encoding == STORED_ENCODING and content and checked.body == content
+        return checked._replace(body=body if as_delivered else compress(checked.body))
 
     def _check_arrow(self, content: bytes, latest: datetime) -> Checked:
         checker = self._columns
@@ -133,19 +152,20 @@ class BodyChecker:
             accepted=checker.accepted_counts(findings),
             rejected={} if all_accepted else checker.rejected_counts(findings),
             rejections=[] if all_accepted else checker.skeletons(batch, findings, MOST_REJECTIONS),
-            body=None
-            if all_accepted and findings.clean
-            else compress(write_arrow(checker.keep_accepted(batch, findings))),
+            body=write_arrow(checker.keep_accepted(batch, findings)),
         )
 
     def _check_lines(self, content: bytes, latest: datetime) -> Checked:
+        # Before any is looked at: a few kilobytes can decompress to millions of lines.
+        _refuse_too_many(content.count(b"\n"), "lines")
         tally = _LineTally(self._lines)
-        kept: list[bytes] = []
+        kept: list[Any] = []
         for lines in _slices(content):
             events = self._lines.decode_all(lines, latest=latest)
             if events is not None:
+                _refuse_too_many(len(kept) + len(events), "events")
                 tally.accept(events)
-                kept.append(lines)
+                kept += events
                 continue
             for line in lines.splitlines():
                 if not line.strip():
@@ -155,8 +175,10 @@ class BodyChecker:
                     tally.reject(event)
                 else:
                     tally.accept([event])
-                    kept.append(msgspec.json.encode(event) + b"\n")
-        return tally.finish(compress(b"".join(kept)) if tally.rejected else None)
+                    kept.append(event)
+        # A file of lines may end with or without a line's end: both are what we would write.
+        text = _encode_lines(kept)
+        return tally.finish(text if content.endswith(b"\n") else text[:-1])
 
 
 class _LineTally:
@@ -195,7 +217,7 @@ class _LineTally:
         self._last = numbers[-1]
         self._rows += len(numbers)
 
-    def finish(self, body: bytes | None) -> Checked:
+    def finish(self, body: bytes) -> Checked:
         names = self._checker.names()
         accepted = {names[kind]: count for kind, count in self._accepted.items()}
         return Checked(self._rows, self._first, self._last, accepted, self.rejected, self._rejections, body)
@@ -224,14 +246,25 @@ def read_arrow(content: bytes) -> pa.RecordBatch:
     try:
         refuse_hidden_content(content)
         with pa.ipc.open_stream(source) as reader:
+            if len(reader.schema.names) > _MOST_COLUMNS:  # reading them sees that they are text, too
+                raise RefusalError(Refusal.BAD_COLUMNS, f"more than {_MOST_COLUMNS:,} columns")
             batches = list(islice(reader, 2))
         if len(batches) == 1 and source.tell() == len(content):
             batches[0].validate(full=True)
             _ = batches[0].schema.names  # raises where a column's name is no text, which Arrow does not validate
+            _refuse_too_many(batches[0].num_rows, "rows")
+            for column in batches[0].columns:
+                if pa.types.is_dictionary(column.type):
+                    _refuse_too_many(len(column.dictionary), "words in a dictionary")
             return batches[0]
     except (pa.ArrowException, OSError, ValueError, IndexError, struct.error) as error:
         raise RefusalError(Refusal.DAMAGED_BODY, "it is not an Arrow IPC stream, or was damaged on the way") from error
     raise RefusalError(Refusal.DAMAGED_BODY, "an Arrow IPC stream of exactly one record batch is expected")
+
+
+def _refuse_too_many(count: int, what: str) -> None:
+    if count > MOST_EVENTS:
+        raise RefusalError(Refusal.INFLATED_TOO_LARGE, f"{count:,} {what}; the limit is {MOST_EVENTS:,}")
 
 
 def write_arrow(batch: pa.RecordBatch) -> bytes:

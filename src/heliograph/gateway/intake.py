@@ -16,7 +16,7 @@ import msgspec
 
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
-from heliograph.gateway.bodies import BodyChecker, Checked, inflate
+from heliograph.gateway.bodies import STORED_ENCODING, BodyChecker, Checked
 from heliograph.gateway.log import Entry, Log, LogFullError
 from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.wire import (
@@ -160,12 +160,14 @@ class Intake:
 
     def check_events(self, delivery: Delivery) -> None:
         """Decompress the body, decode it, and give a verdict on each event."""
-        content = inflate(
-            delivery.body, delivery.headers.get("content-encoding", ""), self._settings.maximum_inflated_bytes
-        )
         content_type = delivery.headers.get("content-type", "").partition(";")[0].strip().lower()
-        latest = self._now() + timedelta(seconds=self._settings.future_seconds)
-        delivery.checked = self._checker.check(content, content_type, latest=latest)
+        delivery.checked = self._checker.check(
+            delivery.body,
+            delivery.headers.get("content-encoding", ""),
+            content_type,
+            most=self._settings.maximum_inflated_bytes,
+            latest=self._now() + timedelta(seconds=self._settings.future_seconds),
+        )
 
     @staticmethod
     def check_closure(delivery: Delivery) -> None:
@@ -205,11 +207,11 @@ class Intake:
             account=permission.account,
             plan=self._plan.label,
             content_type=delivery.headers["content-type"].partition(";")[0].strip().lower(),
-            content_encoding=delivery.headers.get("content-encoding", "") if checked.body is None else "zstd",
+            content_encoding=STORED_ENCODING,
             rejections=checked.rejections,
         )
         try:
-            await self._log.append(entry, delivery.body if checked.body is None else checked.body)
+            await self._log.append(entry, checked.body)
         except LogFullError as error:
             raise RefusalError(Refusal.LOG_FULL) from error
         except OSError as error:

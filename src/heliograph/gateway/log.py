@@ -45,7 +45,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     plan: str
     content_type: str
     content_encoding: str
-    """Of the body in the frame: as delivered, or zstd when rejected events were taken out."""
+    """Of the body in the frame."""
     rejections: list[Skeleton] = []
 
 

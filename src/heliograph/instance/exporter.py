@@ -128,6 +128,7 @@ class Exporter:
         if numbers == 0 and not (progress.owed and closed):
             if chunk.end != progress.position:
                 self._state.save(reader.epoch, replace(progress, position=chunk.end))
+                reader.release(chunk.end)
             elif closed and not progress.owed:
                 self._remove(reader)
             return 0

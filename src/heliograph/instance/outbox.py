@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from heliograph.event import Epoch, new_epoch
-from heliograph.frames import Frame, encode_frame, read_frames, sync_folder, write_fully
+from heliograph.frames import Frame, encode_frame, read_frames, sync_folder, write_atomically, write_fully
 from heliograph.wire import VerdictCounts
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class EpochWriter:
         self._maximum_bytes = maximum_bytes
         self._segment_bytes = segment_bytes
         self._segment = -1
+        self._first = 0
         self._offset = 0
         self._room = 0
         outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,7 +100,8 @@ class EpochWriter:
         making.mkdir(mode=0o700)
         self._lock = os.open(making / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        (making / _SERIES).write_text(series)
+        # Whose events these are must outlive a power cut: a source's epoch says where reading its table stands.
+        write_atomically(making / _SERIES, series.encode())
         making.rename(self.folder)
         sync_folder(outbox)
         self.measure()
@@ -125,34 +127,42 @@ class EpochWriter:
             sequence += 1
             lines.append(_encoder.encode({"name": event["name"], "sequence": sequence, **event}))
         header = b"" if checkpoint is None else _encoder.encode(Note(checkpoint=msgspec.Raw(checkpoint)))
-        self._write(encode_frame(header, b"\n".join(lines)))
+        frame = encode_frame(header, b"\n".join(lines))
+        if len(frame) > self._room:
+            # What is full of delivered events can only be deleted once it is not the newest segment any more.
+            self._end_segment()
+            raise OutboxFullError
+        self._write(frame)
         self.last = sequence
 
     def note_dropped(self, dropped: VerdictCounts) -> None:
         """Write down what was dropped so far; it may pass the bound, as it is small and must not be lost."""
-        self._room += 1 << 16
-        try:
-            self._write(encode_frame(_encoder.encode(Note(dropped=dropped)), b""))
-        finally:
-            self._room -= 1 << 16
+        self._write(encode_frame(_encoder.encode(Note(dropped=dropped)), b""))
 
     def _write(self, frame: bytes) -> None:
-        if len(frame) > self._room:
-            raise OutboxFullError
-        if self._segment < 0 or self._offset >= self._segment_bytes:
+        if self._segment < 0:
             self._begin_segment()
+        elif self._offset >= self._segment_bytes:
+            self._end_segment()
         write_fully(self._segment, frame, self._offset)
         self._offset += len(frame)
         self._room -= len(frame)
 
+    def _end_segment(self) -> None:
+        """Go on in a new segment, if this one has an event: segments are named by their first."""
+        if self._segment >= 0 and self.last >= self._first:
+            self._begin_segment()
+
     def _begin_segment(self) -> None:
-        path = self.folder / f"{self.last + 1:020d}{_SUFFIX}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        # Once the new file is there, a reader may take the old one for finished: nothing may be written to it any more.
         if self._segment >= 0:
             os.fdatasync(self._segment)
-            os.close(self._segment)
-        self._segment = descriptor
+        path = self.folder / f"{self.last + 1:020d}{_SUFFIX}"
+        old, self._segment = self._segment, os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        self._first = self.last + 1
         self._offset = 0
+        if old >= 0:
+            os.close(old)
         sync_folder(self.folder)
 
     def duplicate_descriptor(self) -> int | None:
@@ -304,6 +314,11 @@ class EpochReader:
 
     def last_checkpoint(self) -> bytes | None:
         """Return the latest checkpoint that the epoch holds."""
+        found = self._find_checkpoint()
+        return None if found is None else found[1]
+
+    def _find_checkpoint(self) -> tuple[int, bytes] | None:
+        """Return the segment of the latest checkpoint, and the checkpoint."""
         for segment in reversed(self.segments()):
             found: bytes | None = None
             for frame in self._frames(segment, 0):
@@ -311,14 +326,20 @@ class EpochReader:
                     checkpoint = msgspec.json.decode(frame.header, type=Note).checkpoint
                     found = bytes(checkpoint) or found
             if found is not None:
-                return found
+                return segment, found
         return None
 
     def release(self, position: Position) -> None:
-        """Delete the segments that lie wholly before `position`; the newest stays, as it may still grow."""
-        for segment in self.segments()[:-1]:
-            if segment < position.segment:
-                (self.folder / f"{segment:020d}{_SUFFIX}").unlink(missing_ok=True)
+        """Delete the segments that lie wholly before `position`.
+
+        The newest stays, as it may still grow; and so does a source's latest checkpoint, which may lie before it.
+        """
+        done = [segment for segment in self.segments()[:-1] if segment < position.segment]
+        if done and self.series != RECORDER_SERIES:
+            found = self._find_checkpoint()
+            done = [segment for segment in done if found is not None and segment < found[0]]
+        for segment in done:
+            (self.folder / f"{segment:020d}{_SUFFIX}").unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Delete all segments of a closed epoch, and keep its place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import time as clock
@@ -15,11 +16,13 @@ from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Verdict
 from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from heliograph.settings import RecorderSettings
     from heliograph.wire import VerdictCounts
 
+LONGEST_WORD: Final = 1_024
+"""Characters of a text that can be recorded: no plan's word is as long, and a few huge ones would fill the outbox."""
 _LOCK_SECONDS: Final = 0.05
 _REOPEN_SECONDS: Final = 5.0
 _MEASURE_SECONDS: Final = 1.0
@@ -122,6 +125,7 @@ class Recorder:
     ) -> dict[str, Any]:
         if not NAME_PATTERN.fullmatch(name) or not RESERVED.isdisjoint(properties):
             raise ValueError
+        _refuse_long_words((user, session, *properties.values()))
         moment = self._now() if time is None else time
         event: dict[str, Any] = {
             "name": name,
@@ -171,18 +175,15 @@ class Recorder:
         while not stop.wait(self._settings.sync_milliseconds / 1000):
             if clock.monotonic() - measured >= _MEASURE_SECONDS:
                 measured = clock.monotonic()
-                self._measure()
+                with contextlib.suppress(OSError):  # the next time it may work
+                    self._measure()
             self.flush()
 
     def _measure(self) -> None:
         with self._lock:
-            if self._writer is None:
-                return
-            try:
+            if self._writer is not None:
                 self._writer.measure()
                 self._note_dropped(self._writer)
-            except OSError:
-                return
 
     def _note_dropped(self, writer: EpochWriter) -> None:
         count = sum(sum(verdicts.values()) for verdicts in list(self._dropped.values()))
@@ -192,8 +193,11 @@ class Recorder:
 
     def flush(self) -> bool:
         """Wait until all that was recorded is on disk; tell whether it is."""
-        with self._lock:
-            descriptor = self._writer.duplicate_descriptor() if self._writer is not None else None
+        try:
+            with self._lock:
+                descriptor = self._writer.duplicate_descriptor() if self._writer is not None else None
+        except OSError:
+            return False
         if descriptor is None:
             return True
         try:
@@ -237,6 +241,11 @@ class Recorder:
         self._begin_process()
         if writer is not None:
             writer.abandon()
+
+
+def _refuse_long_words(values: Iterable[object]) -> None:
+    if any(isinstance(value, str) and len(value) > LONGEST_WORD for value in values):
+        raise ValueError
 
 
 def _close_if_alive(reference: weakref.ref[Recorder]) -> None:

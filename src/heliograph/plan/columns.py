@@ -164,7 +164,7 @@ class ColumnChecker:
         if len(set(schema.names)) != len(schema.names):
             problems.append("two columns of one name")
         problems += [
-            f"column {name} is {schema.field(name).type}, and not {kind}"
+            f"column {name} is not {kind}"
             for name, kind in _ENVELOPE_TYPES.items()
             if schema.names.count(name) == 1 and schema.field(name).type != kind
         ]
@@ -247,16 +247,21 @@ class ColumnChecker:
         return self.names[event] if event >= 0 else UNDECLARED
 
     def keep_accepted(self, batch: pa.RecordBatch, findings: Findings) -> pa.RecordBatch:
-        """Return the accepted rows alone, in columns that hold no trace of the others, and no empty columns."""
+        """Return the accepted rows alone, in the plan's columns that have a value, and with nothing beside the values.
+
+        Neither what was rejected leaves a trace, nor what Arrow's buffers may hold where no value is.
+        """
         faultless = findings.clean and not findings.codes.any()
-        accepted = batch if faultless else batch.filter(_mask(findings.codes == 0))
+        accepted = _mask(findings.codes == 0)
         columns, fields = [], []
         for field in self.schema:
-            if field.name not in batch.schema.names:
+            if field.name not in batch.schema.names or batch.schema.field(field.name).type != field.type:
                 continue
-            column = accepted.column(field.name)
-            if column.type == field.type and (column.null_count < len(column) or field.name in _REQUIRED):
-                columns.append(column if faultless else fresh_column(column))
+            column = batch.column(field.name)
+            if not faultless:
+                column = fresh_column(column.filter(accepted))
+            if column.null_count < len(column) or field.name in _REQUIRED:
+                columns.append(bare_column(column))
                 fields.append(field)
         return pa.record_batch(columns, schema=pa.schema(fields))
 
@@ -266,6 +271,31 @@ def fresh_column(column: pa.Array) -> pa.Array:
     if not pa.types.is_dictionary(column.type):
         return pc.if_else(column.is_valid(), column, pa.nulls(1, column.type)[0])
     return pc.dictionary_encode(column.cast(column.type.value_type)).cast(column.type)
+
+
+def bare_column(column: pa.Array) -> pa.Array:
+    """Return the same values in buffers that hold nothing else: zeros where there is no value, and no padding."""
+    if pa.types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(bare_column(column.indices), _bare_words(column.dictionary))
+    valid = _bits(column.buffers()[0], column) if column.null_count else None
+    if pa.types.is_boolean(column.type):
+        values = _bits(column.buffers()[1], column) if len(column) else np.empty(0, np.bool_)
+        data = np.packbits(values if valid is None else values & valid, bitorder="little")
+    else:
+        data = column_values(column.view(pa.int64()) if pa.types.is_timestamp(column.type) else column)
+        if valid is not None:
+            data = np.where(valid, data, data.dtype.type(0))
+    validity = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(column.type, len(column), [validity, pa.py_buffer(np.ascontiguousarray(data))])
+
+
+def _bare_words(words: pa.StringArray) -> pa.StringArray:
+    if len(words) == 0:
+        return pa.array([], words.type)
+    offsets = np.frombuffer(words.buffers()[1], np.int32, len(words) + 1, words.offset * 4)
+    letters = pa.py_buffer(b"") if words.buffers()[2] is None else words.buffers()[2]
+    letters = letters.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+    return pa.Array.from_buffers(words.type, len(words), [None, pa.py_buffer(offsets - offsets[0]), letters])
 
 
 def _valid(column: pa.Array) -> Booleans:

@@ -144,5 +144,6 @@ def _measure_loading(vendor: Settings, plan: Plan, seconds: float) -> Spread:
         if rows == 0:
             break
         rates.append(rows / watch.processor())
+    loader.close()
     # The last one may be of few rows.
     return Spread.of(rates[:-1] or rates)

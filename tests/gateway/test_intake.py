@@ -25,7 +25,7 @@ from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines,
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.bodies import write_arrow
-from heliograph.gateway.log import LogFullError, segments
+from heliograph.gateway.log import LogFullError, read_accounts, segments
 from heliograph.instance.transport import GatewayRefusalError, UnreachableError
 from heliograph.keys import load_or_create_key
 from heliograph.wire import ARROW, NDJSON, Answer, Receipt
@@ -111,6 +111,7 @@ def as_rows(stored: bytes, content_type: str) -> list[dict[str, Any]]:
 
 
 HIDDEN = CANARY.encode()
+PLAIN: Any = {"content_type": NDJSON, "encoding": ""}
 
 
 def _behind_an_empty_frame() -> tuple[bytes, str, str]:
@@ -654,6 +655,51 @@ def test_a_full_log_refuses_with_507_acknowledges_nothing_and_recovers_when_rele
         (tmp_path / "log" / "released").write_text(str(segments(tmp_path / "log")[2]))
         receipt(deliver(http, lines, numbers=(sequence, sequence), content_type=NDJSON, encoding=""))
         assert http.get("/v1/account").json()["accepted"] == {"SearchSubmitted": sequence}
+
+
+def test_a_request_never_waits_for_a_log_that_has_failed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor = Vendor(tmp_path)
+    with vendor.running(), vendor.http() as http:
+        with monkeypatch.context() as patch:
+            patch.setattr("heliograph.gateway.log.write_fully", lambda *_: 1 // 0)
+            assert problem(deliver(http, as_lines([event(1)]), numbers=(1, 1), **PLAIN)) == "unavailable"
+        receipt(deliver(http, as_lines([event(1)]), numbers=(1, 1), **PLAIN))
+        assert http.get("/v1/account").json()["accepted"] == {"SearchSubmitted": 1}
+
+
+def test_ranges_too_large_for_an_account_and_too_many_epochs_are_refused(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor = Vendor(tmp_path, segment_bytes=4_096)
+    most = 2**32
+    with vendor.running(), vendor.http() as http:
+        for last, said in ((2**63 - 1, "bad_header"), (most + 1, "bad_header")):
+            absent = {UNDECLARED: {"lost": last}}
+            assert problem(deliver(http, b"", numbers=(1, last), absent=absent, **PLAIN)) == said
+        receipt(deliver(http, b"", numbers=(1, most), absent={UNDECLARED: {"lost": most}}, **PLAIN))
+        monkeypatch.setattr("heliograph.gateway.intake.MOST_EPOCHS", 2)
+        receipt(deliver(http, as_lines([event(1)]), epoch=2, numbers=(1, 1), **PLAIN))
+        assert problem(deliver(http, as_lines([event(1)]), epoch=3, numbers=(1, 1), **PLAIN)) == "too_many_epochs"
+        receipt(deliver(http, as_lines([event(2)]), epoch=2, numbers=(2, 2), **PLAIN))
+
+
+@pytest.mark.parametrize("word", ["", "no number", "99999999999"])
+def test_a_word_of_release_that_cannot_be_of_this_log_releases_nothing(tmp_path: Any, word: str) -> None:
+    vendor = Vendor(tmp_path, segment_bytes=4_096)
+    with vendor.running(), vendor.http() as http:
+        (tmp_path / "log" / "released").write_text(word)
+        for n in range(1, 30):
+            receipt(deliver(http, as_lines([event(n)]), numbers=(n, n), **PLAIN))
+    assert len(vendor.entries()) == 29
+
+
+def test_the_account_is_read_while_the_log_uses_a_segment_again(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor = Vendor(tmp_path)
+    with vendor.running(), vendor.http() as http:
+        receipt(deliver(http, as_lines([event(1)]), numbers=(1, 1), **PLAIN))
+    listings = [[1], segments(tmp_path / "log")]  # a segment that was there a moment ago
+    monkeypatch.setattr("heliograph.gateway.log.segments", lambda _: listings.pop(0))
+    assert read_accounts(tmp_path / "log")[INSTANCE].accepted == {"SearchSubmitted": 1}
 
 
 def test_a_first_segment_without_room_is_an_error_at_the_start(tmp_path: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from harness import INSTANCE, SMALL_PLAN, USER, Vendor, as_arrow, as_lines, definition, deliver, event, zstd
 from heliograph.gateway.log import Entry, Log, segments
 from heliograph.lake import loader as loader_module
-from heliograph.lake.loader import Loader
+from heliograph.lake.loader import Loader, LoaderRunningError
 from heliograph.lake.report import count_events, count_repeated
 from heliograph.lake.tables import event_files, event_schema, open_catalog
 from heliograph.plan.model import IntegerProperty, Plan
@@ -31,6 +32,7 @@ def load_all(loader: Loader) -> int:
     total = 0
     while rows := loader.load_round():
         total += rows
+    loader.close()
     return total
 
 
@@ -162,9 +164,42 @@ def test_a_loader_killed_before_or_after_its_commit_loads_each_event_once(
             patch.setattr(pa if step == "concat_tables" else loader_module, step, die)
             with pytest.raises(Killed):
                 loader.load_round()
+            loader.close()
     load_all(new_loader(vendor, commit_rows=7))
     assert [row["sequence"] for row in rows(vendor.settings)] == list(range(1, 61))
     assert count_repeated(vendor.settings.lake) == 0
+
+
+@pytest.mark.parametrize("step", ["concat_tables", "sync_snapshot", "write_atomically"])
+def test_a_loader_that_goes_on_after_an_error_loads_each_event_once(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EIO, "no")
+
+    with vendor.running(), vendor.http() as http:
+        for n in range(1, 21):
+            deliver(http, zstd(as_lines([event(n)])), numbers=(n, n), content_type=NDJSON)
+    loader = new_loader(vendor, commit_rows=7)
+    with monkeypatch.context() as patch:
+        patch.setattr(pa if step == "concat_tables" else loader_module, step, fail)
+        with pytest.raises(OSError, match="no"):
+            loader.load_round()
+    load_all(loader)
+    assert [row["sequence"] for row in rows(vendor.settings)] == list(range(1, 21))
+
+
+def test_a_second_loader_at_the_same_log_or_the_same_lake_does_not_start(vendor: Vendor, tmp_path: Path) -> None:
+    first = new_loader(vendor)
+    elsewhere = msgspec.structs.replace(vendor.settings.gateway, log=str(tmp_path / "other-log"))
+    for gateway, lake in (
+        (vendor.settings.gateway, {"warehouse": str(tmp_path / "other"), "catalog": "sqlite://"}),
+        (elsewhere, {}),
+    ):
+        with pytest.raises(LoaderRunningError, match="another loader"):
+            Loader(gateway, msgspec.structs.replace(vendor.settings.lake, **lake), vendor.plan)
+    first.close()
+    new_loader(vendor).close()
 
 
 def _receipt(first: int, last: int) -> Receipt:

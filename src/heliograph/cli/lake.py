@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli.common import out, print_json, read_plan, read_settings, use_logs
+from heliograph.cli.common import fail, out, print_json, read_plan, read_settings, use_logs
 
 app = typer.Typer(no_args_is_help=True, help="The lake: load the gateway's log, see what is stored.")
 
@@ -23,10 +23,13 @@ def load(
 
     Example: heliograph --config vendor.toml lake load --follow
     """
-    from heliograph.lake.loader import Loader  # noqa: PLC0415 - quick --help
+    from heliograph.lake.loader import Loader, LoaderRunningError  # noqa: PLC0415 - quick --help
 
     settings = read_settings(context)
-    loader = Loader(settings.gateway, settings.lake, read_plan(settings))
+    try:
+        loader = Loader(settings.gateway, settings.lake, read_plan(settings))
+    except (LoaderRunningError, OSError) as error:
+        fail([f"the loader cannot start: {error}"])
     use_logs()
     if follow:
         stop = threading.Event()

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 _MOST_ABSENT_BYTES: Final = 16 << 10
 _LARGEST: Final = 2**63 - 1
+MOST_NUMBERS: Final = 2**32
+"""Of one delivery: far more than an outbox holds, and so few that no account ever passes what JSON's readers take."""
+MOST_EPOCHS: Final = 100_000
+"""Of one instance: each is kept in mind for ever."""
 _LOCKS: Final = 1024
 
 
@@ -127,6 +131,8 @@ class Intake:
         account = self._log.account(delivery.instance)
         expected = account.expected(delivery.epoch)
         if delivery.first == expected:
+            if delivery.epoch not in account.latest and len(account.latest) >= MOST_EPOCHS:
+                raise RefusalError(Refusal.TOO_MANY_EPOCHS, f"the limit is {MOST_EPOCHS:,}")
             return
         if delivery.last >= expected or delivery.first > expected:
             raise RefusalError(
@@ -226,6 +232,8 @@ def read_range(delivery: Delivery) -> None:
     if not (_is_number(epoch) and _is_number(first) and _is_number(last)):
         raise RefusalError(Refusal.BAD_HEADER, f"{EPOCH_HEADER}: a number; {RANGE_HEADER}: first-last")
     delivery.epoch, delivery.first, delivery.last = int(epoch), int(first), int(last)
+    if delivery.last - delivery.first >= MOST_NUMBERS:
+        raise RefusalError(Refusal.BAD_HEADER, f"{RANGE_HEADER}: at most {MOST_NUMBERS:,} numbers")
     if not (1 <= delivery.first <= delivery.last <= _LARGEST and 1 <= delivery.epoch <= _LARGEST):
         raise RefusalError(Refusal.BAD_HEADER, f"{RANGE_HEADER}: 1 or above, and the last not below the first")
 

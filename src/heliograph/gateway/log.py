@@ -13,6 +13,7 @@ that is put back from an old copy, thus goes on after all that the loader has ev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import mmap
 import os
@@ -21,6 +22,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
+import structlog
 
 from heliograph.frames import encode_frame, read_frames, sync_folder, write_fully
 from heliograph.gateway.account import Account
@@ -35,6 +37,7 @@ RELEASED: Final = "released"
 """A file in the log's folder with a generation: the loader has taken all segments before it."""
 _LOCK: Final = "gateway.lock"
 _encode: Final = msgspec.json.Encoder().encode
+_log: Final = structlog.get_logger("heliograph.gateway")
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="delivery"):
@@ -99,6 +102,14 @@ def read_segment(folder: Path, generation: int, offset: int = 0) -> Iterator[tup
 
 def read_accounts(folder: Path) -> dict[str, Account]:
     """Return all instances' accounts from the newest segment that has a checkpoint; a gateway may be writing."""
+    while True:
+        try:
+            return _read_accounts(folder)
+        except FileNotFoundError:  # the gateway uses that segment again: there are newer ones
+            continue
+
+
+def _read_accounts(folder: Path) -> dict[str, Account]:
     for generation in reversed(segments(folder)):
         accounts: dict[str, Account] | None = None
         for _, header, _ in read_segment(folder, generation):
@@ -199,7 +210,12 @@ class Log:
                         return
                     self._wake.wait()
                 batch, self._queue = self._queue, []
-            self._commit(batch)
+            try:
+                self._commit(batch)
+            except Exception as error:  # noqa: BLE001 - without this thread every request would wait for ever
+                _log.critical("the log could not be written", error=type(error).__name__)
+                self._end_segment()
+                _settle(batch, OSError("the log could not be written"))
 
     def _commit(self, batch: list[_Queued]) -> None:
         """Write a batch of frames, one segment's share at a time, and settle their requests."""
@@ -268,7 +284,9 @@ class Log:
     def _released(self) -> list[int]:
         try:
             before = int((self._folder / RELEASED).read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
+            return []
+        if before > self._generation:  # a loader's word on another log
             return []
         return [generation for generation in segments(self._folder) if generation < before]
 
@@ -289,4 +307,5 @@ def _settle(waiting: list[_Queued], error: Exception | None) -> None:
                 queued.done.set_exception(error)
 
     if waiting:
-        waiting[0].done.get_loop().call_soon_threadsafe(settle)
+        with contextlib.suppress(RuntimeError):  # the server has ended, and nobody waits any more
+            waiting[0].done.get_loop().call_soon_threadsafe(settle)

@@ -118,6 +118,12 @@ class Refusal(enum.Enum):
         "The delivery begins after the next number of its epoch",
         "Send from the expected number on.",
     )
+    TOO_MANY_EPOCHS = (
+        "too_many_epochs",
+        429,
+        "The instance has delivered as many epochs as this gateway keeps in mind",
+        "Record in fewer processes that live longer; the vendor has to raise the limit.",
+    )
     NOT_FOUND = (
         "not_found",
         404,

@@ -6,7 +6,9 @@ neither. Rows are known by (instance, epoch, sequence); what a disk error made t
 
 from __future__ import annotations
 
+import fcntl
 import os
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,13 +30,14 @@ from heliograph.wire import ARROW
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pyiceberg.table import Table
 
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, LakeSettings
 
+_LOCK: Final = "loader.lock"
 _PLACE: Final = "heliograph.loaded"
 """The table's property that says where the loader stands: ``generation:offset``."""
 _SORT: Final = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending"), ("sequence", "ascending")]
@@ -42,19 +45,41 @@ _POLL_SECONDS: Final = 0.3
 _log: Final = structlog.get_logger("heliograph.loader")
 
 
+class LoaderRunningError(Exception):
+    """Another loader reads the same log, or fills the same lake; the message says which."""
+
+
 class Loader:
-    """Loads one gateway's log into one lake."""
+    """Loads one gateway's log into one lake, and is alone at both.
+
+    Raises:
+        LoaderRunningError: It is not alone.
+    """
 
     def __init__(self, gateway: GatewaySettings, lake: LakeSettings, plan: Plan) -> None:
         self._folder = Path(gateway.log)
+        with ExitStack() as stack:
+            for folder in (self._folder, Path(lake.warehouse)):
+                stack.enter_context(_hold(folder))
+            self._locks = stack.pop_all()
         self._settings = lake
         self._inflated = gateway.maximum_inflated_bytes
         self._schema = event_schema(plan)
         self._decoder = BodyDecoder(plan)
         self._table = open_events(lake, plan)
-        self._loaded: dict[tuple[str, int], int] = self._read_loaded()
-        self._place = self._read_place()
+        self._recall()
         self.release()
+
+    def close(self) -> None:
+        """Let go of the log and the lake."""
+        self._locks.close()
+
+    def _recall(self) -> None:
+        """Read from the lake how far it has come."""
+        self._table.refresh()
+        self._loaded = self._read_loaded()
+        self._place = self._read_place()
+        self._is_sure = True
 
     def _read_loaded(self) -> dict[tuple[str, int], int]:
         """Return the last sequence number of each epoch in the lake."""
@@ -85,11 +110,15 @@ class Loader:
 
     def load_round(self) -> int:
         """Load what the log holds, up to one commit's rows, and return how many rows that was."""
+        if not self._is_sure:
+            self._recall()
+        self._is_sure = False  # whatever fails from here on, it may be before or after the commit
         tables: list[pa.Table] = []
         rows = 0
         place = self._place
+        loaded: dict[tuple[str, int], int] = {}
         for place, entry, body in self._entries():  # noqa: B007 - where it stood last counts
-            table = self._new_rows(entry, body)
+            table = self._new_rows(entry, body, loaded)
             tables.append(table)
             rows += len(table)
             if rows >= self._settings.commit_rows:
@@ -101,7 +130,9 @@ class Loader:
             self._table = self._table.transaction().set_properties({_PLACE: _format(place)}).commit_transaction()
         if place != self._place:
             self._place = place
+            self._loaded |= loaded
             self.release()
+        self._is_sure = True
         return rows
 
     def _entries(self) -> Iterable[tuple[Place, Entry, bytes]]:
@@ -114,11 +145,12 @@ class Loader:
                 if not isinstance(header, Checkpoint):
                     yield place, header, body
 
-    def _new_rows(self, entry: Entry, body: bytes) -> pa.Table:
+    def _new_rows(self, entry: Entry, body: bytes, loaded: dict[tuple[str, int], int]) -> pa.Table:
+        """Return the rows of a delivery that neither the lake has nor, as `loaded` says, this round."""
         receipt = entry.receipt
         key = (receipt.instance, receipt.epoch)
-        before = self._loaded.get(key, 0)
-        self._loaded[key] = max(before, receipt.last)
+        before = loaded.get(key, self._loaded.get(key, 0))
+        loaded[key] = max(before, receipt.last)
         if receipt.last <= before or not receipt.accepted:
             return self._schema.empty_table()
         content = inflate(body, entry.content_encoding, self._inflated)
@@ -157,8 +189,22 @@ class Loader:
 
     def release(self) -> None:
         """Tell the gateway which segments it may use again."""
-        if self._folder.is_dir():
-            write_atomically(self._folder / RELEASED, str(self._place.generation).encode())
+        write_atomically(self._folder / RELEASED, str(self._place.generation).encode())
+
+
+@contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise LoaderRunningError(
+            f"{folder}: another loader is at work here. Stop it first, or name another log and another lake."
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 def _format(place: Place) -> str:

@@ -159,13 +159,14 @@ class BodyChecker:
         # Before any is looked at: a few kilobytes can decompress to millions of lines.
         _refuse_too_many(content.count(b"\n"), "lines")
         tally = _LineTally(self._lines)
-        kept: list[Any] = []
+        kept: list[bytes] = []
         for lines in _slices(content):
             events = self._lines.decode_all(lines, latest=latest)
             if events is not None:
-                _refuse_too_many(len(kept) + len(events), "events")
                 tally.accept(events)
-                kept += events
+                _refuse_too_many(tally.rows, "events")  # there may be many on one line
+                # Written and let go at once: events that are kept fill the processor's cache.
+                kept.append(_encode_lines(events))
                 continue
             for line in lines.splitlines():
                 if not line.strip():
@@ -175,9 +176,9 @@ class BodyChecker:
                     tally.reject(event)
                 else:
                     tally.accept([event])
-                    kept.append(event)
+                    kept.append(_encode_lines([event]))
         # A file of lines may end with or without a line's end: both are what we would write.
-        text = _encode_lines(kept)
+        text = b"".join(kept)
         return tally.finish(text if content.endswith(b"\n") else text[:-1])
 
 
@@ -187,7 +188,7 @@ class _LineTally:
     def __init__(self, checker: LineChecker) -> None:
         self._checker = checker
         self._accepted: Counter[type[Any]] = Counter()
-        self._rows = 0
+        self.rows = 0
         self._first = 0
         self._last = 0
         self.rejected: VerdictCounts = {}
@@ -203,7 +204,7 @@ class _LineTally:
         if len(self._rejections) < MOST_REJECTIONS:
             self._rejections.append(skeleton)
         if skeleton.sequence is None:
-            self._rows += 1
+            self.rows += 1
         else:
             self._follow([skeleton.sequence])
 
@@ -215,12 +216,12 @@ class _LineTally:
             raise RefusalError(Refusal.BAD_SEQUENCE, "sequence numbers must rise from line to line")
         self._first = self._first or numbers[0]
         self._last = numbers[-1]
-        self._rows += len(numbers)
+        self.rows += len(numbers)
 
     def finish(self, body: bytes) -> Checked:
         names = self._checker.names()
         accepted = {names[kind]: count for kind, count in self._accepted.items()}
-        return Checked(self._rows, self._first, self._last, accepted, self.rejected, self._rejections, body)
+        return Checked(self.rows, self._first, self._last, accepted, self.rejected, self._rejections, body)
 
 
 def _slices(content: bytes) -> Iterator[bytes]:

@@ -309,7 +309,8 @@ def _is_bare(column: pa.Array) -> bool:
         values: npt.NDArray[Any] = _bits(data, column)
     else:
         values = column_values(column if pa.types.is_integer(column.type) else column.view(pa.int64()))
-    return not values[~_bits(validity, column)].any()
+    rows = _rows_with_value(column)
+    return int(np.count_nonzero(values)) == int(np.count_nonzero(values[rows]))
 
 
 def _bare_words(words: pa.StringArray) -> pa.StringArray:

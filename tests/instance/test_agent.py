@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from heliograph.consent.level import Level
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.account import read_account
 from heliograph.instance.agent import Agent, Left
+from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State
 from heliograph.instance.transport import TransportError
@@ -50,6 +52,17 @@ def account_of(settings: Settings, folder: Path) -> InstanceAccount:
     state.close()
     assert account.closes(), account
     return account
+
+
+def failing(whole: Callable[..., Any], errors: list[Exception]) -> Callable[..., Any]:
+    """Return `whole`, failing once with each of `errors`."""
+
+    def call(*arguments: Any, **fields: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return whole(*arguments, **fields)
+
+    return call
 
 
 def run_until(agent: Agent, condition: Callable[[], bool]) -> None:
@@ -104,6 +117,24 @@ def test_a_drained_agent_waits_for_a_row_whose_transaction_is_still_open(
     late.commit()
     thread.join(20)
     assert not thread.is_alive()
+    assert account_of(given, tmp_path).delivered == {"Opened": 2}
+
+
+def test_an_error_of_the_disk_keeps_nothing_from_being_sent_and_passes(
+    product: ProductDatabase, given: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(product.connect())
+    recorder = Recorder(given.recorder)
+    recorder.record("Opened", user=7, number=1)
+    errors: list[Exception] = [OSError("no disk"), OSError("no disk"), sqlite3.OperationalError("disk is full")]
+
+    monkeypatch.setattr(State, "begin", failing(State.begin, errors))
+    monkeypatch.setattr(EpochWriter, "append", failing(EpochWriter.append, [OSError("no disk")]))
+    agent = Agent(given, PLAN, jitter=lambda: 0.0)
+    agent.run(threading.Event(), until_drained=True)
+    agent.close()
+    recorder.close()
+    assert not errors
     assert account_of(given, tmp_path).delivered == {"Opened": 2}
 
 

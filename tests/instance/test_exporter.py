@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pyarrow as pa
 import pytest
 import zstandard
@@ -296,6 +297,22 @@ def test_a_batch_that_is_too_large_is_split_until_it_passes(tmp_path: Path) -> N
         assert instance.account().delivered == {"SearchSubmitted": 300}
         instance.recorder.close()
         instance.close()
+
+
+@pytest.mark.parametrize("said", [b"<html>Sign in</html>", b'{"hello": 1}', b"\xff"])
+def test_an_answer_that_no_gateway_gives_is_an_absent_gateway(vendor: Vendor, said: bytes) -> None:
+    network = httpx.MockTransport(lambda _: httpx.Response(200, content=said))
+    client = vendor.client(transport=network)
+    with pytest.raises(UnreachableError, match="not one of a gateway"):
+        client.policy()
+    client.close()
+
+
+def test_a_state_that_is_no_database_is_told_and_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "agent.db").write_bytes(b"no database" * 1_000)
+    with pytest.raises(StateError, match="put back a copy"):
+        State(tmp_path)
+    assert (tmp_path / "agent.db").read_bytes() == b"no database" * 1_000
 
 
 def test_events_that_the_disk_lost_are_told_as_lost(vendor: Vendor, instance: Instance) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def run(
     Example: heliograph --config instance.toml agent run
     """
     from heliograph.instance.agent import Agent  # noqa: PLC0415 - quick --help
+    from heliograph.instance.source import SourceError  # noqa: PLC0415
     from heliograph.instance.state import StateError  # noqa: PLC0415
     from heliograph.keys import KeyFileError  # noqa: PLC0415
 
@@ -66,7 +68,7 @@ def run(
         signal.signal(number, lambda *_: stop.set())
     try:
         agent = Agent(settings, plan)
-    except (StateError, KeyFileError, OSError) as error:
+    except (StateError, KeyFileError, SourceError, OSError) as error:
         fail([f"the agent cannot start: {error}"])
     try:
         agent.run(stop, until_drained=until_drained)
@@ -88,14 +90,17 @@ def status(
     """
     from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
     from heliograph.instance.report import account_table  # noqa: PLC0415
-    from heliograph.instance.state import State  # noqa: PLC0415
+    from heliograph.instance.state import State, StateError  # noqa: PLC0415
 
     settings = read_settings(context)
     if not Path(settings.agent.state).is_dir():
         fail([f"{settings.agent.state}: no agent has run with this state yet"])
-    state = State(Path(settings.agent.state), exclusive=False)
-    account = read_account(state, Path(settings.recorder.outbox), read_plan(settings))
-    state.close()
+    plan = read_plan(settings)
+    try:
+        with closing(State(Path(settings.agent.state), exclusive=False)) as state:
+            account = read_account(state, Path(settings.recorder.outbox), plan)
+    except (StateError, OSError) as error:
+        fail([f"the account cannot be read: {error}. If an agent is running, look again: it deletes what it has sent."])
     if as_json:
         print_json(account)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -96,7 +97,7 @@ class Agent:
             try:
                 left = self.round()
                 self._failures = 0
-            except TransportError as error:
+            except (TransportError, OSError, sqlite3.Error) as error:  # the disk, too, may work again later
                 self._pause(stop, error)
                 continue
             if until_drained and left is Left.NOTHING:
@@ -104,7 +105,7 @@ class Agent:
             if left is not Left.MORE:
                 stop.wait(self._settings.agent.idle_seconds)
 
-    def _pause(self, stop: threading.Event, error: TransportError) -> None:
+    def _pause(self, stop: threading.Event, error: Exception) -> None:
         """Wait twice as long as the last time, more or less, but at least as long as was asked for."""
         asked = error.retry_after if isinstance(error, UnreachableError) else None
         seconds = max(_pause_after(self._failures) * self._jitter(), min(asked or 0.0, 10 * _LONGEST_PAUSE))
@@ -189,7 +190,7 @@ class _Source:
         try:
             self._left = self._read_round()
             self._failures = 0
-        except SourceError as error:
+        except (SourceError, OSError) as error:  # delivering may be what makes room on the disk
             self._left = Left.SOME
             seconds = _pause_after(self._failures)
             self._failures += 1

@@ -85,9 +85,16 @@ class State:
                     f"{folder}: another agent is running with this state. Stop it first, or give this one its own."
                 ) from None
         self._connection = sqlite3.connect(folder / "agent.db", isolation_level=None)
-        self._connection.execute("pragma journal_mode = wal")
-        self._connection.execute("pragma synchronous = full")
-        self._connection.executescript(_SCHEMA)
+        try:
+            self._connection.execute("pragma journal_mode = wal")
+            self._connection.execute("pragma synchronous = full")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            self.close()
+            raise StateError(
+                f"{folder / 'agent.db'}: {error}. Is the disk full, or may this user not write there? If the file is "
+                "damaged, put back a copy: without it all users get new random ids."
+            ) from error
 
     def close(self) -> None:
         """Let go of the state."""

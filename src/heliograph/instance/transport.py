@@ -12,7 +12,7 @@ from __future__ import annotations
 import ssl
 import time as clock
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import httpx
 import msgspec
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from heliograph.settings import AgentSettings
 
+_Kind = TypeVar("_Kind")
 _LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
 _UNAUTHORIZED: Final = 401
 _RENEW_SECONDS: Final = 30.0
@@ -56,6 +57,11 @@ class GatewayAccount(msgspec.Struct, frozen=True):
     rejected: VerdictCounts
     absent: VerdictCounts
     latest: dict[int, Receipt]
+
+
+class _TokenAnswer(msgspec.Struct, frozen=True):
+    access_token: str
+    expires_in: float
 
 
 class TransportError(Exception):
@@ -135,11 +141,11 @@ class GatewayClient:
         Raises:
             TransportError: See the tree of errors.
         """
-        return msgspec.json.decode(self._authorized("GET", POLICY_PATH), type=PolicyAnswer)
+        return _read(self._authorized("GET", POLICY_PATH), PolicyAnswer)
 
     def account(self) -> GatewayAccount:
         """Ask for the vendor's half of the loss account."""
-        return msgspec.json.decode(self._authorized("GET", ACCOUNT_PATH), type=GatewayAccount)
+        return _read(self._authorized("GET", ACCOUNT_PATH), GatewayAccount)
 
     def latest_receipt(self, epoch: int) -> Receipt | None:
         """Ask for the latest receipt of an epoch."""
@@ -159,7 +165,7 @@ class GatewayClient:
         }
         if absent:
             headers[ABSENT_HEADER] = msgspec.json.encode(absent).decode()
-        return msgspec.json.decode(self._authorized("POST", EVENTS_PATH, headers, body), type=Answer)
+        return _read(self._authorized("POST", EVENTS_PATH, headers, body), Answer)
 
     def _authorized(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
@@ -187,19 +193,19 @@ class GatewayClient:
             # Our clock is wrong. The key proves who we are, not the clock: use the gateway's for the proof.
             self.clock_offset = datetime.fromtimestamp(error.problem.now, UTC) - self._now()
             answer = self._exchange()
-        self._token = str(answer["access_token"])
-        self._token_until = clock.monotonic() + float(answer["expires_in"]) - _RENEW_SECONDS
+        self._token = answer.access_token
+        self._token_until = clock.monotonic() + answer.expires_in - _RENEW_SECONDS
 
-    def _exchange(self) -> dict[str, Any]:
+    def _exchange(self) -> _TokenAnswer:
         proof = assertion(self._key, self._instance, (self._now() + self.clock_offset).timestamp())
         form = httpx.QueryParams({"grant_type": GRANT_TYPE, "assertion": proof})
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        return msgspec.json.decode(self._request("POST", TOKEN_PATH, headers, str(form).encode()), type=dict[str, Any])
+        return _read(self._request("POST", TOKEN_PATH, headers, str(form).encode()), _TokenAnswer)
 
     def _request(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> bytes:
         try:
             response = self._client.request(method, path, headers=headers, content=body)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise UnreachableError(f"the gateway does not answer: {type(error).__name__}: {error}") from error
         if response.is_success:
             return response.content
@@ -209,10 +215,20 @@ class GatewayClient:
         raise GatewayRefusalError(problem)
 
 
+def _read(content: bytes, kind: type[_Kind]) -> _Kind:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreachableError(
+            "the answer is not one of a gateway that this agent knows; is agent.gateway the vendor's address, "
+            "and is the agent of the vendor's version?"
+        ) from error
+
+
 def _problem(response: httpx.Response) -> Problem:
     try:
         return msgspec.json.decode(response.content, type=Problem)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return Problem(
             type="unknown", title=f"HTTP {response.status_code} without a reason.", status=response.status_code
         )

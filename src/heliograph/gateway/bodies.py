@@ -158,18 +158,20 @@ class BodyChecker:
         )
 
     def _check_lines(self, content: bytes, latest: datetime) -> Checked:
-        # Before any is looked at: a few kilobytes can decompress to millions of lines.
-        _refuse_too_many(content.count(b"\n"), "lines")
         tally = _LineTally(self._lines)
         kept: list[bytes] = []
+        singly = 0
         for lines in _slices(content):
             events = self._lines.decode_all(lines, latest=latest)
-            if events is not None:
+            if events:
                 tally.accept(events)
                 _refuse_too_many(tally.rows, "events")  # there may be many on one line
                 # Written and let go at once: events that are kept fill the processor's cache.
                 kept.append(_encode_lines(events))
                 continue
+            # Before any is looked at: a few kilobytes can decompress to millions of lines.
+            singly += lines.count(b"\n")
+            _refuse_too_many(singly, "lines")
             for line in lines.splitlines():
                 if not line.strip():
                     continue
@@ -179,9 +181,10 @@ class BodyChecker:
                 else:
                     tally.accept([event])
                     kept.append(_encode_lines([event]))
-        # A file of lines may end with or without a line's end: both are what we would write.
-        text = b"".join(kept)
-        return tally.finish(text if content.endswith(b"\n") else text[:-1])
+        if kept and not content.endswith(b"\n"):
+            # A file of lines may end with or without a line's end: both are what we would write.
+            kept[-1] = kept[-1][:-1]
+        return tally.finish(b"".join(kept))
 
 
 class _LineTally:

@@ -111,12 +111,13 @@ class LineChecker:
         # Each distinct id and version is looked at once: most events share theirs.
         ids = {*map(_user_id, events), *map(_session_id, events)} - {None}
         versions = {*map(_version, events)} - {None}
+        times = [*map(_time, events)] or [_1970]
         return (
             # Their length is part of their type, so that all of them together match when each does.
             bool(_RANDOM_IDS.fullmatch("".join(ids)))
             and all(map(VERSION_PATTERN.fullmatch, versions))
-            and min(map(_time, events), default=_1970) >= _1970
-            and max(map(_time, events), default=latest) <= latest
+            and min(times) >= _1970
+            and max(times) <= latest
         )
 
     def decode_one(self, line: bytes, *, latest: datetime) -> msgspec.Struct | Skeleton:

@@ -203,7 +203,7 @@ class _Source:
     def _read_round(self) -> Left:
         found = self._source.read(self._cursor)
         if found.stripped:
-            _log.warning("properties left out, as the plan does not declare them", by_event=found.stripped)
+            _log.warning("properties left out", by_event=found.stripped)
         if found.events or found.cursor != self._cursor:
             if self._writer is None:
                 self._writer = EpochWriter(self._outbox, EVENT_LOGS, maximum_bytes=self._maximum_bytes)

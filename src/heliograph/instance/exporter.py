@@ -201,7 +201,7 @@ class Exporter:
             epoch=reader.epoch,
             acknowledged=progress.acknowledged,
             expected=expected,
-            remedy="compare both accounts: heliograph agent status --gateway",
+            remedy="compare both accounts: `agent status` here, `gateway account` at the vendor",
         )
         skipped = max(expected - 1 - progress.acknowledged, 0)
         forgotten = max(progress.acknowledged + 1 - expected, 0)

@@ -186,7 +186,7 @@ class Reading:
 
     def settle(self) -> None:
         """Read until nothing is missing any more."""
-        for _ in range(50):
+        for _ in range(500):
             if not self.read(LINGER + 1) and not self.cursor.holes:
                 return
         raise AssertionError(f"still missing: {self.cursor}")

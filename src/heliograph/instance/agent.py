@@ -177,7 +177,8 @@ class _Source:
         self._cursor = Cursor() if checkpoint is None else decode_cursor(checkpoint)
         self._writer: EpochWriter | None = None
         self._left = Left.SOME
-        self._look_again: datetime | None = None
+        self._looked: datetime | None = None
+        self._look_again = datetime.min.replace(tzinfo=UTC)
         self._failures = 0
 
     def read(self, now: datetime) -> Left:
@@ -185,8 +186,9 @@ class _Source:
 
         A database that does not answer is asked again later, and meanwhile keeps nothing else from being sent.
         """
-        if self._look_again is not None and now < self._look_again:
+        if self._looked is not None and self._looked <= now < self._look_again:  # unless the clock was set back
             return self._left
+        self._looked = self._look_again = now
         try:
             self._left = self._read_round()
             self._failures = 0
@@ -197,7 +199,7 @@ class _Source:
             _log.warning("event_logs cannot be read", why=str(error), seconds=seconds)
             self._look_again = now + timedelta(seconds=seconds)
         else:
-            self._look_again = None if self._left is Left.MORE else now + self._pause
+            self._look_again = now if self._left is Left.MORE else now + self._pause
         return self._left
 
     def _read_round(self) -> Left:

@@ -20,7 +20,8 @@ from isal import igzip_lib, isal_zlib
 
 from heliograph.gateway.arrow_messages import refuse_hidden_content
 from heliograph.gateway.problems import Refusal, RefusalError
-from heliograph.plan.columns import ColumnChecker, ColumnsError, column_values
+from heliograph.plan.buffers import column_values
+from heliograph.plan.columns import ColumnChecker, ColumnsError
 from heliograph.plan.lines import LineChecker
 from heliograph.wire import ARROW, NDJSON, Counts, Skeleton, VerdictCounts
 

@@ -5,13 +5,21 @@ Strings travel as dictionaries, so that each distinct value is checked once, and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from heliograph.event import RANDOM_ID_PATTERN, UNDECLARED, VERSION_PATTERN, Verdict
+from heliograph.plan.buffers import (
+    as_mask,
+    bare_column,
+    column_values,
+    fresh_column,
+    is_bare,
+    rows_with_value,
+    valid_rows,
+)
 from heliograph.plan.model import BooleanProperty, IntegerProperty, MemberProperty, NumberProperty
 from heliograph.wire import Skeleton
 
@@ -155,7 +163,7 @@ class ColumnChecker:
             else:
                 declared = field.name in self._properties
                 verdict = Verdict.INVALID_PROPERTY if declared else Verdict.UNDECLARED_PROPERTY
-                check.reject(_valid(column), verdict, position if declared else -1)
+                check.reject(valid_rows(column), verdict, position if declared else -1)
                 check.clean = False
         return Findings(check.codes, check.fields, check.events, check.clean)
 
@@ -173,7 +181,7 @@ class ColumnChecker:
 
     def _events(self, names: pa.DictionaryArray) -> npt.NDArray[np.int16]:
         events = np.full(len(names), -1, np.int16)
-        rows = _rows_with_value(names)
+        rows = rows_with_value(names)
         index = np.array([self._indices.get(name, -1) for name in names.dictionary.to_pylist()], np.int16)
         events[rows] = index[column_values(names.indices)[rows]]
         return events
@@ -189,14 +197,14 @@ class ColumnChecker:
         elif name == "source":
             check.reject_words(column, position, self._sources.__contains__)
         elif name == "outcome":
-            check.reject_members(_rows_with_value(column), column, position, self._outcomes, Verdict.INVALID_ENVELOPE)
+            check.reject_members(rows_with_value(column), column, position, self._outcomes, Verdict.INVALID_ENVELOPE)
 
     def _check_property(self, check: _Check, name: str, position: int, column: pa.Array) -> None:
         if column.null_count == len(column):
             if pa.types.is_dictionary(column.type) and len(column.dictionary):
                 check.clean = False
             return
-        rows = _rows_with_value(column)
+        rows = rows_with_value(column)
         events = check.events[rows]
         check.reject_rows(rows[~self._allowed[name][events]], Verdict.UNDECLARED_PROPERTY, position)
         if pa.types.is_dictionary(column.type):
@@ -252,9 +260,9 @@ class ColumnChecker:
         Neither what was rejected leaves a trace, nor what Arrow's buffers may hold where no value is.
         """
         faultless = findings.clean and not findings.codes.any()
-        if faultless and all(map(_is_bare, batch.columns)):
+        if faultless and all(map(is_bare, batch.columns)):
             return batch
-        accepted = _mask(findings.codes == 0)
+        accepted = as_mask(findings.codes == 0)
         columns, fields = [], []
         for field in self.schema:
             if field.name not in batch.schema.names or batch.schema.field(field.name).type != field.type:
@@ -266,97 +274,6 @@ class ColumnChecker:
                 columns.append(bare_column(column))
                 fields.append(field)
         return pa.record_batch(columns, schema=pa.schema(fields))
-
-
-def fresh_column(column: pa.Array) -> pa.Array:
-    """Return the same values in a dictionary that holds no others, or with zeros where there is no value."""
-    if not pa.types.is_dictionary(column.type):
-        return pc.if_else(column.is_valid(), column, pa.nulls(1, column.type)[0])
-    return pc.dictionary_encode(column.cast(column.type.value_type)).cast(column.type)
-
-
-def bare_column(column: pa.Array) -> pa.Array:
-    """Return the same values in buffers that hold nothing else: zeros where there is no value, and no padding."""
-    if pa.types.is_dictionary(column.type):
-        return pa.DictionaryArray.from_arrays(bare_column(column.indices), _bare_words(column.dictionary))
-    valid = _bits(column.buffers()[0], column) if column.null_count else None
-    if pa.types.is_boolean(column.type):
-        values = _bits(column.buffers()[1], column) if len(column) else np.empty(0, np.bool_)
-        data = np.packbits(values if valid is None else values & valid, bitorder="little")
-    else:
-        data = column_values(column.view(pa.int64()) if pa.types.is_timestamp(column.type) else column)
-        if valid is not None:
-            data = np.where(valid, data, data.dtype.type(0))
-    validity = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.Array.from_buffers(column.type, len(column), [validity, pa.py_buffer(np.ascontiguousarray(data))])
-
-
-def _is_bare(column: pa.Array) -> bool:
-    """Tell whether zeros stand where there is no value; what is between buffers, Arrow leaves out when it writes."""
-    if pa.types.is_dictionary(column.type):
-        return _is_bare(column.indices)
-    count = len(column)
-    if column.offset or column.null_count == count:
-        return False
-    validity, data = column.buffers()
-    is_boolean = pa.types.is_boolean(column.type)
-    bits = [validity] * bool(column.null_count) + [data] * is_boolean
-    if any(count % 8 and buffer[count // 8] >> count % 8 for buffer in bits):
-        return False
-    if column.null_count == 0:
-        return True
-    if is_boolean:
-        values: npt.NDArray[Any] = _bits(data, column)
-    else:
-        values = column_values(column if pa.types.is_integer(column.type) else column.view(pa.int64()))
-    rows = _rows_with_value(column)
-    return int(np.count_nonzero(values)) == int(np.count_nonzero(values[rows]))
-
-
-def _bare_words(words: pa.StringArray) -> pa.StringArray:
-    if len(words) == 0:
-        return pa.array([], words.type)
-    offsets = np.frombuffer(words.buffers()[1], np.int32, len(words) + 1, words.offset * 4)
-    letters = pa.py_buffer(b"") if words.buffers()[2] is None else words.buffers()[2]
-    letters = letters.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
-    return pa.Array.from_buffers(words.type, len(words), [None, pa.py_buffer(offsets - offsets[0]), letters])
-
-
-def _valid(column: pa.Array) -> Booleans:
-    valid = column.is_valid()
-    return _bits(valid.buffers()[1], valid)
-
-
-# Most columns are empty in most rows. What follows looks at the rows with a value only, and reads Arrow's buffers in
-# place (see the Arrow columnar format, "Physical Memory Layout"): both ends have validated the batch before. PyArrow's
-# own conversions from Python objects import pandas where it is installed: a second in which a gateway answers nobody.
-
-
-def _mask(chosen: Booleans) -> pa.BooleanArray:
-    bits = pa.py_buffer(np.packbits(chosen, bitorder="little"))
-    return pa.Array.from_buffers(pa.bool_(), len(chosen), [None, bits])
-
-
-def _rows_with_value(column: pa.Array) -> Integers:
-    """Return the rows of a column of fixed-width values, or of words, that are not null."""
-    if column.null_count == 0:
-        return np.arange(len(column))
-    return np.flatnonzero(_bits(column.buffers()[0], column))
-
-
-def _bits(buffer: pa.Buffer, column: pa.Array) -> Booleans:
-    """Return those bits of a buffer of `column` that belong to its rows."""
-    bits = np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")
-    return bits[column.offset : column.offset + len(column)].view(np.bool_)
-
-
-def column_values(column: pa.Array) -> npt.NDArray[Any]:
-    """Return the values of a column of numbers; where it is null, any number stands."""
-    kind = np.dtype(column.type.to_pandas_dtype())
-    if len(column) == 0:
-        return np.empty(0, kind)
-    # With a count, as a buffer may be longer than what it holds.
-    return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
 
 
 def _are_random_ids(words: pa.StringArray) -> bool:
@@ -419,7 +336,7 @@ class _Check:
 
     def reject_times(self, microseconds: pa.Int64Array, position: int, latest: int) -> None:
         """Reject the rows without a time, with one before 1970, or with one after `latest`."""
-        rows = _rows_with_value(microseconds)
+        rows = rows_with_value(microseconds)
         times = np.full(len(microseconds), -1)
         times[rows] = column_values(microseconds)[rows]
         self.reject(times < 0, Verdict.INVALID_ENVELOPE, position)
@@ -432,7 +349,7 @@ class _Check:
         if all(good):
             return
         self.clean = False
-        rows = _rows_with_value(column)
+        rows = rows_with_value(column)
         passes = np.array(good)[column_values(column.indices)[rows]]
         self.reject_rows(rows[~passes], Verdict.INVALID_ENVELOPE, position)
 

@@ -1,0 +1,108 @@
+"""Arrow's buffers, read and written in place: what a column holds beside its values, and a column that holds no more.
+
+See the Arrow columnar format, "Physical Memory Layout". Most columns are empty in most rows, so that it pays to look
+at the rows with a value only; both ends have validated a batch before. PyArrow's own conversions from Python objects
+import pandas where it is installed: a second in which a gateway answers nobody.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Integers: TypeAlias = npt.NDArray[np.int64]
+    Booleans: TypeAlias = npt.NDArray[np.bool_]
+
+
+def fresh_column(column: pa.Array) -> pa.Array:
+    """Return the same values in a dictionary that holds no others, or with zeros where there is no value."""
+    if not pa.types.is_dictionary(column.type):
+        return pc.if_else(column.is_valid(), column, pa.nulls(1, column.type)[0])
+    return pc.dictionary_encode(column.cast(column.type.value_type)).cast(column.type)
+
+
+def bare_column(column: pa.Array) -> pa.Array:
+    """Return the same values in buffers that hold nothing else: zeros where there is no value, and no padding."""
+    if pa.types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(bare_column(column.indices), _bare_words(column.dictionary))
+    valid = row_bits(column.buffers()[0], column) if column.null_count else None
+    if pa.types.is_boolean(column.type):
+        values = row_bits(column.buffers()[1], column) if len(column) else np.empty(0, np.bool_)
+        data = np.packbits(values if valid is None else values & valid, bitorder="little")
+    else:
+        data = column_values(column.view(pa.int64()) if pa.types.is_timestamp(column.type) else column)
+        if valid is not None:
+            data = np.where(valid, data, data.dtype.type(0))
+    validity = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(column.type, len(column), [validity, pa.py_buffer(np.ascontiguousarray(data))])
+
+
+def is_bare(column: pa.Array) -> bool:
+    """Tell whether zeros stand where there is no value; what is between buffers, Arrow leaves out when it writes."""
+    if pa.types.is_dictionary(column.type):
+        return is_bare(column.indices)
+    count = len(column)
+    if column.offset or column.null_count == count:
+        return False
+    validity, data = column.buffers()
+    is_boolean = pa.types.is_boolean(column.type)
+    bits = [validity] * bool(column.null_count) + [data] * is_boolean
+    if any(count % 8 and buffer[count // 8] >> count % 8 for buffer in bits):
+        return False
+    if column.null_count == 0:
+        return True
+    if is_boolean:
+        values: npt.NDArray[Any] = row_bits(data, column)
+    else:
+        values = column_values(column if pa.types.is_integer(column.type) else column.view(pa.int64()))
+    rows = rows_with_value(column)
+    return int(np.count_nonzero(values)) == int(np.count_nonzero(values[rows]))
+
+
+def _bare_words(words: pa.StringArray) -> pa.StringArray:
+    if len(words) == 0:
+        return pa.array([], words.type)
+    offsets = np.frombuffer(words.buffers()[1], np.int32, len(words) + 1, words.offset * 4)
+    letters = pa.py_buffer(b"") if words.buffers()[2] is None else words.buffers()[2]
+    letters = letters.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+    return pa.Array.from_buffers(words.type, len(words), [None, pa.py_buffer(offsets - offsets[0]), letters])
+
+
+def valid_rows(column: pa.Array) -> Booleans:
+    """Tell for each row of a column of any type whether it has a value."""
+    valid = column.is_valid()
+    return row_bits(valid.buffers()[1], valid)
+
+
+def as_mask(chosen: Booleans) -> pa.BooleanArray:
+    """Return one truth value for each row as Arrow filters by."""
+    bits = pa.py_buffer(np.packbits(chosen, bitorder="little"))
+    return pa.Array.from_buffers(pa.bool_(), len(chosen), [None, bits])
+
+
+def rows_with_value(column: pa.Array) -> Integers:
+    """Return the rows of a column of fixed-width values, or of words, that are not null."""
+    if column.null_count == 0:
+        return np.arange(len(column))
+    return np.flatnonzero(row_bits(column.buffers()[0], column))
+
+
+def row_bits(buffer: pa.Buffer, column: pa.Array) -> Booleans:
+    """Return those bits of a buffer of `column` that belong to its rows."""
+    bits = np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")
+    return bits[column.offset : column.offset + len(column)].view(np.bool_)
+
+
+def column_values(column: pa.Array) -> npt.NDArray[Any]:
+    """Return the values of a column of numbers; where it is null, any number stands."""
+    kind = np.dtype(column.type.to_pandas_dtype())
+    if len(column) == 0:
+        return np.empty(0, kind)
+    # With a count, as a buffer may be longer than what it holds.
+    return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)

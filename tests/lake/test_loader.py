@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -304,3 +306,15 @@ def test_an_empty_log_and_no_lake_at_all_are_no_errors(vendor: Vendor) -> None:
     assert count_repeated(vendor.settings.lake) == 0
     assert load_all(new_loader(vendor)) == 0
     assert count_events(vendor.settings.lake) == {}
+
+
+def test_who_only_looks_makes_no_catalog_that_the_loader_would_find_half_made(vendor: Vendor) -> None:
+    lake = Path(vendor.settings.lake.warehouse)
+    assert event_files(vendor.settings.lake) == []
+    assert not lake.exists()
+    lake.mkdir()
+    assert event_files(vendor.settings.lake) == []
+    with closing(sqlite3.connect(lake / "catalog.db")) as catalog:
+        assert catalog.execute("select count(*) from sqlite_master").fetchone() == (0,)
+    new_loader(vendor)
+    assert event_files(vendor.settings.lake) == []

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.transforms import MonthTransform
+from sqlalchemy import inspect
 
 from heliograph.plan.columns import plain_type, wire_schema
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 NAMESPACE: Final = "heliograph"
 EVENTS: Final = f"{NAMESPACE}.events"
+CATALOG_TABLE: Final = "iceberg_tables"
+"""Where PyIceberg's SQL catalog keeps its tables."""
 TIME: Final = pa.timestamp("us")
 _BEFORE_PROPERTIES: Final = [
     pa.field("instance", pa.string()),
@@ -54,11 +57,14 @@ def event_schema(plan: Plan) -> pa.Schema:
     return pa.schema([*_BEFORE_PROPERTIES, *properties])
 
 
-def open_catalog(settings: LakeSettings) -> SqlCatalog:
-    """Open the catalog, and make it when it is missing."""
+def open_catalog(settings: LakeSettings, *, make: bool = False) -> SqlCatalog:
+    """Open the catalog; with `make`, make it when it is missing, which is for the loader alone."""
     warehouse = Path(settings.warehouse).absolute()
-    warehouse.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqlCatalog("heliograph", uri=settings.catalog, warehouse=warehouse.as_uri())
+    if make:
+        warehouse.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqlCatalog(
+        "heliograph", uri=settings.catalog, warehouse=warehouse.as_uri(), init_catalog_tables=str(make).lower()
+    )
 
 
 def open_events(settings: LakeSettings, plan: Plan) -> Table:
@@ -66,7 +72,7 @@ def open_events(settings: LakeSettings, plan: Plan) -> Table:
 
     It is partitioned by month: a back-fill of many years would make a file a day otherwise.
     """
-    catalog = open_catalog(settings)
+    catalog = open_catalog(settings, make=True)
     schema = event_schema(plan)
     catalog.create_namespace_if_not_exists(NAMESPACE)
     try:
@@ -89,8 +95,11 @@ def event_files(settings: LakeSettings) -> list[str]:
     """Return the paths of the Parquet files that hold the events as of now; none when there is no lake yet."""
     if not Path(settings.warehouse).is_dir():
         return []
+    catalog = open_catalog(settings)
+    if not inspect(catalog.engine).has_table(CATALOG_TABLE):
+        return []
     try:
-        table = open_catalog(settings).load_table(EVENTS)
+        table = catalog.load_table(EVENTS)
     except NoSuchTableError:
         return []
     return sorted(local_path(task.file.file_path) for task in table.scan().plan_files())

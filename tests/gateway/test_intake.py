@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines, deliver, event, zstd
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
-from heliograph.gateway.bodies import write_arrow
 from heliograph.gateway.log import LogFullError, read_accounts, segments
 from heliograph.instance.transport import GatewayRefusalError, UnreachableError
 from heliograph.keys import load_or_create_key
+from heliograph.plan.buffers import write_arrow
 from heliograph.wire import ARROW, NDJSON, Answer, Receipt
 
 if TYPE_CHECKING:

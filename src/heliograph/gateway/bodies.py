@@ -20,7 +20,7 @@ from isal import igzip_lib, isal_zlib
 
 from heliograph.gateway.arrow_messages import refuse_hidden_content
 from heliograph.gateway.problems import Refusal, RefusalError
-from heliograph.plan.buffers import column_values
+from heliograph.plan.buffers import column_values, compress, write_arrow
 from heliograph.plan.columns import ColumnChecker, ColumnsError
 from heliograph.plan.lines import LineChecker
 from heliograph.wire import ARROW, NDJSON, Counts, Skeleton, VerdictCounts
@@ -272,16 +272,3 @@ def read_arrow(content: bytes) -> pa.RecordBatch:
 def _refuse_too_many(count: int, what: str) -> None:
     if count > MOST_EVENTS:
         raise RefusalError(Refusal.INFLATED_TOO_LARGE, f"{count:,} {what}; the limit is {MOST_EVENTS:,}")
-
-
-def write_arrow(batch: pa.RecordBatch) -> pa.Buffer:
-    """Return a batch as an Arrow IPC stream, in Arrow's own memory: a copy of a megabyte is worth saving."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue()
-
-
-def compress(content: bytes | pa.Buffer) -> bytes:
-    """Return the content as one zstd frame that says how large it is."""
-    return zstandard.ZstdCompressor(level=1, write_content_size=True).compress(content)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import pyarrow as pa
 import pyarrow.json
-import zstandard
 
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
+from heliograph.plan.buffers import compress, write_arrow
 from heliograph.plan.columns import ColumnChecker, plain_type
 from heliograph.plan.lines import LineChecker
 from heliograph.wire import Skeleton, VerdictCounts, merge_counts
@@ -77,7 +77,7 @@ class BatchBuilder:
         if findings.codes.any():
             merge_counts(absent, self._columns.rejected_counts(findings))
         batch = self._columns.keep_accepted(batch, findings)
-        return Batch(_serialise(batch), batch.num_rows, absent, stripped)
+        return Batch(compress(write_arrow(batch)), batch.num_rows, absent, stripped)
 
     def _read(self, lines: Sequence[bytes]) -> pa.Table:
         if not lines:
@@ -135,10 +135,3 @@ class BatchBuilder:
 
 
 _ENVELOPE: Final = frozenset({"name", "sequence", "time", "outcome", "version", "source"})
-
-
-def _serialise(batch: pa.RecordBatch) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return zstandard.ZstdCompressor(level=1, write_content_size=True).compress(sink.getvalue())

@@ -93,11 +93,10 @@ class Exporter:
             progress = self._load(reader)
             while True:
                 # What was begun is dropped by itself, so that its receipt can still be told apart, should there be one.
-                begun = progress.sending.sequence if progress.sending is not None else None
-                chunk = reader.read(progress.position, _PURGE_EVENTS, last=begun)
+                chunk = reader.read(progress.position, _PURGE_EVENTS, last=progress.begun)
                 if chunk.end == progress.position:
                     break
-                numbers = chunk.last - chunk.first + 1
+                numbers = chunk.numbers
                 dropped = Owed(chunk.last, self._names_of(chunk, Verdict.NOT_PERMITTED)) if numbers else None
                 progress = replace(
                     progress,
@@ -121,10 +120,9 @@ class Exporter:
         closed = reader.is_closed()  # before reading: what is read after this is all there will ever be
         progress = self._load(reader)
         limit = self._limits.get(reader.epoch, self._batch_events)
-        begun = progress.sending.sequence if progress.sending is not None else None
-        chunk = reader.read(progress.position, limit, last=begun)
+        chunk = reader.read(progress.position, limit, last=progress.begun)
         progress = replace(progress, dropped=chunk.dropped or progress.dropped)
-        numbers = chunk.last - chunk.first + 1
+        numbers = chunk.numbers
         if numbers == 0 and not (progress.owed and closed):
             if chunk.end != progress.position:
                 self._state.save(reader.epoch, replace(progress, position=chunk.end))
@@ -135,7 +133,7 @@ class Exporter:
         return self._deliver(reader, progress, chunk)
 
     def _deliver(self, reader: EpochReader, progress: Progress, chunk: Chunk) -> int:
-        numbers = chunk.last - chunk.first + 1
+        numbers = chunk.numbers
         latest = self._now() + self._client.clock_offset + FUTURE
         batch = self._builder.build(chunk.lines, numbers=numbers, latest=latest)
         self.stripped.update(batch.stripped)
@@ -178,7 +176,7 @@ class Exporter:
         if error.problem.status not in _SPLIT_STATUSES:
             raise error
         progress = replace(progress, sending=None)
-        numbers = chunk.last - chunk.first + 1
+        numbers = chunk.numbers
         if numbers > 1:
             self._limits[reader.epoch] = numbers // 2
         else:
@@ -223,7 +221,7 @@ class Exporter:
         counts: VerdictCounts = {}
         for name, count in names.items():
             merge_counts(counts, {name if name in self._names else UNDECLARED: {verdict: count}})
-        missing = chunk.last - chunk.first + 1 - len(chunk.lines)
+        missing = chunk.numbers - len(chunk.lines)
         if missing:
             merge_counts(counts, {UNDECLARED: {Verdict.LOST: missing}})
         return counts

@@ -213,6 +213,11 @@ class Chunk(NamedTuple):
     dropped: VerdictCounts | None
     """The writer's own drops so far, when the chunk holds a newer word on them."""
 
+    @property
+    def numbers(self) -> int:
+        """How many sequence numbers the range has."""
+        return self.last - self.first + 1
+
 
 class _Reading:
     """A chunk while it is being read: up to the sequence number `last`."""

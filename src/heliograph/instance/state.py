@@ -57,6 +57,11 @@ class Progress(msgspec.Struct, frozen=True):
     dropped: VerdictCounts = {}
     """The writer's own drops, before a sequence number was given."""
 
+    @property
+    def begun(self) -> int | None:
+        """The last sequence number of the delivery that was begun; None when none is under way."""
+        return None if self.sending is None else self.sending.sequence
+
 
 class StateError(Exception):
     """The agent's state cannot be used; the message says why and what to do."""

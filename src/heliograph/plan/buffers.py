@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import zstandard
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -106,3 +107,16 @@ def column_values(column: pa.Array) -> npt.NDArray[Any]:
         return np.empty(0, kind)
     # With a count, as a buffer may be longer than what it holds.
     return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
+
+
+def write_arrow(batch: pa.RecordBatch) -> pa.Buffer:
+    """Return a batch as an Arrow IPC stream, in Arrow's own memory: a copy of a megabyte is worth saving."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()
+
+
+def compress(content: bytes | pa.Buffer) -> bytes:
+    """Return the content as one zstd frame that says how large it is."""
+    return zstandard.ZstdCompressor(level=1, write_content_size=True).compress(content)

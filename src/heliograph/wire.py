@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 import msgspec
@@ -11,6 +12,8 @@ from heliograph.event import Verdict
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - an address, not a secret
 POLICY_PATH: Final = "/v1/policy"
 EVENTS_PATH: Final = "/v1/events"
+PINGS_PATH: Final = "/v1/pings"
+ERASURES_PATH: Final = "/v1/erasures"
 ACCOUNT_PATH: Final = "/v1/account"
 HEALTH_PATH: Final = "/healthz"
 
@@ -77,6 +80,40 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     duplicate: bool = False
     rejections: list[Skeleton] = []
     """The first hundred."""
+
+
+class PingReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway stored of a ping."""
+
+    instance: str
+    day: date
+    digest: str
+    """SHA-256 of the request's body as sent, in hexadecimal."""
+    agreement: str | None
+    """The agreement in force that allows events as well; None at the default, which is critical telemetry."""
+    received: int
+    """When it was on disk: microseconds since 1970 in UTC."""
+
+
+class PingAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's answer to a ping that it holds."""
+
+    receipt: PingReceipt | None
+    """None when this day or a later one was told before, and it is not the latest: nothing was stored now."""
+    signature: str | None = None
+    """The receipt as a compact JWS (EdDSA)."""
+    duplicate: bool = False
+
+
+class ErasureAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway's answer to an instance that wants one user erased."""
+
+    erasure: str
+    """The id of the order."""
+    ordered: int
+    """When it was ordered: microseconds since 1970 in UTC."""
+    duplicate: bool = False
+    """Whether it was ordered before, and is still to be carried out."""
 
 
 class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,9 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from heliograph.cli.common import fail, out, print_json, read_settings
-from heliograph.consent.agreement import Agreement, Route, Unreadable, last_moment
+from heliograph.consent.agreement import Agreement, Route
+from heliograph.consent.contract import standings, state_words
 from heliograph.consent.deployment import Deployment  # noqa: TC001 - typer reads the annotations
 from heliograph.consent.level import Level  # noqa: TC001 - typer reads the annotations
+from heliograph.consent.records import Unreadable, of_kind
 from heliograph.event import format_time
 
 if TYPE_CHECKING:
@@ -309,29 +311,20 @@ def _agreement_table(snapshot: Snapshot, now: datetime) -> Table:
         "agreement", "account", "route", "document", "from", "to", "state", title="Agreements", title_justify="left"
     )
     for account in snapshot.accounts.values():
-        for record in account.records:
-            if isinstance(record, Agreement):
-                end = last_moment(record, account.records)
-                table.add_row(
-                    record.id,
-                    record.account,
-                    record.route,
-                    Text(record.document),
-                    f"{record.effective_from:%Y-%m-%d}",
-                    "" if end is None else f"{end:%Y-%m-%d}",
-                    _state(record, end, now),
-                )
-            elif isinstance(record, Unreadable):
-                table.add_row("?", record.account, "", Text(record.place), "", "", "cannot be read")
+        for standing in standings(account.records, now):
+            agreement, end = standing.agreement, standing.ends
+            table.add_row(
+                agreement.id,
+                agreement.account,
+                agreement.route,
+                Text(agreement.document),
+                f"{agreement.effective_from:%Y-%m-%d}",
+                "" if end is None else f"{end:%Y-%m-%d}",
+                state_words(standing, now),
+            )
+        for unreadable in of_kind(account.records, Unreadable):
+            table.add_row("?", account.name, "", Text(unreadable.place), "", "", "cannot be relied on")
     return table
-
-
-def _state(agreement: Agreement, end: datetime | None, now: datetime) -> str:
-    if now < agreement.effective_from:
-        return "not yet in force"
-    if end is not None and end <= now:
-        return "ended"
-    return "in force" if agreement.redline is None else "vetoes events"
 
 
 def _as_json(snapshot: Snapshot, now: datetime) -> dict[str, Any]:

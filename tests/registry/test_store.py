@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, insert, update
 
 import heliograph.registry
 from heliograph.consent.agreement import Agreement, Route
@@ -20,7 +20,7 @@ from heliograph.consent.level import Level
 from heliograph.consent.records import Override
 from heliograph.registry.errors import RegistryError, RegistryUnavailableError
 from heliograph.registry.store import Registry
-from heliograph.registry.tables import instances, records
+from heliograph.registry.tables import accounts, chains, instances, records
 from heliograph.settings import RegistrySettings
 
 if TYPE_CHECKING:
@@ -269,14 +269,45 @@ def test_several_processes_may_open_and_write_at_once(registry_url: str) -> None
     assert sorted(ids, key=lambda each: int(each.split("-")[1])) == [f"agreement-{number}" for number in range(1, 21)]
 
 
-def test_a_deployment_that_is_not_known_means_off(registry: Registry, new_key: NewKey, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        update(instances).values(deployment="borrowed"),
+        update(instances).values(added="yesterday"),
+        update(accounts).values(added="yesterday"),
+        update(chains).values(length=7),
+        update(chains).values(digest="?"),
+        delete(chains).where(chains.c.name == "acme"),
+        insert(records).values(chain="acme", number=9, body=b"{}", previous="", digest=""),
+        insert(records).values(chain="acme", number=0, body=b"", previous="", digest=""),
+    ],
+    ids=["deployment", "instance's date", "account's date", "length", "head", "no head", "number 9", "number 0"],
+)
+def test_a_row_that_cannot_be_understood_means_off(
+    registry: Registry, registry_url: str, new_key: NewKey, clock: Clock, damage: Any
+) -> None:
     add_acme(registry, new_key())
     agree(registry)
     assert registry.level("acme-1", clock.now).level is Level.EVENTS
     with registry._database.write() as connection:
-        connection.execute(update(instances).values(deployment="borrowed"))
-    registry.add_account("other")
-    assert registry.level("acme-1", clock.now).level is Level.OFF
+        assert connection.execute(damage).rowcount != 0
+    with Registry.open(RegistrySettings(url=registry_url)) as again:
+        decision = again.level("acme-1", clock.now)
+        assert decision.level is Level.OFF
+        assert decision.reasons
+
+
+@pytest.mark.parametrize("kind", [b"UPDATE records SET body = body", b"DELETE FROM records", b"TRUNCATE records"])
+def test_the_database_itself_refuses_to_change_or_remove_a_record(
+    registry: Registry, registry_url: str, kind: bytes
+) -> None:
+    if kind.startswith(b"TRUNCATE") and registry_url.startswith("sqlite"):
+        pytest.skip("SQLite has no TRUNCATE")
+    registry.add_account("acme")
+    agree(registry)
+    with pytest.raises(RegistryUnavailableError, match="only ever added to"), registry._database.write() as connection:
+        connection.exec_driver_sql(kind.decode())
+    assert len(registry.records("acme")) == 1
 
 
 def test_a_stored_key_that_is_none_has_no_fingerprint(registry: Registry, new_key: NewKey) -> None:

@@ -41,7 +41,10 @@ class Chain(NamedTuple):
     """All records of one account, or of the vendor, with everything that is wrong with them."""
 
     name: str
+    links: tuple[Link, ...]
+    """What is stored, as it is."""
     entries: tuple[Entry, ...]
+    """What can be relied on, with a doubt in the place of all else."""
     faults: tuple[Fault, ...]
     head: Head
 
@@ -136,7 +139,7 @@ def read_chain(name: str, links: list[Link], head: Head | None) -> Chain:
             numbers.append(link.number)
     order = sorted(range(len(entries)), key=numbers.__getitem__)
     end = Head(links[-1].number, links[-1].digest) if links else empty(name)
-    return Chain(name, tuple(entries[place] for place in order), tuple(faults), head or end)
+    return Chain(name, tuple(links), tuple(entries[place] for place in order), tuple(faults), head or end)
 
 
 def _doubt(chain: str, fault: Fault) -> Unreadable:

@@ -94,7 +94,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         account = self.accounts.get(name)
         if account is None:
             return Decision(Level.OFF, (f"No account {name!r} is registered: nothing may leave.",))
-        return resolve((Party.CONTRACT, Party.OVERRIDE), _account_words(account, None, at))
+        return resolve((Party.CONTRACT, Party.OVERRIDE), self.account_words(account, None, at))
 
     def head(self, account: str) -> str:
         """Return the digest of the last record of `account`, or its chain's genesis when there is none.
@@ -111,8 +111,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         if account is None:
             return {}
         return {
-            **_account_words(account, instance.name, at),
+            **self.account_words(account, instance.name, at),
             Party.DEPLOYMENT: deployment_level(instance.deployment, self.vendor, at),
+        }
+
+    def account_words(self, account: AccountRecord, instance: str | None, at: datetime) -> dict[Party, Decision]:
+        """Return what is said of `account`, and of its instance of this name, whatever its deployment."""
+        return {
+            Party.CONTRACT: contract_level(account.records, at),
+            Party.OVERRIDE: _override_level(account.records, instance),
         }
 
     def as_of(self, moment: datetime) -> Snapshot:
@@ -152,13 +159,6 @@ def _as_of(account: AccountRecord, moment: datetime) -> AccountRecord:
 
 def _was_recorded_by(record: Record, moment: datetime) -> bool:
     return not isinstance(record, Recorded) or record.recorded <= moment
-
-
-def _account_words(account: AccountRecord, instance: str | None, at: datetime) -> dict[Party, Decision]:
-    return {
-        Party.CONTRACT: contract_level(account.records, at),
-        Party.OVERRIDE: _override_level(account.records, instance),
-    }
 
 
 def _override_level(records: tuple[Record, ...], instance: str | None) -> Decision:

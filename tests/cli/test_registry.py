@@ -191,17 +191,19 @@ def test_verify_prints_the_heads_and_finds_one_that_was_noted() -> None:
     assert "no account" in refused("verify", "nobody")
 
 
+SWAP = """
+UPDATE records SET number = number - 5 WHERE number > 1;
+UPDATE records SET number = -number WHERE number < 0;
+"""
+
+
 @pytest.mark.parametrize(
     ("statements", "words"),
     [
         ("UPDATE records SET body = replace(body, 'replaced', 'retracted') WHERE number = 2", "record 2 was changed"),
         ("DELETE FROM records WHERE number = 2", "record 2 is missing"),
         ("DELETE FROM records WHERE number = 3", "record 3 is missing at the end"),
-        (
-            "UPDATE records SET number = number + 10 WHERE number > 1; "
-            "UPDATE records SET number = 15 - number WHERE number > 1",
-            "record 2 does not follow",
-        ),
+        (SWAP, "record 2 does not follow"),
     ],
     ids=["changed", "removed", "removed at the end", "reordered"],
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import shutil
+import sqlite3
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import delete, insert, text, update
 
 import documents
@@ -24,6 +28,7 @@ from heliograph.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -180,6 +185,46 @@ def test_each_doubt_at_the_registry_means_off_and_touches_no_other_account(world
     make(world)
     expected = {name: Level.OFF if name in doubtful else Level.EVENTS for name in ("acme-1", "acme-2", "other-1")}
     assert world.levels() == expected
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the SQLite file of a registry with some records, whose triggers are gone."""
+    file = tmp_path_factory.mktemp("written") / "registry.db"
+    evidence: dict[str, Any] = {"terms_version": "2026-05", "terms_digest": "0a" * 32, "recorded_by": "legal"}
+    with Registry.open(RegistrySettings(url=f"sqlite:///{file}")) as registry:
+        for account in ("acme", "other"):
+            registry.add_account(account)
+            registry.add_agreement(account, route=Route.ORDER_FORM, document="OF", **evidence)
+            registry.set_override(account, Level.EVENTS, reason="Zürich asked for it")
+        with registry._database.write() as connection:
+            take_guards_away(connection)
+    return file
+
+
+@given(data=st.data())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_any_single_bit_of_a_stored_record_that_changes_ends_at_off(
+    written: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    file = tmp_path / "copy.db"
+    shutil.copy(written, file)
+    number = data.draw(st.integers(1, 2))
+    column = data.draw(st.sampled_from(["body", "digest", "previous", "chain"]))
+    place = "chain = 'acme' AND number = ?"
+    with sqlite3.connect(file) as connection:
+        [stored] = connection.execute(f"SELECT CAST({column} AS BLOB) FROM records WHERE {place}", (number,)).fetchone()
+        changed = bytearray(stored)
+        bit = data.draw(st.integers(0, len(stored) * 8 - 1))
+        changed[bit // 8] ^= 1 << bit % 8
+        kind = "BLOB" if column == "body" else "TEXT"
+        connection.execute(f"UPDATE records SET {column} = CAST(? AS {kind}) WHERE {place}", (bytes(changed), number))
+    connection.close()
+    with Registry.open(RegistrySettings(url=f"sqlite:///{file}")) as registry:
+        snapshot, at = registry.snapshot(), datetime.now(UTC)
+        assert snapshot.account_level("acme", at).level is Level.OFF
+        assert snapshot.account_level("other", at).level is Level.EVENTS
+        assert number in {fault.number for fault in registry.chain("acme").faults}
 
 
 def test_without_an_agreement_that_is_named_nobody_sends_events() -> None:

@@ -17,8 +17,12 @@ import documents
 import heliograph
 from documents import REPOSITORY
 from harness import INSTANCE, Vendor
+from heliograph.consent.agreement import Route
+from heliograph.consent.level import Level
 from heliograph.keys import load_or_create_key
 from heliograph.plan.load import load_plan
+from heliograph.registry.store import Registry
+from heliograph.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +78,35 @@ def test_the_session_with_curl_goes_as_the_page_says(vendor: Vendor, tmp_path: P
     assert policy["level"] == "events"
     assert answer["receipt"]["accepted"] == {"SearchSubmitted": 1}
     assert account["latest"][str(answer["receipt"]["epoch"])] == answer["receipt"]
+
+
+def test_an_export_of_records_is_verified_as_the_page_says(tmp_path: Path) -> None:
+    settings = RegistrySettings(url=f"sqlite:///{tmp_path / 'registry.db'}")
+    terms: dict[str, Any] = {"terms_version": "2026-05", "terms_digest": "0a" * 32}
+    with Registry.open(settings) as registry:
+        registry.add_account("acme")
+        registry.add_agreement("acme", route=Route.ORDER_FORM, document="OF-1 Zürich", recorded_by="legal", **terms)
+        registry.set_override("acme", Level.CRITICAL, reason="asked for in ticket 512")
+        registry.set_override("acme", Level.EVENTS, reason="taken back")
+        head = registry.snapshot().head("acme")
+    environment = os.environ | {"HELIOGRAPH_REGISTRY_URL": settings.url}
+    words = [sys.executable, "-m", "heliograph.cli", "registry", "export", "acme"]
+    lines = subprocess.run(words, env=environment, capture_output=True, check=True).stdout.decode().splitlines()
+    [program] = documents.blocks("docs/consent.md", "python")
+
+    def verified(lines: list[str]) -> subprocess.CompletedProcess[str]:
+        file = tmp_path / "acme.jsonl"
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return subprocess.run([sys.executable, "-c", program, file], text=True, capture_output=True, check=False)
+
+    assert verified(lines).stdout == f"{head}\n"
+    for number, changed in (
+        (2, [lines[0], lines[1].replace("512", "513"), lines[2]]),
+        (2, [lines[0], lines[2]]),
+        (1, [lines[1], lines[0], lines[2]]),
+    ):
+        done = verified(changed)
+        assert (done.returncode, done.stderr) == (1, f"record {number} is not what was recorded\n")
 
 
 def test_a_receipt_is_checked_as_the_page_says(vendor: Vendor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,12 +104,133 @@ def test_explain_gives_the_word_of_each_party_in_plain_words() -> None:
     document = "order form OF-2041, Terms 2026-05, from 2026-01-01"
     lines = registry("explain", "acme-1").splitlines()
     assert lines[0].startswith("acme-1 may send: off  (at 20")
-    assert [" ".join(line.split()) for line in lines[1:]] == [
+    assert [" ".join(line.split()) for line in lines[1:5]] == [
         f"contract critical agreement-1 ({document}) vetoes events: “Section [4.2] is struck”.",
         "override off The vendor has narrowed this account to off: asked for in ticket 512.",
         "deployment events Managed instances may send events.",
         "The narrowest decides. On the instance, its admin can narrow it further.",
     ]
+    assert lines[5:7] == ["", "Recorded for account acme:"]
+    first, second = lines[7:]
+    assert re.fullmatch(
+        r"   1  20\d\d-\d\d-\d\d  [0-9a-f]{12}  agreement-1: order form OF-2041, Terms 2026-05 \(SHA-256 9f86d081…\), "
+        r"from 2026-01-01; redline: “Section \[4\.2\] is struck”  \[vetoes events, recorded by legal\]",
+        first,
+    )
+    assert second.endswith("account narrowed to off: asked for in ticket 512  [in force, recorded by not stated]")
+
+
+def test_explain_shows_an_account_as_amended_with_every_record() -> None:
+    add_acme()
+    registry("agree", "acme", *EVIDENCE, "--from", "2026-01-01")
+    assert registry(
+        "amend", "agreement-1", *("--document", "AM-1", "--redline", "struck", "--recorded-by", "legal")
+    ) == ("amendment-1 to agreement-1 recorded for account acme\n")
+    assert registry("explain", "acme").startswith("acme may send: critical ")
+    registry("amend", "agreement-1", "--document", "AM-2", "--lift-redline", "--recorded-by", "legal")
+    terms = ("--terms", "2026-11", "--digest", DIGEST, "--to", "2099-01-01")
+    registry("amend", "agreement-1", "--document", "AM-3", *terms, "--recorded-by", "legal")
+    registry("deactivate", "acme-1", "--reason", "moved", "--recorded-by", "support")
+    told = registry("explain", "acme")
+    assert told.startswith("acme may send: events ")
+    assert "amended by AM-1, amended by AM-2, amended by AM-3, Terms 2026-11, from 2026-01-01 to 2099-01-01" in told
+    assert "amendment-2 to agreement-1: AM-2, from 20" in told
+    assert ": lifts the redlines before it  [in force, recorded by legal]" in told
+    assert "instance acme-1 kept out: moved  [in force, recorded by support]" in told
+    shown: dict[str, Any] = json.loads(registry("explain", "acme", "--json"))
+    assert (shown["kind"], shown["level"], shown["agreement"]) == ("account", "events", "agreement-1")
+    assert [record["number"] for record in shown["records"]] == [1, 2, 3, 4, 5]
+    assert shown["head"] == shown["records"][-1]["digest"]
+    assert shown["parties"]["contract"]["level"] == "events"
+
+
+def test_explain_tells_of_the_vendors_decision_on_deployments() -> None:
+    key = run("agent", "key").stdout.strip()
+    registry("add-account", "acme")
+    registry("add-instance", "acme-1", "--account", "acme", "--deployment", "on_premises", "--key", key)
+    registry("agree", "acme", *EVIDENCE)
+    assert level() == "critical"
+    evidence = ("--document", "DEC-7", "--reason", "agreed with security", "--recorded-by", "product")
+    assert "at most events from 20" in registry("decide-deployment", "events", *evidence)
+    assert level() == "events"
+    assert "DEC-7: on-premises instances may send at most events" in registry("explain", "acme-1")
+    registry("decide-deployment", "critical", *evidence)
+    assert level() == "critical"
+    assert refused("decide-deployment", "off", *evidence)
+
+
+def test_a_name_that_an_account_and_an_instance_have_must_say_which_is_explained() -> None:
+    registry("add-account", "acme-1")
+    key = run("agent", "key").stdout.strip()
+    registry("add-instance", "acme-1", "--account", "acme-1", "--deployment", "managed", "--key", key)
+    assert "--kind" in refused("explain", "acme-1")
+    assert "Each instance's own" in registry("explain", "acme-1", "--kind", "account")
+    assert "its admin" in registry("explain", "acme-1", "--kind", "instance")
+
+
+def damage(statements: str) -> None:
+    """Change the database as somebody would who gets around its triggers."""
+    with sqlite3.connect("registry.db") as connection:
+        connection.executescript(
+            f"DROP TRIGGER records_refuse_update; DROP TRIGGER records_refuse_delete; {statements}"
+        )
+    connection.close()
+
+
+def test_verify_prints_the_heads_and_finds_one_that_was_noted() -> None:
+    add_acme()
+    registry("agree", "acme", *EVIDENCE)
+    [noted] = re.findall(r"account acme: 1 records, head ([0-9a-f]{64})", registry("verify"))
+    registry("end", "agreement-1", "--reason", "replaced")
+    assert "account acme: 2 records" in registry("verify", "acme", "--head", noted)
+    assert f"head {noted} is record 1 of account acme" in registry("verify", "--head", noted)
+    missed = run("registry", "verify", "acme", "--head", "0a" * 32)
+    assert missed.exit_code == 1
+    assert "is not in the records of account acme" in missed.stderr
+    assert "64 hexadecimal" in refused("verify", "--head", noted[:8])
+    assert "no account" in refused("verify", "nobody")
+
+
+SWAP = """
+UPDATE records SET number = number - 5 WHERE number > 1;
+UPDATE records SET number = -number WHERE number < 0;
+"""
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        ("UPDATE records SET body = replace(body, 'replaced', 'retracted') WHERE number = 2", "record 2 was changed"),
+        ("DELETE FROM records WHERE number = 2", "record 2 is missing"),
+        ("DELETE FROM records WHERE number = 3", "record 3 is missing at the end"),
+        (SWAP, "record 2 does not follow"),
+    ],
+    ids=["changed", "removed", "removed at the end", "reordered"],
+)
+def test_verify_names_the_record_that_is_no_longer_what_was_recorded(statements: str, words: str) -> None:
+    add_acme()
+    registry("agree", "acme", *EVIDENCE)
+    registry("end", "agreement-1", "--reason", "replaced")
+    registry("agree", "acme", *EVIDENCE)
+    registry("add-account", "other")
+    damage(statements)
+    done = run("registry", "verify")
+    assert done.exit_code == 1
+    assert f"account acme: {words}" in done.stderr
+    assert "account other: 0 records" in done.stdout
+    assert "may send: off" in registry("explain", "acme-1")
+
+
+def test_export_prints_what_is_stored_as_lines() -> None:
+    add_acme()
+    registry("agree", "acme", *EVIDENCE)
+    registry("end", "agreement-1", "--reason", "Zürich")
+    lines = [json.loads(line) for line in registry("export", "acme").splitlines()]
+    assert [(line["chain"], line["number"]) for line in lines] == [("acme", 1), ("acme", 2)]
+    assert lines[1]["previous"] == lines[0]["digest"]
+    assert json.loads(lines[1]["body"])["reason"] == "Zürich"
+    assert registry("export") == ""
+    assert "no account" in refused("export", "nobody")
 
 
 def test_explain_answers_for_the_past_and_for_instances_that_are_not_there() -> None:

@@ -62,7 +62,6 @@ class Gateway:
     def register(self, *instances: InstanceRecord) -> None:
         self.snapshot = Snapshot(
             version=1,
-            on_premises_decision="",
             accounts={"acme": AccountRecord(name="acme", added=datetime(2026, 9, 1, tzinfo=UTC))},
             instances={each.name: each for each in instances},
         )

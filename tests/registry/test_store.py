@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import create_engine, insert, text, update
+from sqlalchemy import delete, insert, update
 
 import heliograph.registry
 from heliograph.consent.agreement import Agreement, Route
 from heliograph.consent.deployment import Deployment
 from heliograph.consent.level import Level
+from heliograph.consent.records import Override
 from heliograph.registry.errors import RegistryError, RegistryUnavailableError
 from heliograph.registry.store import Registry
-from heliograph.registry.tables import agreements, instances, overrides
+from heliograph.registry.tables import accounts, chains, instances, records
 from heliograph.settings import RegistrySettings
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def test_what_was_recorded_is_there_after_opening_again(
     with Registry.open(RegistrySettings(url=registry_url)) as again:
         assert again.snapshot() == registry.snapshot()
         [account], [instance] = again.accounts(), again.instances()
-        assert account.records == (recorded,)
+        assert account.records[0] == recorded
         assert (instance.name, instance.account, instance.public_key) == ("acme-1", "acme", key)
         assert instance.added == clock.now
         assert again.instance("acme-1") == instance
@@ -87,13 +88,17 @@ def test_a_deactivated_instance_may_send_nothing_until_it_is_activated(
 
 
 def test_an_on_premises_instance_sends_events_by_a_recorded_decision_only(
-    registry: Registry, registry_url: str, new_key: NewKey, clock: Clock
+    registry: Registry, new_key: NewKey, clock: Clock
 ) -> None:
     add_acme(registry, new_key(), deployment=Deployment.ON_PREMISES)
     agree(registry)
     assert registry.level("acme-1", clock.now).level is Level.CRITICAL
-    with Registry.open(RegistrySettings(url=registry_url, on_premises="DEC-7")) as decided:
-        assert decided.level("acme-1", clock.now).level is Level.EVENTS
+    evidence: dict[str, Any] = {"document": "DEC-7", "reason": "agreed with security", "recorded_by": "product"}
+    registry.decide_deployment(Level.EVENTS, **evidence)
+    assert registry.level("acme-1", clock.now).level is Level.EVENTS
+    registry.decide_deployment(Level.CRITICAL, **evidence, effective=clock.now + timedelta(days=1))
+    assert registry.level("acme-1", clock.now).level is Level.EVENTS
+    assert registry.level("acme-1", clock.pass_time(days=1)).level is Level.CRITICAL
 
 
 def test_overrides_of_account_and_instance_narrow_together_and_the_last_of_each_stands(
@@ -125,7 +130,9 @@ def test_an_override_of_a_name_that_two_things_have_must_say_which(registry: Reg
     with pytest.raises(RegistryError, match="both an account and an instance"):
         registry.set_override("acme", Level.OFF, reason="asked for")
     assert registry.set_override("acme", Level.OFF, reason="asked for", kind="instance") == "instance"
-    assert [len(registry.accounts()[0].overrides), len(registry.instances()[0].overrides)] == [0, 1]
+    [override] = registry.records("acme")
+    assert isinstance(override, Override)
+    assert override.instance == "acme"
 
 
 def test_ending_an_agreement_adds_a_record_and_changes_none(registry: Registry, new_key: NewKey, clock: Clock) -> None:
@@ -139,14 +146,14 @@ def test_ending_an_agreement_adds_a_record_and_changes_none(registry: Registry, 
 
 
 def rows(registry: Registry) -> list[tuple[Any, ...]]:
-    with registry._engine.begin() as connection:
-        return [tuple(row) for row in connection.execute(agreements.select().order_by(agreements.c.number))]
+    with registry._database.read() as connection:
+        return [tuple(row) for row in connection.execute(records.select().order_by(records.c.number))]
 
 
 def test_no_statement_of_the_package_updates_or_deletes_what_is_append_only() -> None:
     package = Path(heliograph.registry.__file__).parent
     source = "\n".join(file.read_text() for file in package.glob("*.py"))
-    assert set(re.findall(r"\bupdate\((\w+)\)", source)) == {"changes", "instances"}
+    assert set(re.findall(r"\bupdate\((\w+)\)", source)) == {"changes", "instances", "chains"}
     assert not re.findall(r"\bdelete\(|\bDELETE\b|\bUPDATE\b|\bDROP\b|drop_all", source)
 
 
@@ -265,18 +272,16 @@ def test_several_processes_may_open_and_write_at_once(registry_url: str) -> None
 @pytest.mark.parametrize(
     "damage",
     [
-        update(agreements).values(body="{"),
-        update(agreements).values(body="{}"),
-        text("UPDATE agreements SET body = replace(body, 'order_form', 'handshake')"),
-        text("UPDATE agreements SET body = replace(body, 'acme', 'other')"),
-        text("UPDATE agreements SET body = replace(body, '2026-10-01T12:00:00Z', '2026-10-01T12:00:00')"),
-        insert(agreements).values(number=9, account="acme", body='{"record":"waiver"}'),
         update(instances).values(deployment="borrowed"),
-        insert(overrides).values(
-            number=9, account="acme", level="some", reason="?", recorded="2026-10-01T12:00:00.000000Z"
-        ),
+        update(instances).values(added="yesterday"),
+        update(accounts).values(added="yesterday"),
+        update(chains).values(length=7),
+        update(chains).values(digest="?"),
+        delete(chains).where(chains.c.name == "acme"),
+        insert(records).values(chain="acme", number=9, body=b"{}", previous="", digest=""),
+        insert(records).values(chain="acme", number=0, body=b"", previous="", digest=""),
     ],
-    ids=["no JSON", "empty", "route", "account", "no zone", "kind", "deployment", "override"],
+    ids=["deployment", "instance's date", "account's date", "length", "head", "no head", "number 9", "number 0"],
 )
 def test_a_row_that_cannot_be_understood_means_off(
     registry: Registry, registry_url: str, new_key: NewKey, clock: Clock, damage: Any
@@ -284,19 +289,30 @@ def test_a_row_that_cannot_be_understood_means_off(
     add_acme(registry, new_key())
     agree(registry)
     assert registry.level("acme-1", clock.now).level is Level.EVENTS
-    engine = create_engine(registry_url)
-    with engine.begin() as connection:
+    with registry._database.write() as connection:
         assert connection.execute(damage).rowcount != 0
-    engine.dispose()
     with Registry.open(RegistrySettings(url=registry_url)) as again:
         decision = again.level("acme-1", clock.now)
         assert decision.level is Level.OFF
         assert decision.reasons
 
 
+@pytest.mark.parametrize("kind", [b"UPDATE records SET body = body", b"DELETE FROM records", b"TRUNCATE records"])
+def test_the_database_itself_refuses_to_change_or_remove_a_record(
+    registry: Registry, registry_url: str, kind: bytes
+) -> None:
+    if kind.startswith(b"TRUNCATE") and registry_url.startswith("sqlite"):
+        pytest.skip("SQLite has no TRUNCATE")
+    registry.add_account("acme")
+    agree(registry)
+    with pytest.raises(RegistryUnavailableError, match="only ever added to"), registry._database.write() as connection:
+        connection.exec_driver_sql(kind.decode())
+    assert len(registry.records("acme")) == 1
+
+
 def test_a_stored_key_that_is_none_has_no_fingerprint(registry: Registry, new_key: NewKey) -> None:
     add_acme(registry, new_key())
-    with registry._engine.begin() as connection:
+    with registry._database.write() as connection:
         connection.execute(update(instances).values(public_key="?"))
     registry.add_account("other")
     assert registry.instances()[0].fingerprint == ""

@@ -55,7 +55,7 @@ def test_a_database_that_is_damaged_under_a_view_ends_what_it_tells(tmp_path: Pa
     clock = [100.0]
     settings = RegistrySettings(url=f"sqlite:///{file}")
     with RegistryView(settings, poll_seconds=NEVER, monotonic=lambda: clock[0]) as view:
-        with Registry.open(settings) as registry, registry._engine.begin() as connection:
+        with Registry.open(settings) as registry, registry._database.write() as connection:
             connection.exec_driver_sql("DROP TABLE changes")
         with pytest.raises(RegistryUnavailableError, match="does not answer"):
             view.refresh()

@@ -6,23 +6,19 @@ import enum
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-import msgspec
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from heliograph.cli.common import fail, out, print_json, read_settings
-from heliograph.consent.agreement import Agreement, Route, Unreadable, last_moment
+from heliograph.cli.common import fail, read_settings
+from heliograph.consent.agreement import Route  # noqa: TC001 - typer reads the annotations
 from heliograph.consent.deployment import Deployment  # noqa: TC001 - typer reads the annotations
-from heliograph.consent.level import Level  # noqa: TC001 - typer reads the annotations
+from heliograph.consent.level import Level
 from heliograph.event import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heliograph.registry.snapshot import Snapshot
     from heliograph.registry.store import Registry
 
 app = typer.Typer(
@@ -34,17 +30,26 @@ app = typer.Typer(
 )
 
 
+NOT_STATED: Final = "not stated"
 _LONGEST_PATH: Final = 1_000
 
 
 class Kind(enum.StrEnum):
-    """What an override is for."""
+    """What a name names."""
 
     ACCOUNT = "account"
     INSTANCE = "instance"
 
 
-def _moment(text: str) -> datetime:
+class Decided(enum.StrEnum):
+    """What can be decided for on-premises instances."""
+
+    EVENTS = "events"
+    CRITICAL = "critical"
+
+
+def parse_moment(text: str) -> datetime:
+    """Return the moment that an option names, in UTC."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -53,7 +58,8 @@ def _moment(text: str) -> datetime:
 
 
 @contextmanager
-def _open(context: typer.Context) -> Iterator[Registry]:
+def open_registry(context: typer.Context) -> Iterator[Registry]:
+    """Open the registry of the settings; end with all problems if there are any."""
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415 - quick --help
     from heliograph.registry.store import Registry  # noqa: PLC0415 - quick --help
 
@@ -72,7 +78,7 @@ def add_account(
 
     Example: heliograph registry add-account acme
     """
-    with _open(context) as registry:
+    with open_registry(context) as registry:
         registry.add_account(name)
     typer.echo(f"account {name} added; next: heliograph registry add-instance NAME --account {name} …")
 
@@ -92,7 +98,7 @@ def add_instance(
 
     Example: heliograph registry add-instance acme-1 --account acme --deployment managed --key acme-1.pub
     """
-    with _open(context) as registry:
+    with open_registry(context) as registry:
         registry.add_instance(name, account=account, deployment=deployment, public_key=_read_key(key))
     typer.echo(f"instance {name} added; see: heliograph registry explain {name}")
 
@@ -110,30 +116,42 @@ def replace_key(
 
     Example: heliograph registry replace-key acme-1 --key acme-1.pub
     """
-    with _open(context) as registry:
+    with open_registry(context) as registry:
         registry.replace_key(name, _read_key(key))
     typer.echo(f"instance {name} has another key")
 
 
 @app.command()
-def deactivate(context: typer.Context, name: Annotated[str, typer.Argument(help="The instance.")]) -> None:
+def deactivate(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The instance.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why.")] = NOT_STATED,
+    recorded_by: Annotated[str, typer.Option(help="Your role or team.")] = NOT_STATED,
+) -> None:
     """Keep an instance out, without forgetting it.
 
     Example: heliograph registry deactivate acme-1
     """
-    with _open(context) as registry:
-        registry.set_active(name, active=False)
+    with open_registry(context) as registry:
+        registry.set_active(name, active=False, reason=reason, recorded_by=recorded_by)
     typer.echo(f"instance {name} is kept out")
 
 
 @app.command()
-def activate(context: typer.Context, name: Annotated[str, typer.Argument(help="The instance.")]) -> None:
+def activate(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The instance.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why.")] = NOT_STATED,
+    recorded_by: Annotated[str, typer.Option(help="Your role or team.")] = NOT_STATED,
+) -> None:
     """Let an instance in again.
 
     Example: heliograph registry activate acme-1
     """
-    with _open(context) as registry:
-        registry.set_active(name, active=True)
+    with open_registry(context) as registry:
+        registry.set_active(name, active=True, reason=reason, recorded_by=recorded_by)
     typer.echo(f"instance {name} is let in")
 
 
@@ -149,11 +167,11 @@ def agree(
     recorded_by: Annotated[str, typer.Option(help="Your role or team.")],
     start: Annotated[
         datetime | None,
-        typer.Option("--from", parser=_moment, metavar="TIME", help="First moment in force; default: now."),
+        typer.Option("--from", parser=parse_moment, metavar="TIME", help="First moment in force; default: now."),
     ] = None,
     end: Annotated[
         datetime | None,
-        typer.Option("--to", parser=_moment, metavar="TIME", help="First moment after it; default: open."),
+        typer.Option("--to", parser=parse_moment, metavar="TIME", help="First moment after it; default: open."),
     ] = None,
     redline: Annotated[
         str | None, typer.Option(help="What a redline or carve-out says that takes event-level rights away.")
@@ -167,7 +185,7 @@ def agree(
     A redline or carve-out is recorded with the agreement it stands in, and vetoes events for the whole account:
     --redline "Section 4.2 is struck"
     """
-    with _open(context) as registry:
+    with open_registry(context) as registry:
         agreement = registry.add_agreement(
             account,
             route=route,
@@ -190,15 +208,16 @@ def end(
     reason: Annotated[str, typer.Option(help="Why, in words for the customer's admin as well.")],
     at: Annotated[
         datetime | None,
-        typer.Option(parser=_moment, metavar="TIME", help="First moment no longer in force; default: now."),
+        typer.Option(parser=parse_moment, metavar="TIME", help="First moment no longer in force; default: now."),
     ] = None,
+    recorded_by: Annotated[str, typer.Option(help="Your role or team.")] = NOT_STATED,
 ) -> None:
     """Record that an agreement ends. It stays readable.
 
     Example: heliograph registry end agreement-3 --reason "replaced by order form OF-2107"
     """
-    with _open(context) as registry:
-        ending = registry.end_agreement(agreement, reason=reason, effective=at)
+    with open_registry(context) as registry:
+        ending = registry.end_agreement(agreement, reason=reason, effective=at, recorded_by=recorded_by)
     typer.echo(f"{agreement} of account {ending.account} ends at {format_time(ending.effective)}")
 
 
@@ -212,69 +231,85 @@ def override(
     kind: Annotated[
         Kind | None, typer.Option(help="Which is meant, where an account and an instance have one name.")
     ] = None,
+    recorded_by: Annotated[str, typer.Option(help="Your role or team.")] = NOT_STATED,
 ) -> None:
     """Narrow what an account or an instance may send. It never widens what the contract allows.
 
     Example: heliograph registry override acme critical --reason "asked for in ticket 512"
     """
-    with _open(context) as registry:
-        narrowed = registry.set_override(target, level, reason=reason, kind=None if kind is None else kind.value)
+    with open_registry(context) as registry:
+        narrowed = registry.set_override(
+            target, level, reason=reason, kind=None if kind is None else kind.value, recorded_by=recorded_by
+        )
     typer.echo(f"{narrowed} {target}: at most {level} from now on")
 
 
-@app.command(name="list")
-def list_everything(
+@app.command()
+def amend(
     context: typer.Context,
+    agreement: Annotated[str, typer.Argument(help="Its id, as `heliograph registry list` shows it.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything that is recorded, as JSON.")] = False,
+    document: Annotated[str, typer.Option(help="Reference of the signed amendment.")],
+    recorded_by: Annotated[str, typer.Option(help="Your role or team.")],
+    terms: Annotated[str | None, typer.Option(help="Version of other Terms, with --digest.")] = None,
+    digest: Annotated[str | None, typer.Option(help="SHA-256 of these Terms: first word of `sha256sum FILE`.")] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option("--from", parser=parse_moment, metavar="TIME", help="First moment in force; default: now."),
+    ] = None,
+    end: Annotated[
+        datetime | None,
+        typer.Option("--to", parser=parse_moment, metavar="TIME", help="Another end: first moment after it."),
+    ] = None,
+    redline: Annotated[
+        str | None, typer.Option(help="What a redline or carve-out says that it adds; it vetoes events.")
+    ] = None,
+    lift_redline: Annotated[
+        bool, typer.Option("--lift-redline", help="Lift the redlines of this agreement that were recorded before.")
+    ] = False,
 ) -> None:
-    """Show all accounts, instances and agreements.
+    """Record that an agreement changes: its Terms, its end, its redlines. What was agreed before stays readable.
 
-    Example: heliograph registry list --json
+    Example: heliograph registry amend agreement-3 --document AM-12 --to 2027-12-31 --recorded-by legal
     """
-    with _open(context) as registry:
-        snapshot = registry.snapshot()
-    now = datetime.now(UTC)
-    if as_json:
-        print_json(_as_json(snapshot, now))
-        return
-    if not snapshot.accounts:
-        typer.echo("no account is registered; begin with: heliograph registry add-account NAME")
-        return
-    out.print(_account_table(snapshot), _instance_table(snapshot, now), _agreement_table(snapshot, now))
+    with open_registry(context) as registry:
+        amendment = registry.amend_agreement(
+            agreement,
+            document=document,
+            recorded_by=recorded_by,
+            terms_version=terms,
+            terms_digest=digest,
+            effective_to=end,
+            redline=redline,
+            lifts_redline=lift_redline,
+            effective=start,
+        )
+    typer.echo(f"{amendment.id} to {agreement} recorded for account {amendment.account}")
 
 
 @app.command()
-def explain(
+def decide_deployment(
     context: typer.Context,
-    instance: Annotated[str, typer.Argument(help="The instance.")],
+    level: Annotated[Decided, typer.Argument(help="The widest level of on-premises instances from then on.")],
     *,
-    at: Annotated[
+    document: Annotated[str, typer.Option(help="Reference of the decision.")],
+    reason: Annotated[str, typer.Option(help="Why, in words for the customers' admins as well.")],
+    recorded_by: Annotated[str, typer.Option(help="Your role or team.")],
+    start: Annotated[
         datetime | None,
-        typer.Option(
-            parser=_moment, metavar="TIME", help="Answer for this moment, by what was recorded up to it; default: now."
-        ),
+        typer.Option("--from", parser=parse_moment, metavar="TIME", help="First moment in force; default: now."),
     ] = None,
 ) -> None:
-    """Tell what an instance may send, and why: the word of each who has a say at the vendor's side.
+    """Record whether on-premises instances may send events, or may no longer. Managed ones are not touched by it.
 
-    Example: heliograph registry explain acme-1 --at 2026-10-01
+    Example: heliograph registry decide-deployment events --document DEC-7 --reason "agreed with security"
+    --recorded-by product
     """
-    with _open(context) as registry:
-        snapshot = registry.snapshot()
-    moment = datetime.now(UTC) if at is None else at
-    if at is not None:
-        snapshot = snapshot.as_of(at)
-    decision = snapshot.level(instance, moment)
-    typer.echo(f"{instance} may send: {decision.level}  (at {format_time(moment)})")
-    record = snapshot.instances.get(instance)
-    if record is None or not record.active:
-        typer.echo("\n".join(f"  {reason}" for reason in decision.reasons))
-        return
-    for party, word in snapshot.words(record, moment).items():
-        for reason in word.reasons:
-            typer.echo(f"  {party:<11} {word.level!s:<9} {reason}")
-    typer.echo("The narrowest decides. On the instance, its admin can narrow it further.")
+    with open_registry(context) as registry:
+        decision = registry.decide_deployment(
+            Level(level.value), document=document, reason=reason, recorded_by=recorded_by, effective=start
+        )
+    typer.echo(f"on-premises instances: at most {level} from {format_time(decision.effective)} on")
 
 
 def _read_key(key: str) -> str:
@@ -284,62 +319,3 @@ def _read_key(key: str) -> str:
         return file.read_text(encoding="ascii") if len(key) < _LONGEST_PATH and file.is_file() else key
     except (OSError, ValueError) as error:
         fail([f"--key {key}: {error}; give the line that `heliograph agent key` prints on the instance, or a file"])
-
-
-def _account_table(snapshot: Snapshot) -> Table:
-    table = Table("account", "since", "instances", "agreements", title="Accounts", title_justify="left")
-    for account in snapshot.accounts.values():
-        instances = sum(instance.account == account.name for instance in snapshot.instances.values())
-        agreements = sum(isinstance(record, Agreement) for record in account.records)
-        table.add_row(account.name, f"{account.added:%Y-%m-%d}", str(instances), str(agreements))
-    return table
-
-
-def _instance_table(snapshot: Snapshot, now: datetime) -> Table:
-    table = Table("instance", "account", "deployment", "may send", "by", title="Instances", title_justify="left")
-    for instance in snapshot.instances.values():
-        decision = snapshot.level(instance.name, now)
-        by = decision.agreement or ("" if instance.active else "deactivated")
-        table.add_row(instance.name, instance.account, instance.deployment, str(decision.level), by)
-    return table
-
-
-def _agreement_table(snapshot: Snapshot, now: datetime) -> Table:
-    table = Table(
-        "agreement", "account", "route", "document", "from", "to", "state", title="Agreements", title_justify="left"
-    )
-    for account in snapshot.accounts.values():
-        for record in account.records:
-            if isinstance(record, Agreement):
-                end = last_moment(record, account.records)
-                table.add_row(
-                    record.id,
-                    record.account,
-                    record.route,
-                    Text(record.document),
-                    f"{record.effective_from:%Y-%m-%d}",
-                    "" if end is None else f"{end:%Y-%m-%d}",
-                    _state(record, end, now),
-                )
-            elif isinstance(record, Unreadable):
-                table.add_row("?", record.account, "", Text(record.place), "", "", "cannot be read")
-    return table
-
-
-def _state(agreement: Agreement, end: datetime | None, now: datetime) -> str:
-    if now < agreement.effective_from:
-        return "not yet in force"
-    if end is not None and end <= now:
-        return "ended"
-    return "in force" if agreement.redline is None else "vetoes events"
-
-
-def _as_json(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
-    decisions = {name: snapshot.level(name, now) for name in snapshot.instances}
-    return {
-        "accounts": list(snapshot.accounts.values()),
-        "instances": [
-            {**msgspec.to_builtins(instance), "level": decisions[name].level, "agreement": decisions[name].agreement}
-            for name, instance in snapshot.instances.items()
-        ],
-    }

@@ -1,18 +1,17 @@
-"""Agreements: the evidence that an account allowed event-level collection, or that it did not."""
+"""Agreements: the evidence that an account allowed event-level collection, or that it did not.
+
+What they allow at a moment is in `heliograph.consent.contract`; the other kinds of record are in
+`heliograph.consent.records`.
+"""
 
 from __future__ import annotations
 
 import enum
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import msgspec
-
-from heliograph.consent.level import Decision, Level
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 DIGEST_PATTERN: Final = re.compile(r"[0-9a-f]{64}")
 """A SHA-256 in lower-case hexadecimal."""
@@ -48,8 +47,17 @@ _ROUTE_WORDS: Final = {
 }
 
 
-class Agreement(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="agreement"):
-    """One agreement as recorded; it is never changed afterwards, only ended by an `Ending`."""
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="record"):
+    """What every record says of itself. A field that is not known here may narrow, so it makes a record unreadable."""
+
+    recorded: Moment
+    """When it was recorded, by the clock of the machine that did so."""
+    recorded_by: str
+    """The role or team that recorded it; not necessarily a person."""
+
+
+class Agreement(Recorded, frozen=True, kw_only=True, tag="agreement"):
+    """One agreement as recorded; it is never changed afterwards, only amended or ended by further records."""
 
     id: str
     account: str
@@ -59,9 +67,6 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", t
     terms_version: str
     terms_digest: str
     """SHA-256 of the Terms as agreed, in hexadecimal."""
-    recorded_by: str
-    """The role or team that recorded it; not necessarily a person."""
-    recorded: Moment
     effective_from: Moment
     effective_to: Moment | None = None
     """The first moment at which it no longer holds; None: open."""
@@ -69,26 +74,37 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", t
     """What a redline or carve-out of event-level rights says; it vetoes events while in force."""
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="ending"):
-    """The end of an agreement: a record of its own, so that what was agreed stays readable."""
+class Amendment(Recorded, frozen=True, kw_only=True, tag="amendment"):
+    """A change to an agreement, from a moment on; what it does not name stays as it was."""
 
+    id: str
+    account: str
+    agreement: str
+    """Id of the agreement that it changes."""
+    document: str
+    """Reference of the signed amendment."""
+    effective: Moment
+    """The first moment at which it holds."""
+    terms_version: str | None = None
+    terms_digest: str | None = None
+    """Other Terms, and their SHA-256: both or neither."""
+    effective_to: Moment | None = None
+    """Another end of the agreement, earlier or later: the first moment at which it no longer holds."""
+    redline: str | None = None
+    """A redline or carve-out that it adds; it vetoes events while the agreement is in force."""
+    lifts_redline: bool = False
+    """Whether it lifts the redlines of this agreement that were recorded before it, and hold when it begins."""
+
+
+class Ending(Recorded, frozen=True, kw_only=True, tag="ending"):
+    """The end of an agreement: a record of its own, so that what was agreed stays readable. It is final."""
+
+    recorded_by: str = "not kept by version 0.1.0"
     agreement: str
     account: str
     reason: str
-    recorded: Moment
     effective: Moment
     """The first moment at which the agreement no longer holds."""
-
-
-class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored record that cannot be understood. It may be a redline, so it allows nothing."""
-
-    account: str
-    place: str
-    """Which record it is, in words."""
-
-
-Record = Agreement | Ending | Unreadable
 
 
 def text_problems(field: str, text: str) -> list[str]:
@@ -105,88 +121,63 @@ def text_problems(field: str, text: str) -> list[str]:
 
 def agreement_problems(agreement: Agreement) -> list[str]:
     """Return everything that keeps `agreement` from being evidence; empty: nothing."""
-    texts = {
-        "document": agreement.document,
-        "terms version": agreement.terms_version,
-        "recorded by": agreement.recorded_by,
-    }
-    if agreement.redline is not None:
-        texts["redline"] = agreement.redline
-    problems = [problem for field, text in texts.items() for problem in text_problems(field, text)]
-    if not DIGEST_PATTERN.fullmatch(agreement.terms_digest):
+    problems = [
+        *text_problems("document", agreement.document),
+        *text_problems("terms version", agreement.terms_version),
+        *text_problems("recorded by", agreement.recorded_by),
+        *_redline_problems(agreement.redline),
+        *_digest_problems(agreement.terms_digest),
+    ]
+    if has_no_term(agreement):
         problems.append(
-            f"terms digest {agreement.terms_digest!r} is not a SHA-256 in lower-case hexadecimal: "
-            "take the first word that `sha256sum TERMS-FILE` prints"
-        )
-    if agreement.effective_to is not None and agreement.effective_to <= agreement.effective_from:
-        problems.append(
-            f"effective to {agreement.effective_to.isoformat()} is not after effective from "
-            f"{agreement.effective_from.isoformat()}: it would never be in force"
+            f"effective to {agreement.effective_to} is not after effective from "
+            f"{agreement.effective_from}: it would never be in force"
         )
     return problems
 
 
-def last_moment(agreement: Agreement, records: Iterable[Record]) -> datetime | None:
-    """Return the first moment at which `agreement` no longer holds, by its own term or by an ending among `records`."""
-    ends = [record.effective for record in records if isinstance(record, Ending) and record.agreement == agreement.id]
-    if agreement.effective_to is not None:
-        ends.append(agreement.effective_to)
-    return min(ends, default=None)
+def has_no_term(agreement: Agreement) -> bool:
+    """Tell whether the dates of `agreement` contradict each other, so that they do not say when it holds."""
+    return agreement.effective_to is not None and agreement.effective_to <= agreement.effective_from
 
 
-def contract_level(records: Iterable[Record], at: datetime) -> Decision:
-    """Return what the agreements of one account allow at the moment `at`.
-
-    A record that cannot be understood, or evidence with a gap, decides for `Level.OFF`. Else a redline in
-    force decides for `Level.CRITICAL`, whatever else was agreed; else one agreement in force, by any route,
-    allows `Level.EVENTS`; else the contract does not reach events, and `Level.CRITICAL` is the default.
-
-    Args:
-        records: All records of the account, in the order in which they were made.
-        at: The moment in question, with a time zone.
-    """
-    records = list(records)
-    doubts = [f"The {record.place} cannot be read" for record in records if isinstance(record, Unreadable)]
-    in_force = [agreement for agreement in _unended(records, at) if _may_hold(agreement, at)]
-    doubts += [
-        f"The evidence of {agreement.id} has a gap, {problem}"
-        for agreement in in_force
-        for problem in agreement_problems(agreement)
+def amendment_problems(amendment: Amendment) -> list[str]:
+    """Return everything that keeps `amendment` from being evidence; empty: nothing."""
+    problems = [
+        *text_problems("document", amendment.document),
+        *text_problems("recorded by", amendment.recorded_by),
+        *_redline_problems(amendment.redline),
     ]
-    if doubts:
-        return Decision(Level.OFF, tuple(f"{doubt}: nothing may leave." for doubt in doubts))
-    vetoes = [agreement for agreement in in_force if agreement.redline is not None]
-    if vetoes:
-        reasons = (f"{veto.id} ({_cite(veto)}) vetoes events: “{veto.redline}”." for veto in vetoes)
-        return Decision(Level.CRITICAL, tuple(reasons))
-    if in_force:
-        latest = max(in_force, key=lambda agreement: agreement.effective_from)
-        return Decision(Level.EVENTS, (f"{latest.id} ({_cite(latest)}) allows events.",), latest.id)
-    return Decision(Level.CRITICAL, (_why_none(records, at),))
+    if (amendment.terms_version is None) != (amendment.terms_digest is None):
+        problems.append("other Terms need both their version and their digest: give both, or neither")
+    if amendment.terms_version is not None:
+        problems += text_problems("terms version", amendment.terms_version)
+    if amendment.terms_digest is not None:
+        problems += _digest_problems(amendment.terms_digest)
+    if amendment.redline is not None and amendment.lifts_redline:
+        problems.append("it adds a redline and lifts the earlier ones: record two amendments, in their order")
+    if contradicts_itself(amendment):
+        problems.append(
+            f"effective to {amendment.effective_to} is before effective {amendment.effective}: "
+            "an amendment cannot end an agreement before it holds itself"
+        )
+    changes = (amendment.terms_version, amendment.terms_digest, amendment.effective_to, amendment.redline)
+    if changes == (None, None, None, None) and not amendment.lifts_redline:
+        problems.append("it changes nothing: give other Terms, another end, a redline, or lift one")
+    return problems
 
 
-def _unended(records: list[Record], at: datetime) -> list[Agreement]:
-    ended = {record.agreement for record in records if isinstance(record, Ending) and record.effective <= at}
-    return [record for record in records if isinstance(record, Agreement) and record.id not in ended]
+def contradicts_itself(amendment: Amendment) -> bool:
+    """Tell whether the dates of `amendment` contradict each other, so that they do not say from when it holds."""
+    return amendment.effective_to is not None and amendment.effective_to < amendment.effective
 
 
-def _may_hold(agreement: Agreement, at: datetime) -> bool:
-    if agreement.effective_to is None:
-        return agreement.effective_from <= at
-    if agreement.effective_to <= agreement.effective_from:
-        return True  # dates that contradict each other do not say when a veto begins
-    return agreement.effective_from <= at < agreement.effective_to
+def _redline_problems(redline: str | None) -> list[str]:
+    return [] if redline is None else text_problems("redline", redline)
 
 
-def _cite(agreement: Agreement) -> str:
-    since = f"from {agreement.effective_from:%Y-%m-%d}"
-    until = f" to {agreement.effective_to:%Y-%m-%d}" if agreement.effective_to else ""
-    return f"{agreement.route.words} {agreement.document}, Terms {agreement.terms_version}, {since}{until}"
-
-
-def _why_none(records: list[Record], at: datetime) -> str:
-    ends = [record for record in records if isinstance(record, Ending) and record.effective <= at]
-    if ends:
-        last = max(ends, key=lambda ending: ending.effective)
-        return f"No agreement is in force ({last.agreement} has ended: {last.reason}): critical telemetry only."
-    return "No agreement is in force: critical telemetry only."
+def _digest_problems(digest: str) -> list[str]:
+    if DIGEST_PATTERN.fullmatch(digest):
+        return []
+    problem = f"terms digest {digest!r} is not a SHA-256 in lower-case hexadecimal"
+    return [f"{problem}: take the first word that `sha256sum TERMS-FILE` prints"]

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING
 
 from heliograph.consent.level import Decision, Level
+from heliograph.consent.records import DeploymentDecision, Record, Unreadable, of_kind, record_problems
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Deployment(enum.StrEnum):
@@ -16,19 +21,35 @@ class Deployment(enum.StrEnum):
     """The customer."""
 
 
-def deployment_level(deployment: Deployment | None, *, on_premises_decision: str) -> Decision:
-    """Return what an instance may send because of how it is deployed.
+def deployment_level(deployment: Deployment | None, records: tuple[Record, ...], at: datetime) -> Decision:
+    """Return what an instance may send at the moment `at` because of how it is deployed.
 
     Args:
         deployment: None when it is unknown, which decides for `Level.OFF`.
-        on_premises_decision: Reference of the decision that lets on-premises instances send events, or empty.
+        records: All records of the vendor's own chain, in their order.
+        at: The moment in question, with a time zone.
     """
     if deployment is None:
         return Decision(Level.OFF, ("How the instance is deployed is not known: nothing may leave.",))
     if deployment is Deployment.MANAGED:
         return Decision(Level.EVENTS, ("Managed instances may send events.",))
-    if on_premises_decision:
-        reason = f"On-premises instances may send events, by decision {on_premises_decision}."
-        return Decision(Level.EVENTS, (reason,))
-    reason = "On-premises instances may send critical telemetry only: no decision lets them send events."
-    return Decision(Level.CRITICAL, (reason,))
+    doubts = [record.doubt for record in of_kind(records, Unreadable)]
+    decision = standing_decision(records, at)
+    if decision is not None:
+        doubts += [
+            f"The evidence of decision {decision.document} has a gap, {problem}: nothing may leave."
+            for problem in record_problems(decision)
+        ]
+    if doubts:
+        return Decision(Level.OFF, tuple(doubts))
+    if decision is None:
+        reason = "On-premises instances may send critical telemetry only: no decision lets them send events."
+        return Decision(Level.CRITICAL, (reason,))
+    reason = f"On-premises instances may send at most {decision.level}, by decision {decision.document}: "
+    return Decision(decision.level, (f"{reason}{decision.reason}.",))
+
+
+def standing_decision(records: tuple[Record, ...], at: datetime) -> DeploymentDecision | None:
+    """Return the decision in force at `at`: of those that have begun, the last to begin, and the last recorded."""
+    begun = [decision for decision in of_kind(records, DeploymentDecision) if decision.effective <= at]
+    return max(reversed(begun), key=lambda decision: decision.effective, default=None)

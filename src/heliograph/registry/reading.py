@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
-from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
-import msgspec
 from sqlalchemy import select
 
 from heliograph import keys
-from heliograph.consent.agreement import Agreement, Ending, Record, Unreadable
 from heliograph.consent.deployment import Deployment
-from heliograph.consent.level import Level
-from heliograph.registry.snapshot import AccountRecord, InstanceRecord, Override, Snapshot
-from heliograph.registry.tables import accounts, agreements, changes, instances, overrides
+from heliograph.consent.records import VENDOR, Record, Unreadable
+from heliograph.registry.chains import Chain, read_chains
+from heliograph.registry.snapshot import AccountRecord, InstanceRecord, Snapshot, is_active
+from heliograph.registry.tables import accounts, changes, instances
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from sqlalchemy import Connection, Row
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 def read_version(connection: Connection) -> int:
@@ -31,57 +26,60 @@ def read_version(connection: Connection) -> int:
     return int(connection.execute(select(changes.c.version)).scalar_one())
 
 
-def read_snapshot(connection: Connection, on_premises_decision: str) -> Snapshot:
-    """Return everything, from one transaction."""
-    records = _grouped((record.account, record) for record in read_records(connection))
-    standing = _grouped(
-        (("account", row.account) if row.account is not None else ("instance", row.instance), _override(row))
-        for row in connection.execute(select(overrides).order_by(overrides.c.number))
-    )
+def read_snapshot(connection: Connection) -> Snapshot:
+    """Return everything, from one transaction, with every chain verified."""
+    chains = read_chains(connection)
+    found = {row.name: _account(row, chains) for row in connection.execute(select(accounts).order_by(accounts.c.name))}
     return Snapshot(
         version=read_version(connection),
-        on_premises_decision=on_premises_decision,
-        accounts={
-            row.name: AccountRecord(
-                name=row.name,
-                added=datetime.fromisoformat(row.added),
-                records=records.get(row.name, ()),
-                overrides=standing.get(("account", row.name), ()),
-            )
-            for row in connection.execute(select(accounts).order_by(accounts.c.name))
-        },
+        vendor=_records_of(VENDOR, chains.get(VENDOR))[0],
+        accounts=found,
         instances={
-            row.name: InstanceRecord(
-                name=row.name,
-                account=row.account,
-                deployment=next((kind for kind in Deployment if kind.value == row.deployment), None),
-                public_key=row.public_key,
-                fingerprint=_fingerprint(row.public_key),
-                active=row.active,
-                added=datetime.fromisoformat(row.added),
-                overrides=standing.get(("instance", row.name), ()),
-            )
+            row.name: _instance(row, found.get(row.account))
             for row in connection.execute(select(instances).order_by(instances.c.name))
         },
     )
 
 
-def read_records(connection: Connection) -> list[Record]:
-    """Return all agreements and endings in the order in which they were recorded."""
-    return [_record(row) for row in connection.execute(select(agreements).order_by(agreements.c.number))]
+def _account(row: Row[tuple[str, str]], chains: Mapping[str, Chain]) -> AccountRecord:
+    records, digests = _records_of(row.name, chains.get(row.name))
+    added = _moment(row.added)
+    if added is None:
+        records = (*records, Unreadable(account=row.name, place=f"the row of account {row.name}", why="has no date"))
+        digests = (*digests, "")
+    return AccountRecord(name=row.name, added=added or _NEVER, records=records, digests=digests)
 
 
-def _record(row: Row[tuple[int, str, str]]) -> Record:
-    doubt = Unreadable(account=row.account, place=f"record {row.number} of the agreements")
+def _records_of(name: str, chain: Chain | None) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+    if chain is None:
+        # Not even the chain's beginning is there, so nobody knows what was in it.
+        missing = Unreadable(account=name, place="the chain of records", why="is missing")
+        return (missing,), ("",)
+    return chain.records, tuple(entry.digest for entry in chain.entries)
+
+
+def _instance(row: Row[tuple[str, str, str, str, str]], account: AccountRecord | None) -> InstanceRecord:
+    added = _moment(row.added)
+    deployment = next((kind for kind in Deployment if kind.value == row.deployment), None)
+    return InstanceRecord(
+        name=row.name,
+        account=row.account,
+        deployment=None if added is None else deployment,
+        public_key=row.public_key,
+        fingerprint=_fingerprint(row.public_key),
+        active=account is None or is_active(account.records, row.name),
+        added=added or _NEVER,
+    )
+
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def _moment(stored: str) -> datetime | None:
     try:
-        record = msgspec.json.decode(row.body, type=Agreement | Ending)
-    except (msgspec.DecodeError, UnicodeError):
-        return doubt
-    return record if record.account == row.account else doubt
-
-
-def _override(row: Row[tuple[int, str | None, str | None, str, str, str]]) -> Override:
-    return Override(level=Level.parse(row.level), reason=row.reason, recorded=datetime.fromisoformat(row.recorded))
+        return datetime.fromisoformat(stored).astimezone(UTC)
+    except (ValueError, TypeError):
+        return None
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -90,10 +88,3 @@ def _fingerprint(public_key: str) -> str:
         return keys.fingerprint(keys.parse_public_key(public_key))
     except ValueError:
         return ""
-
-
-def _grouped(pairs: Iterable[tuple[_Key, _Value]]) -> dict[_Key, tuple[_Value, ...]]:
-    groups: defaultdict[_Key, list[_Value]] = defaultdict(list)
-    for key, value in pairs:
-        groups[key].append(value)
-    return {key: tuple(values) for key, values in groups.items()}

@@ -7,18 +7,12 @@ from datetime import datetime
 
 import msgspec
 
-from heliograph.consent.agreement import Agreement, Ending, Record, contract_level
+from heliograph.consent.agreement import Agreement, Amendment, Recorded
+from heliograph.consent.chain import genesis
+from heliograph.consent.contract import contract_level
 from heliograph.consent.deployment import Deployment, deployment_level
 from heliograph.consent.level import AT_THE_VENDOR, Decision, Level, Party, resolve
-
-
-class Override(msgspec.Struct, frozen=True, kw_only=True):
-    """The vendor's narrowing of an account or an instance; the one recorded last stands."""
-
-    level: Level | None
-    """None when what is stored names no level, which decides for `Level.OFF`."""
-    reason: str
-    recorded: datetime
+from heliograph.consent.records import Activation, Override, Record, of_kind
 
 
 class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +21,9 @@ class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     added: datetime
     records: tuple[Record, ...] = ()
-    overrides: tuple[Override, ...] = ()
+    """The account's chain, verified: whatever is wrong with it stands in it as an `Unreadable`."""
+    digests: tuple[str, ...] = ()
+    """Of each of `records`; empty where there is no record."""
 
 
 class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +37,8 @@ class InstanceRecord(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     """Of the public key; empty when what is stored is no key, and then nobody can sign as this instance."""
     active: bool
+    """By the last record of it; True when there is none."""
     added: datetime
-    overrides: tuple[Override, ...] = ()
 
 
 class Permission(msgspec.Struct, frozen=True):
@@ -57,9 +53,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The registry as it stood at one version."""
 
     version: int
-    on_premises_decision: str
     accounts: Mapping[str, AccountRecord]
     instances: Mapping[str, InstanceRecord]
+    vendor: tuple[Record, ...] = ()
+    """The vendor's own chain, verified as those of accounts are."""
 
     def agreements(self) -> dict[str, Agreement]:
         """Return all agreements by id, ended ones included."""
@@ -68,6 +65,14 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             for account in self.accounts.values()
             for record in account.records
             if isinstance(record, Agreement)
+        }
+
+    def amendments(self) -> dict[str, Amendment]:
+        """Return all amendments by id."""
+        return {
+            amendment.id: amendment
+            for account in self.accounts.values()
+            for amendment in of_kind(account.records, Amendment)
         }
 
     def level(self, name: str, at: datetime) -> Decision:
@@ -84,61 +89,89 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         instance = self.instances.get(name)
         return Permission("" if instance is None else instance.account, self.level(name, at))
 
+    def account_level(self, name: str, at: datetime) -> Decision:
+        """Return what the contract and an override of the account `name` allow at `at`, whatever its instances."""
+        account = self.accounts.get(name)
+        if account is None:
+            return Decision(Level.OFF, (f"No account {name!r} is registered: nothing may leave.",))
+        return resolve((Party.CONTRACT, Party.OVERRIDE), self.account_words(account, None, at))
+
+    def head(self, account: str) -> str:
+        """Return the digest of the last record of `account`, or its chain's genesis when there is none.
+
+        Whoever notes it can ask later whether all up to it is still as it was.
+        """
+        known = self.accounts.get(account)
+        digests = [digest for digest in known.digests if digest] if known else []
+        return digests[-1] if digests else genesis(account)
+
     def words(self, instance: InstanceRecord, at: datetime) -> dict[Party, Decision]:
         """Return what each party at the vendor's side says of `instance`; whoever is missing is unknown."""
         account = self.accounts.get(instance.account)
         if account is None:
             return {}
         return {
+            **self.account_words(account, instance.name, at),
+            Party.DEPLOYMENT: deployment_level(instance.deployment, self.vendor, at),
+        }
+
+    def account_words(self, account: AccountRecord, instance: str | None, at: datetime) -> dict[Party, Decision]:
+        """Return what is said of `account`, and of its instance of this name, whatever its deployment."""
+        return {
             Party.CONTRACT: contract_level(account.records, at),
-            Party.OVERRIDE: _override_level(account, instance),
-            Party.DEPLOYMENT: deployment_level(instance.deployment, on_premises_decision=self.on_premises_decision),
+            Party.OVERRIDE: _override_level(account.records, instance),
         }
 
     def as_of(self, moment: datetime) -> Snapshot:
         """Return what was recorded up to `moment`, for questions about the past.
 
-        Agreements, overrides, accounts and instances recorded later are left out. Whether an instance is
-        active, its key, and the deployment policy have no history: they are as of this snapshot.
+        Accounts, instances and records from later are left out. What cannot be verified stays: it may have been
+        there. Of an instance's key only the present one is known.
         """
-        return msgspec.structs.replace(
-            self,
-            accounts={
-                name: msgspec.structs.replace(
-                    account,
-                    records=tuple(record for record in account.records if _recorded_by(record, moment)),
-                    overrides=_recorded_until(account.overrides, moment),
-                )
-                for name, account in self.accounts.items()
-                if account.added <= moment
-            },
+        accounts = {name: _as_of(account, moment) for name, account in self.accounts.items() if account.added <= moment}
+        return Snapshot(
+            version=self.version,
+            vendor=tuple(record for record in self.vendor if _was_recorded_by(record, moment)),
+            accounts=accounts,
             instances={
-                name: msgspec.structs.replace(instance, overrides=_recorded_until(instance.overrides, moment))
+                name: msgspec.structs.replace(instance, active=is_active(accounts[instance.account].records, name))
                 for name, instance in self.instances.items()
-                if instance.added <= moment
+                if instance.added <= moment and instance.account in accounts
             },
         )
 
 
-def _override_level(account: AccountRecord, instance: InstanceRecord) -> Decision:
+def is_active(records: tuple[Record, ...], instance: str) -> bool:
+    """Tell whether the records of its account let `instance` in: the last of them decides."""
+    return next(
+        (record.active for record in reversed(of_kind(records, Activation)) if record.instance == instance), True
+    )
+
+
+def _as_of(account: AccountRecord, moment: datetime) -> AccountRecord:
+    kept = [place for place, record in enumerate(account.records) if _was_recorded_by(record, moment)]
+    return msgspec.structs.replace(
+        account,
+        records=tuple(account.records[place] for place in kept),
+        digests=tuple(account.digests[place] for place in kept if account.digests),
+    )
+
+
+def _was_recorded_by(record: Record, moment: datetime) -> bool:
+    return not isinstance(record, Recorded) or record.recorded <= moment
+
+
+def _override_level(records: tuple[Record, ...], instance: str | None) -> Decision:
+    last = {record.instance: record for record in of_kind(records, Override)}
     standing = [
-        (target, overrides[-1])
-        for target, overrides in (("account", account.overrides), ("instance", instance.overrides))
-        if overrides and overrides[-1].level is not Level.EVENTS
+        (kind, last[target])
+        for kind, target in (("account", None), ("instance", instance))[: 1 if instance is None else 2]
+        if target in last and last[target].level is not Level.EVENTS
     ]
     if not standing:
         return Decision(Level.EVENTS, ("The vendor has not narrowed it.",))
-    level = min(override.level or Level.OFF for _, override in standing)
+    level = min(override.level for _, override in standing)
     reasons = (
-        f"The vendor has narrowed this {target} to {override.level or 'a level that is not known'}: {override.reason}."
-        for target, override in standing
+        f"The vendor has narrowed this {kind} to {override.level}: {override.reason}." for kind, override in standing
     )
     return Decision(level, tuple(reasons))
-
-
-def _recorded_until(overrides: tuple[Override, ...], moment: datetime) -> tuple[Override, ...]:
-    return tuple(override for override in overrides if override.recorded <= moment)
-
-
-def _recorded_by(record: Record, moment: datetime) -> bool:
-    return not isinstance(record, Agreement | Ending) or record.recorded <= moment

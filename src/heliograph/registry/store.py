@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
-import msgspec
-from sqlalchemy import create_engine, event, func, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import insert, update
 
 from heliograph import keys
-from heliograph.consent.agreement import Agreement, Ending, Route, agreement_problems, text_problems
+from heliograph.consent.agreement import Agreement, Amendment, Ending, Route
+from heliograph.consent.records import VENDOR, Activation, DeploymentDecision, Override, Record, Stored, chain_of
 from heliograph.event import format_time
-from heliograph.registry import checks, reading
-from heliograph.registry.errors import RegistryError, RegistryUnavailableError
-from heliograph.registry.tables import accounts, agreements, changes, instances, metadata, overrides
+from heliograph.registry import chains, checks, reading
+from heliograph.registry.database import Database
+from heliograph.registry.tables import accounts, changes, instances
+from heliograph.registry.upgrade import upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy import Connection, Engine, Table
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
+    from sqlalchemy import Connection
 
+    from heliograph.consent.chain import Link
     from heliograph.consent.deployment import Deployment
     from heliograph.consent.level import Decision, Level
     from heliograph.registry.snapshot import AccountRecord, InstanceRecord, Snapshot
     from heliograph.settings import RegistrySettings
 
-_LOCK: Final = 0x48454C49
-"""PostgreSQL's advisory lock of the registry's writers; any number that nobody else uses."""
-
-_SQLITE_WAIT_SECONDS: Final = 10
-_SQLITE_PAUSE_SECONDS: Final = 0.01
-
 Target = Literal["account", "instance"]
+
+NOT_STATED: Final = "not stated"
+"""Stands for who recorded something, or why, where the caller does not say."""
+
+_Stored = TypeVar("_Stored", bound=Stored)
 
 
 def utc_now() -> datetime:
@@ -46,45 +42,33 @@ def utc_now() -> datetime:
 
 
 class Registry:
-    """Accounts, instances, agreements and overrides. All methods may be called from any thread.
+    """Accounts, instances, and the chains of records about them. All methods may be called from any thread.
 
     Writers exclude each other, and each counts up the version in its own transaction. Every method raises
     `RegistryError` with all that is wrong with its arguments, or `RegistryUnavailableError` when the
     database does not answer.
     """
 
-    def __init__(self, engine: Engine, *, on_premises_decision: str, now: Callable[[], datetime]) -> None:
-        postgresql = engine.dialect.name == "postgresql"
-        self._engine = engine
-        self._reading = engine.execution_options(isolation_level="REPEATABLE READ") if postgresql else engine
-        self._writing = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-        self._on_premises_decision = on_premises_decision
+    def __init__(self, database: Database, *, now: Callable[[], datetime]) -> None:
+        self._database = database
         self._now = now
         self._latest: Snapshot | None = None
 
     @classmethod
     def open(cls, settings: RegistrySettings, *, now: Callable[[], datetime] = utc_now) -> Self:
-        """Open the registry that `settings` name; make its tables if they are not there."""
+        """Open the registry that `settings` name; make its tables, or bring them up to date, if need be."""
+        database = Database(settings.url)
         try:
-            engine = create_engine(settings.url, pool_pre_ping=True)
-        except (SQLAlchemyError, ImportError) as error:
-            examples = "sqlite:///registry.db or postgresql+psycopg://user@host/database"
-            problem = f"registry.url: {error}; give an SQLAlchemy URL such as {examples}"
-            raise RegistryError([problem]) from error
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
-            event.listen(engine, "begin", _begin_sqlite)
-        registry = cls(engine, on_premises_decision=settings.on_premises, now=now)
-        try:
-            registry._make_tables()
+            with database.write() as connection:
+                upgrade(connection)
         except BaseException:
-            registry.close()
+            database.close()
             raise
-        return registry
+        return cls(database, now=now)
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -94,14 +78,14 @@ class Registry:
 
     def version(self) -> int:
         """Return a number that every change makes larger: one row of one table, cheap to ask for often."""
-        with self._read() as connection:
+        with self._database.read() as connection:
             return reading.read_version(connection)
 
     def snapshot(self) -> Snapshot:
         """Return the registry as it stands; the same object for as long as nothing has changed."""
-        with self._read() as connection:
+        with self._database.read() as connection:
             if self._latest is None or self._latest.version != reading.read_version(connection):
-                self._latest = reading.read_snapshot(connection, self._on_premises_decision)
+                self._latest = reading.read_snapshot(connection)
             return self._latest
 
     def accounts(self) -> list[AccountRecord]:
@@ -120,11 +104,35 @@ class Registry:
         """Return what the vendor's side lets the instance `name` send at `at`; see `Snapshot.level`."""
         return self.snapshot().level(name, at)
 
+    def records(self, chain: str) -> tuple[Record, ...]:
+        """Return all records of an account, or of the vendor (`VENDOR`), in their order; of an unknown one, none."""
+        return self.chain(chain).records
+
+    def chain(self, name: str) -> chains.Chain:
+        """Return a chain, read and verified now, with everything that is wrong with it."""
+        with self._database.read() as connection:
+            read = chains.read_chains(connection, name)
+            return read.get(name) or chains.read_chain(name, [], None)
+
+    def chains(self) -> dict[str, chains.Chain]:
+        """Return all chains by name, read and verified now, also those of no account."""
+        with self._database.read() as connection:
+            expected = (VENDOR, *reading.read_snapshot(connection).accounts)
+            found = chains.read_chains(connection)
+            return {name: chains.read_chain(name, [], None) for name in expected if name not in found} | found
+
+    def append_record(self, chain: str, record: Stored) -> Link:
+        """Add a record of any kind to the chain of an account, or of the vendor (`VENDOR`)."""
+        with self._write() as (connection, before):
+            checks.raise_any(checks.check_record(before, chain, record))
+            return chains.append(connection, chain, record)
+
     def add_account(self, name: str) -> None:
         """Add a customer."""
         with self._write() as (connection, before):
             checks.raise_any(checks.check_new_account(before, name))
             connection.execute(insert(accounts).values(name=name, added=format_time(self._now())))
+            chains.begin(connection, name)
 
     def add_instance(self, name: str, *, account: str, deployment: Deployment, public_key: str) -> None:
         """Add an instance of `account`; `public_key` is what ``heliograph agent key`` prints on it."""
@@ -142,7 +150,6 @@ class Registry:
                     account=account,
                     deployment=deployment.value,
                     public_key=_on_one_line(public_key),
-                    active=True,
                     added=format_time(self._now()),
                 )
             )
@@ -154,11 +161,21 @@ class Registry:
             new = update(instances).values(public_key=_on_one_line(public_key))
             connection.execute(new.where(instances.c.name == name))
 
-    def set_active(self, name: str, *, active: bool) -> None:
-        """Let the instance `name` in, or keep it out without forgetting it."""
+    def set_active(
+        self, name: str, *, active: bool, reason: str = NOT_STATED, recorded_by: str = NOT_STATED
+    ) -> Activation:
+        """Record that the instance `name` is let in, or kept out without being forgotten."""
         with self._write() as (connection, before):
             checks.raise_any(checks.check_instance(before, name))
-            connection.execute(update(instances).values(active=active).where(instances.c.name == name))
+            activation = Activation(
+                account=before.instances[name].account,
+                instance=name,
+                active=active,
+                reason=reason,
+                recorded=self._now(),
+                recorded_by=recorded_by,
+            )
+            return _add(connection, before, activation)
 
     def add_agreement(
         self,
@@ -175,9 +192,9 @@ class Registry:
     ) -> Agreement:
         """Record for good what `account` agreed to; see `Agreement`. By default it holds from now on."""
         with self._write() as (connection, before):
-            now, number = self._now(), _next_number(connection, agreements)
+            now = self._now()
             agreement = Agreement(
-                id=f"agreement-{number}",
+                id=checks.next_id("agreement", before.agreements()),
                 account=account,
                 route=route,
                 document=document,
@@ -189,36 +206,61 @@ class Registry:
                 effective_to=effective_to,
                 redline=redline,
             )
-            zones = [
-                *checks.check_zone("effective from", effective_from),
-                *checks.check_zone("effective to", effective_to),
-            ]
-            checks.raise_any([*checks.check_account(before, account), *(zones or agreement_problems(agreement))])
-            _append_record(connection, number, agreement)
-            return agreement
+            return _add(connection, before, agreement)
 
-    def end_agreement(self, agreement: str, *, reason: str, effective: datetime | None = None) -> Ending:
+    def amend_agreement(
+        self,
+        agreement: str,
+        *,
+        document: str,
+        recorded_by: str,
+        terms_version: str | None = None,
+        terms_digest: str | None = None,
+        effective_to: datetime | None = None,
+        redline: str | None = None,
+        lifts_redline: bool = False,
+        effective: datetime | None = None,
+    ) -> Amendment:
+        """Record for good how the agreement with the id `agreement` changes; see `Amendment`. By default from now."""
+        with self._write() as (connection, before):
+            checks.raise_any(checks.check_agreement(before, agreement))
+            now = self._now()
+            amendment = Amendment(
+                id=checks.next_id("amendment", before.amendments()),
+                account=before.agreements()[agreement].account,
+                agreement=agreement,
+                document=document,
+                recorded_by=recorded_by,
+                recorded=now,
+                effective=effective or now,
+                terms_version=terms_version,
+                terms_digest=None if terms_digest is None else terms_digest.lower(),
+                effective_to=effective_to,
+                redline=redline,
+                lifts_redline=lifts_redline,
+            )
+            return _add(connection, before, amendment)
+
+    def end_agreement(
+        self, agreement: str, *, reason: str, effective: datetime | None = None, recorded_by: str = NOT_STATED
+    ) -> Ending:
         """Record that the agreement with the id `agreement` ends; by default now."""
         with self._write() as (connection, before):
-            checks.raise_any(
-                [
-                    *checks.check_agreement(before, agreement),
-                    *text_problems("reason", reason),
-                    *checks.check_zone("effective", effective),
-                ]
-            )
+            checks.raise_any(checks.check_agreement(before, agreement))
             now = self._now()
             ending = Ending(
                 agreement=agreement,
                 account=before.agreements()[agreement].account,
                 reason=reason,
                 recorded=now,
+                recorded_by=recorded_by,
                 effective=effective or now,
             )
-            _append_record(connection, _next_number(connection, agreements), ending)
-            return ending
+            return _add(connection, before, ending)
 
-    def set_override(self, target: str, level: Level, *, reason: str, kind: Target | None = None) -> Target:
+    def set_override(
+        self, target: str, level: Level, *, reason: str, kind: Target | None = None, recorded_by: str = NOT_STATED
+    ) -> Target:
         """Narrow the account or instance `target` to `level`; `Level.EVENTS` narrows nothing any more.
 
         Args:
@@ -226,6 +268,7 @@ class Registry:
             level: The widest level left to it.
             reason: Why, in words for the customer's admin as well.
             kind: Which of the two it is; needed only where both have this name.
+            recorded_by: The role or team that records it.
 
         Returns:
             What was narrowed.
@@ -236,88 +279,47 @@ class Registry:
                 found.append("account")
             if target in before.instances and kind != "account":
                 found.append("instance")
-            checks.raise_any([*checks.check_target(target, found), *text_problems("reason", reason)])
-            connection.execute(
-                insert(overrides).values(
-                    number=_next_number(connection, overrides),
-                    level=level.value,
-                    reason=reason,
-                    recorded=format_time(self._now()),
-                    **{found[0]: target},
-                )
+            checks.raise_any(checks.check_target(target, found))
+            is_account = found == ["account"]
+            override = Override(
+                account=target if is_account else before.instances[target].account,
+                instance=None if is_account else target,
+                level=level,
+                reason=reason,
+                recorded=self._now(),
+                recorded_by=recorded_by,
             )
+            _add(connection, before, override)
             return found[0]
 
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with _unavailable_on_failure(), self._reading.begin() as connection:
-            yield connection
+    def decide_deployment(
+        self, level: Level, *, document: str, reason: str, recorded_by: str, effective: datetime | None = None
+    ) -> DeploymentDecision:
+        """Record what on-premises instances may send from `effective` on, by default from now on."""
+        with self._write() as (connection, before):
+            now = self._now()
+            decision = DeploymentDecision(
+                level=level,
+                document=document,
+                reason=reason,
+                effective=effective or now,
+                recorded=now,
+                recorded_by=recorded_by,
+            )
+            return _add(connection, before, decision)
 
     @contextmanager
     def _write(self) -> Iterator[tuple[Connection, Snapshot]]:
-        with self._alone() as connection:
-            yield connection, reading.read_snapshot(connection, self._on_premises_decision)
+        with self._database.write() as connection:
+            yield connection, reading.read_snapshot(connection)
             connection.execute(update(changes).values(version=changes.c.version + 1))
 
-    def _make_tables(self) -> None:
-        with self._alone() as connection:
-            metadata.create_all(connection)
-            if connection.scalar(select(changes.c.version)) is None:
-                connection.execute(insert(changes).values(id=1, version=0))
 
-    @contextmanager
-    def _alone(self) -> Iterator[Connection]:
-        with _unavailable_on_failure(), self._writing.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-            yield connection
-
-
-@contextmanager
-def _unavailable_on_failure() -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
-        raise RegistryUnavailableError(
-            [f"the registry's database does not answer: {cause}; look at registry.url and at the database"]
-        ) from error
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    # The driver's own transactions begin at the first write; ours begin where they are opened.
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {_SQLITE_WAIT_SECONDS * 1000}")
-    connection.execute("PRAGMA foreign_keys = ON")
-    _write_ahead(connection)
-
-
-def _write_ahead(connection: DBAPIConnection) -> None:
-    """Let readers and a writer work at once. SQLite does not wait for its lock here, so we do."""
-    give_up = time.monotonic() + _SQLITE_WAIT_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() >= give_up:
-                raise
-            time.sleep(_SQLITE_PAUSE_SECONDS)
-        else:
-            return
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
-
-
-def _next_number(connection: Connection, table: Table) -> int:
-    last = connection.scalar(select(func.max(table.c.number)))
-    return 1 if last is None else int(last) + 1
-
-
-def _append_record(connection: Connection, number: int, record: Agreement | Ending) -> None:
-    body = msgspec.json.encode(record, order="deterministic").decode()
-    connection.execute(insert(agreements).values(number=number, account=record.account, body=body))
+def _add(connection: Connection, before: Snapshot, record: _Stored) -> _Stored:
+    chain = chain_of(record)
+    checks.raise_any(checks.check_record(before, chain, record))
+    chains.append(connection, chain, record)
+    return record
 
 
 def _on_one_line(public_key: str) -> str:

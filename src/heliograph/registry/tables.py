@@ -1,13 +1,14 @@
 """The registry's tables. They hold what was recorded; what follows from it is computed, never stored.
 
-`agreements` and `overrides` are append-only: nothing in this package updates or deletes a row of theirs.
+`records` is append-only: triggers in the database refuse to change or delete a row, and digests show it if somebody
+gets around them. The tables are made by the migrations in `heliograph.registry.migrations`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, ForeignKey, Integer, MetaData, String, Table, Text
+from sqlalchemy import Column, ForeignKey, Integer, LargeBinary, MetaData, String, Table, Text
 
 metadata: Final = MetaData()
 
@@ -32,25 +33,23 @@ instances: Final = Table(
     Column("account", ForeignKey("accounts.name"), nullable=False),
     Column("deployment", String(20), nullable=False),
     Column("public_key", Text, nullable=False, comment="base64 of the SubjectPublicKeyInfo."),
-    Column("active", Boolean, nullable=False),
     Column("added", String(27), nullable=False),
 )
 
-agreements: Final = Table(
-    "agreements",
+records: Final = Table(
+    "records",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("account", ForeignKey("accounts.name"), nullable=False),
-    Column("body", Text, nullable=False, comment="JSON of an agreement, or of the ending of one."),
+    Column("chain", String(63), primary_key=True, comment="An account; empty: the vendor's own."),
+    Column("number", Integer, primary_key=True, autoincrement=False, comment="Counts from 1 in its chain."),
+    Column("body", LargeBinary, nullable=False, comment="JSON in UTF-8; it is hashed as it is."),
+    Column("previous", String(64), nullable=False, comment="Digest of the record before, or the chain's genesis."),
+    Column("digest", String(64), nullable=False, comment="See heliograph.consent.chain."),
 )
 
-overrides: Final = Table(
-    "overrides",
+chains: Final = Table(
+    "chains",
     metadata,
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("account", ForeignKey("accounts.name"), comment="Either this or the instance is given."),
-    Column("instance", ForeignKey("instances.name")),
-    Column("level", String(20), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("recorded", String(27), nullable=False),
+    Column("name", String(63), primary_key=True),
+    Column("length", Integer, nullable=False),
+    Column("digest", String(64), nullable=False, comment="Of the last record, or the chain's genesis."),
 )

@@ -125,10 +125,6 @@ class RegistrySettings(Section, frozen=True, kw_only=True):
     """Accounts, instances and agreements."""
 
     url: Annotated[str, _about("Database, as an SQLAlchemy URL.", path=True, secret=True)] = "sqlite:///registry.db"
-    on_premises: Annotated[
-        str,
-        _about("The recorded decision that lets on-premises instances send events (a reference); empty: none."),
-    ] = ""
 
 
 class LakeSettings(Section, frozen=True, kw_only=True):

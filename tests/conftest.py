@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 os.environ["COLUMNS"] = "160"  # the command line looks once, when it is imported
 
+os.environ.pop("DO_NOT_TRACK", None)  # whoever runs the tests may have set it, and an agent obeys it
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

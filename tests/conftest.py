@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from heliograph.demo.postgres import PostgresCluster
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 os.environ["COLUMNS"] = "160"  # the command line looks once, when it is imported
+
+os.environ.pop("DO_NOT_TRACK", None)  # whoever runs the tests may have set it, and an agent obeys it
+
+# How long an example takes says more about the machine's other load than about the code.
+hypothesis.settings.register_profile("heliograph", deadline=None)
+hypothesis.settings.load_profile("heliograph")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

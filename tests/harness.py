@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import jwt
 import msgspec
 import pyarrow as pa
 import trustme
@@ -40,6 +41,7 @@ from heliograph.settings import (
     RegistrySettings,
     Settings,
 )
+from heliograph.wire import PolicyAnswer, PolicyStatement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -156,6 +158,9 @@ class Vendor:
             lake=LakeSettings(warehouse=str(folder / "lake"), catalog=f"sqlite:///{folder / 'lake' / 'catalog.db'}"),
         )
         self.key = load_or_create_key(folder / "instance.pem")
+        self.signing_key = Path(self.settings.gateway.signing_key)
+        self.vendor_keys = folder / "vendor.keys"
+        self.vendor_keys.write_text(public_key_text(load_or_create_key(self.signing_key)) + "\n")
         self.port = 0
         with Registry.open(self.settings.registry) as registry:
             registry.add_account(ACCOUNT)
@@ -205,6 +210,7 @@ class Vendor:
                     "certificate_authority": str(self.authority_file),
                     "instance": INSTANCE,
                     "key": str(self.folder / "instance.pem"),
+                    "vendor_keys": str(self.vendor_keys),
                     "state": str(folder / "agent"),
                     "idle_seconds": 0.05,
                     **fields,
@@ -246,6 +252,13 @@ class Vendor:
             if entry.content_encoding == "zstd" and body
         ]
         return raw + b"".join(clear)
+
+
+def told(answer: httpx.Response) -> PolicyStatement:
+    """What a gateway's answer says of the policy; the signature is looked at elsewhere."""
+    policy = msgspec.json.decode(answer.content, type=PolicyAnswer).policy
+    content = jwt.PyJWS().decode_complete(policy, options={"verify_signature": False})["payload"]
+    return msgspec.json.decode(content, type=PolicyStatement)
 
 
 def deliver(

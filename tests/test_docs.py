@@ -16,7 +16,7 @@ from documents import PAGES, REPOSITORY
 from heliograph.event import ABSENT, BEFORE_SEQUENCE, ENVELOPE, Verdict
 from heliograph.gateway.problems import Refusal
 from heliograph.settings import Settings
-from heliograph.wire import Answer, PolicyAnswer, Receipt
+from heliograph.wire import Answer, Endorsement, KeysAnswer, PolicyAnswer, PolicyStatement, Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,7 +158,7 @@ def test_every_field_on_the_wire_is_explained() -> None:
         for field in re.findall(r"`(\w+)`", row.split("|")[1])
     }
     expected = {*ENVELOPE}
-    for kind in (Answer, PolicyAnswer, Receipt):
+    for kind in (Answer, Endorsement, KeysAnswer, PolicyAnswer, PolicyStatement, Receipt):
         expected |= set(kind.__struct_fields__)
     assert expected <= cells
 

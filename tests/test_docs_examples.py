@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import documents
 import heliograph
+import signing
 from documents import REPOSITORY
 from harness import INSTANCE, Vendor
 from heliograph.consent.agreement import Route
@@ -125,6 +127,29 @@ def test_a_receipt_is_checked_as_the_page_says(vendor: Vendor) -> None:
     token = vendor.http().headers["authorization"].removeprefix("Bearer ")
     with pytest.raises(jwt.InvalidTokenError):
         names["read_receipt"](token, pem)
+
+
+def test_a_policy_is_checked_as_the_page_says(vendor: Vendor) -> None:
+    names: dict[str, Any] = {}
+    for block in documents.blocks("docs/wire.md", "python"):
+        exec(block, names)
+    public = load_or_create_key(vendor.signing_key).public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    with vendor.http() as http:
+        policy = http.get("/v1/policy").json()["policy"]
+    statement = names["read_policy"](policy, INSTANCE, pem)
+    assert (statement["level"], statement["agreement"]) == ("events", vendor.agreement)
+    header, payload, signature = policy.split(".")
+    stranger = signing.policy(Ed25519PrivateKey.generate())
+    for forged in (f"{header}.{payload[:-4]}AAAA.{signature}", stranger):
+        with pytest.raises(jwt.InvalidTokenError):
+            names["read_policy"](forged, INSTANCE, pem)
+    with pytest.raises(jwt.InvalidTokenError, match="another instance"):
+        names["read_policy"](policy, "acme-2", pem)
+    # What the same key signed for another purpose is no policy.
+    receipt = json.loads(send(vendor, EVENTS).stdout)["signature"]
+    with pytest.raises(jwt.InvalidTokenError, match="no policy"):
+        names["read_policy"](receipt, INSTANCE, pem)
 
 
 def test_the_events_on_the_wire_page_are_accepted(vendor: Vendor) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from heliograph.event import Verdict
 
@@ -15,6 +16,7 @@ EVENTS_PATH: Final = "/v1/events"
 PINGS_PATH: Final = "/v1/pings"
 ERASURES_PATH: Final = "/v1/erasures"
 ACCOUNT_PATH: Final = "/v1/account"
+KEYS_PATH: Final = "/v1/keys"
 HEALTH_PATH: Final = "/healthz"
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
@@ -34,8 +36,15 @@ ASSERTION_AUDIENCE: Final = "heliograph-gateway"
 ASSERTION_SECONDS: Final = 60
 """Life of that JWT; the gateway takes none that claims a longer one."""
 
+RECEIPT_TYPE: Final = "heliograph-receipt+jws"
+POLICY_TYPE: Final = "heliograph-policy+jws"
+KEY_TYPE: Final = "heliograph-key+jws"
+"""What a signature is for stands in its header (``typ``), so that none can be taken for another."""
+
 Counts = dict[str, int]
 """Events by name."""
+Seconds = Annotated[int, Meta(ge=0, le=1 << 33)]
+"""Seconds since 1970, or a span of them, up to some day in 2242. Larger numbers are no times."""
 VerdictCounts = dict[str, dict[Verdict, int]]
 """Events by name and verdict."""
 
@@ -117,8 +126,17 @@ class ErasureAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the instance may send, as far as the vendor's side decides."""
+    """The answer to an instance that asks what it may send."""
 
+    policy: str
+    """A `PolicyStatement` as a compact JWS (EdDSA, `POLICY_TYPE`)."""
+
+
+class PolicyStatement(msgspec.Struct, frozen=True, kw_only=True):
+    """What one instance may send, as far as the vendor's side decides: the payload of what the gateway signs."""
+
+    instance: str
+    """Whom it is for; it says nothing to anybody else."""
     level: str
     """A `heliograph.consent.level.Level`."""
     agreement: str | None
@@ -126,8 +144,31 @@ class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     plan: str
     """The plan's name and version."""
     plan_digest: str
-    valid_seconds: int
-    """For how long this may be relied on; then the level is unknown, and so off."""
+    issued: Seconds
+    """When it was said, in seconds since 1970; an older one never takes the place of a newer one."""
+    valid_seconds: Seconds
+    """For how long after its receipt it may be relied on; then the level is unknown, and so off."""
+    evidence: str | None = None
+    """Digest of the records from which the agreement follows; None where the vendor keeps no chain of them."""
+
+
+class Endorsement(msgspec.Struct, frozen=True, kw_only=True):
+    """A signing key's word for the key that follows it: the payload of a compact JWS (EdDSA, `KEY_TYPE`)."""
+
+    key: str
+    """The new public key, on one line."""
+    by: str
+    """The public half of the key that signs this."""
+    issued: Seconds
+
+
+class KeysAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """With which key the gateway signs, and how it follows from earlier ones."""
+
+    key: str
+    """The public key, on one line."""
+    endorsements: list[str]
+    """Compact JWS of an `Endorsement` each, from the oldest on."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness import INSTANCE, SMALL_PLAN
 from heliograph import Recorder
@@ -14,6 +15,7 @@ from heliograph.instance.account import read_account
 from heliograph.instance.agent import Agent, Left
 from heliograph.instance.state import State
 from heliograph.instance.transport import TransportError
+from heliograph.keys import public_key_text
 from heliograph.settings import AgentSettings, EventLogsSettings, RecorderSettings, Settings
 
 if TYPE_CHECKING:
@@ -48,6 +50,13 @@ def door() -> Iterator[Door]:
     door.close()
 
 
+def pinned(folder: Path) -> str:
+    """Pin some key, as whoever expects a vendor does."""
+    file = folder / "vendor.keys"
+    file.write_text(public_key_text(Ed25519PrivateKey.generate()) + "\n")
+    return str(file)
+
+
 def settings(folder: Path, door: Door, level: str) -> Settings:
     return Settings(
         recorder=RecorderSettings(outbox=str(folder / "outbox")),
@@ -55,6 +64,7 @@ def settings(folder: Path, door: Door, level: str) -> Settings:
             gateway=f"https://127.0.0.1:{door.port}",
             instance=INSTANCE,
             key=str(folder / "instance.pem"),
+            vendor_keys=pinned(folder),
             state=str(folder / "agent"),
             level=level,  # type: ignore[arg-type] # one of the three
             timeout_seconds=0.2,

@@ -17,7 +17,7 @@ import documents
 from heliograph.consent.agreement import Agreement, Amendment, Route
 from heliograph.consent.deployment import Deployment
 from heliograph.consent.level import AT_THE_VENDOR, Decision, Level, Party, resolve
-from heliograph.consent.policy import Policy, instance_level
+from heliograph.consent.policy import Doubt, Policy, instance_level
 from heliograph.consent.records import VENDOR, encode
 from heliograph.registry import chains as stored
 from heliograph.registry.errors import RegistryUnavailableError
@@ -244,33 +244,33 @@ def test_a_registry_that_does_not_answer_tells_nothing(registry_url: str) -> Non
             view.permission("acme-1")
 
 
-def policy(now: datetime, **changes: Any) -> Policy:
-    fields: dict[str, Any] = {
-        "level": Level.EVENTS,
-        "agreement": "agreement-1",
-        "reasons": ("agreed",),
-        "plan": "p",
-        "plan_digest": "0",
-        "received": now,
-        "valid_seconds": 60,
-    }
-    return Policy(**(fields | changes))
+def vendor_word(heard: datetime, now: datetime) -> Decision:
+    policy = Policy(
+        level=Level.EVENTS,
+        agreement="agreement-1",
+        reasons=("agreed",),
+        plan="p",
+        plan_digest="0",
+        issued=0,
+        valid_seconds=60,
+        received=heard,
+    )
+    return policy.word(now)
 
 
+EVENTS = Decision(Level.EVENTS, ("chosen",))
 ON_THE_INSTANCE: dict[str, Callable[[datetime], Decision]] = {
-    "there is no policy yet": lambda now: instance_level(None, Level.EVENTS, now),
-    "the policy has expired": lambda now: instance_level(policy(now - DAY), Level.EVENTS, now),
-    "the policy names a level that is not known": lambda now: instance_level(
-        policy(now, level=None), Level.EVENTS, now
-    ),
-    "the clock was set back since the policy came": lambda now: instance_level(policy(now + DAY), Level.EVENTS, now),
-    "the admin's choice cannot be read": lambda now: instance_level(policy(now), None, now),
+    "there is no policy yet": lambda _: instance_level(None, EVENTS),
+    "the policy has expired": lambda now: instance_level(vendor_word(now - DAY, now), EVENTS),
+    "the clock was set back since the policy came": lambda now: instance_level(vendor_word(now + DAY, now), EVENTS),
+    "the policy cannot be relied on": lambda _: instance_level(Doubt.WRONG_SIGNATURE.decision(), EVENTS),
+    "the admin's choice cannot be read": lambda now: instance_level(vendor_word(now, now), None),
 }
 
 
 @pytest.mark.parametrize("doubt", ON_THE_INSTANCE)
 def test_each_doubt_on_the_instance_means_off(doubt: str, clock: Clock) -> None:
-    assert instance_level(policy(clock.now), Level.EVENTS, clock.now).level is Level.EVENTS
+    assert instance_level(vendor_word(clock.now, clock.now), EVENTS).level is Level.EVENTS
     decision = ON_THE_INSTANCE[doubt](clock.now)
     assert decision.level is Level.OFF
     assert decision.reasons

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -46,12 +47,15 @@ def run(
 ) -> None:
     """Send what the product records, and what its event_logs table holds, until told to stop.
 
-    Nothing leaves unless the vendor's policy and the admin's [bold]agent.level[/bold] both allow it; at level
-    [bold]off[/bold] nobody is even asked. What cannot be sent now waits in the outbox.
+    Nothing leaves unless the vendor's policy, signed by a key of [bold]agent.vendor_keys[/bold], and the admin's
+    choice ([bold]heliograph agent level[/bold]) both allow it; at level [bold]off[/bold] nobody is even asked. What
+    cannot be sent now waits in the outbox.
 
     Example: heliograph --config instance.toml agent run
     """
-    from heliograph.instance.agent import Agent  # noqa: PLC0415 - quick --help
+    from heliograph.consent.trust import PinError, read_pins  # noqa: PLC0415 - quick --help
+    from heliograph.instance.agent import Agent  # noqa: PLC0415
+    from heliograph.instance.choice import SettingsWatch  # noqa: PLC0415
     from heliograph.instance.source import SourceError  # noqa: PLC0415
     from heliograph.instance.state import StateError  # noqa: PLC0415
     from heliograph.keys import KeyFileError  # noqa: PLC0415
@@ -61,13 +65,17 @@ def run(
         fail(["agent.instance is empty: give the name under which the vendor registered this instance"])
     if not settings.agent.gateway.startswith("https://"):
         fail([f"agent.gateway is {settings.agent.gateway!r}: events leave over https only"])
+    try:
+        read_pins(settings.agent.vendor_keys)
+    except PinError as error:
+        fail(error.problems)
     plan = read_plan(settings)
     use_logs()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        agent = Agent(settings, plan)
+        agent = Agent(settings, plan, choice=SettingsWatch.of_command(settings, context.find_root().obj))
     except (StateError, KeyFileError, SourceError, OSError) as error:
         fail([f"the agent cannot start: {error}"])
     try:
@@ -113,3 +121,56 @@ def status(
             ],
             status=1,
         )
+
+
+@app.command()
+def level(
+    context: typer.Context,
+    choice: Annotated[
+        str | None, typer.Argument(metavar="[off|critical|events]", help="What to choose; only shown when left out.")
+    ] = None,
+    *,
+    by: Annotated[str, typer.Option("--by", help="The role that chooses, to be recorded with it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why, to be recorded with it.")] = "",
+    history: Annotated[bool, typer.Option("--history", help="Show every choice that was recorded here.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show who says what of the level and what results, or choose; a running agent takes notice at its next round.
+
+    The narrowest decides, of the vendor's last word, the settings file, the environment (HELIOGRAPH_AGENT_LEVEL and
+    DO_NOT_TRACK), and the choice recorded here. Nobody is asked for it: no connection is opened. Run it as the user
+    who runs the agent.
+
+    Example: heliograph agent level critical --by "security office" --reason "under review"
+    """
+    import os  # noqa: PLC0415 - quick --help
+    import sqlite3  # noqa: PLC0415
+
+    from heliograph.instance import level_report  # noqa: PLC0415
+    from heliograph.instance.choice import SettingsWatch, choice_problems  # noqa: PLC0415
+    from heliograph.instance.state import Choice, State, StateError  # noqa: PLC0415
+
+    settings = read_settings(context)
+    if problems := choice_problems(choice, by=by, reason=reason):
+        fail(problems)
+    watch = SettingsWatch.of_command(settings, context.find_root().obj)
+    try:
+        with closing(State(Path(settings.agent.state), exclusive=False)) as state:
+            if choice is not None:
+                state.add_choice(Choice(datetime.now(UTC), choice, by, reason))
+            if history:
+                found = state.choices()
+                if as_json:
+                    print_json([each._asdict() for each in found])
+                else:
+                    out.print(level_report.history_table(found))
+                return
+            report = level_report.read_report(settings.agent, state, watch.word(), os.environ, datetime.now(UTC))
+    except (StateError, sqlite3.Error, OSError) as error:
+        fail([f"{settings.agent.state}: {error}"])
+    if as_json:
+        print_json(report)
+    else:
+        out.print(level_report.level_table(report))
+    for line in level_report.narrower_than(choice, report):
+        err.print(line, highlight=False)

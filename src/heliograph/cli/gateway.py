@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli.common import fail, out, print_json, read_plan, read_settings, use_logs
+from heliograph.cli.common import err, fail, out, print_json, read_plan, read_settings, use_logs
 
 app = typer.Typer(
     no_args_is_help=True, help="The vendor's gateway: receive deliveries, store them, answer with receipts."
@@ -67,3 +67,58 @@ def account(
         print_json(accounts)
     else:
         out.print(account_table(accounts))
+
+
+@app.command()
+def key(
+    context: typer.Context,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print the keys before it too, the latest first: with them, older receipts.")
+    ] = False,
+) -> None:
+    """Print the public key with which the gateway signs, for customers to pin; make the key first if there is none.
+
+    Each instance trusts what stands in the file that [bold]agent.vendor_keys[/bold] names there. Hand the line out by
+    a way that customers trust, such as with the contract.
+
+    Example: heliograph --config vendor.toml gateway key > vendor.keys
+    """
+    from heliograph.gateway.rotation import public_keys  # noqa: PLC0415 - quick --help
+    from heliograph.keys import KeyFileError  # noqa: PLC0415
+
+    file = Path(read_settings(context).gateway.signing_key)
+    try:
+        lines = public_keys(file)
+    except (KeyFileError, OSError) as error:
+        fail([str(error)])
+    for line in lines if everything else lines[:1]:
+        typer.echo(line)
+    err.print(f"the private key is in {file}; customers pin the first line above (agent.vendor_keys)", highlight=False)
+
+
+@app.command("rotate-key")
+def rotate_key(context: typer.Context) -> None:
+    """Put a new signing key in the place of the present one, which endorses it.
+
+    Agents that trust the old key come to trust the new one by its endorsement. A running gateway takes the new key
+    when it is started again. If this is interrupted, run it again: it goes on where it stood.
+
+    Example: heliograph --config vendor.toml gateway rotate-key
+    """
+    import time  # noqa: PLC0415 - quick --help
+
+    from heliograph.gateway import rotation  # noqa: PLC0415
+    from heliograph.keys import KeyFileError, public_key_text  # noqa: PLC0415
+
+    file = Path(read_settings(context).gateway.signing_key)
+    try:
+        done = rotation.rotate_key(file, now=time.time())
+    except (KeyFileError, OSError) as error:
+        fail([str(error)])
+    typer.echo(public_key_text(done.after))
+    err.print(
+        f"the new private key is in {file}, and its endorsement by the old one in {rotation.endorsements_file(file)}; "
+        "start the gateways again, and give the line above to new customers",
+        highlight=False,
+    )

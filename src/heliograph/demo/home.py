@@ -86,6 +86,8 @@ class Home:
             lake=LakeSettings(warehouse=str(vendor / "lake"), catalog=f"sqlite:///{vendor / 'lake' / 'catalog.db'}"),
         )
         self.vendor_folder: Final = vendor
+        # What `heliograph gateway key` prints, which each customer got with the contract.
+        self._vendor_key = public_key_text(load_or_create_key(vendor / "signing.pem"))
         self.vendor_file: Final = self.folder / "vendor.toml"
         self.vendor_file.write_text(commented_file(self.vendor))
 
@@ -133,10 +135,12 @@ class Home:
                 certificate_authority=str(self._authority_file),
                 instance=instance,
                 key=str(folder / "instance.pem"),
+                vendor_keys=str(folder / "vendor.keys"),
                 state=str(folder / "agent"),
                 idle_seconds=0.2,
             ),
         )
+        (folder / "vendor.keys").write_text(f"{self._vendor_key}\n")
         file = folder / "heliograph.toml"
         file.write_text(commented_file(settings))
         return Customer(instance, account, folder, settings, file)

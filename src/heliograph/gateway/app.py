@@ -17,10 +17,11 @@ from heliograph.wire import (
     EVENTS_PATH,
     GRANT_TYPE,
     HEALTH_PATH,
+    KEYS_PATH,
     POLICY_PATH,
     PROBLEM,
     TOKEN_PATH,
-    PolicyAnswer,
+    KeysAnswer,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from heliograph.gateway.authentication import Authenticator
     from heliograph.gateway.intake import Intake, Permissions
     from heliograph.gateway.log import Log
-    from heliograph.plan.model import Plan
+    from heliograph.gateway.policies import PolicySigner
     from heliograph.settings import GatewaySettings
 
 _MOST_TOKEN_BYTES: Final = 8 << 10
@@ -87,21 +88,23 @@ class Gateway:
         authenticator: Authenticator,
         permissions: Permissions,
         log: Log,
-        plan: Plan,
+        policies: PolicySigner,
+        keys: Callable[[], KeysAnswer],
         settings: GatewaySettings,
     ) -> None:
         self._intake = intake
         self._authenticator = authenticator
         self._permissions = permissions
         self._log = log
-        self._plan_label = plan.label
-        self._plan_digest = plan.digest()
+        self._policies = policies
+        self._keys = keys
         self._settings = settings
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Any]]]] = {
             EVENTS_PATH: ("POST", self.take_events),
             TOKEN_PATH: ("POST", self.exchange_token),
             POLICY_PATH: ("GET", self.tell_policy),
             ACCOUNT_PATH: ("GET", self.tell_account),
+            KEYS_PATH: ("GET", self.tell_keys),
             HEALTH_PATH: ("GET", self.tell_health),
         }
 
@@ -167,15 +170,12 @@ class Gateway:
 
     async def tell_policy(self, request: Request) -> Any:
         """Tell an instance what it may send, as far as the vendor's side decides."""
-        decision = self._permissions(self._instance(request)).decision
-        return PolicyAnswer(
-            level=decision.level.value,
-            agreement=decision.agreement,
-            reasons=list(decision.reasons),
-            plan=self._plan_label,
-            plan_digest=self._plan_digest,
-            valid_seconds=self._settings.policy_seconds,
-        )
+        instance = self._instance(request)
+        return self._policies.answer(instance, self._permissions(instance).decision)
+
+    async def tell_keys(self, request: Request) -> Any:  # noqa: ARG002 - a handler's signature
+        """Tell anyone with which key the gateway signs, and how it follows from earlier ones."""
+        return self._keys()
 
     async def tell_account(self, request: Request) -> Any:
         """Tell an instance the vendor's half of its loss account."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import jwt
-import msgspec
+from heliograph.gateway.signing import sign
+from heliograph.wire import RECEIPT_TYPE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from heliograph.wire import Receipt
-
-RECEIPT_TYPE = "heliograph-receipt+jws"
 
 
 class ReceiptSigner:
@@ -20,8 +18,7 @@ class ReceiptSigner:
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
-        self._jws = jwt.PyJWS(algorithms=["EdDSA"])
 
     def sign(self, receipt: Receipt) -> str:
         """Return the receipt as a compact JWS, whose payload is the receipt's JSON."""
-        return self._jws.encode(msgspec.json.encode(receipt), self._key, "EdDSA", headers={"typ": RECEIPT_TYPE})
+        return sign(receipt, self._key, RECEIPT_TYPE)

@@ -14,9 +14,12 @@ from heliograph.gateway.app import Gateway
 from heliograph.gateway.authentication import Authenticator
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.log import Log
+from heliograph.gateway.policies import PolicySigner
 from heliograph.gateway.receipts import ReceiptSigner
-from heliograph.keys import load_or_create_key
+from heliograph.gateway.rotation import read_endorsements
+from heliograph.keys import load_or_create_key, public_key_text
 from heliograph.registry.view import RegistryView
+from heliograph.wire import KeysAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +55,9 @@ def gateway_server(
     """
     gateway = settings.gateway
     tls = server_tls(gateway.certificate, gateway.private_key)
-    key = load_or_create_key(Path(gateway.signing_key))
+    signing_key = Path(gateway.signing_key)
+    key = load_or_create_key(signing_key)
+    public = public_key_text(key)
     with ExitStack() as stack:
         view = stack.enter_context(RegistryView(settings.registry, now=now))
         log = Log(
@@ -69,7 +74,9 @@ def gateway_server(
             authenticator=Authenticator(view.snapshot, key, gateway, now=lambda: now().timestamp()),
             permissions=view.permission,
             log=log,
-            plan=plan,
+            policies=PolicySigner(key, plan, valid_seconds=gateway.policy_seconds, now=now),
+            # Read each time: an agent that meets the new key at another gateway process may ask here.
+            keys=lambda: KeysAnswer(key=public, endorsements=read_endorsements(signing_key)),
             settings=gateway,
         )
         yield uvicorn.Server(_config(app, gateway, tls))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import os
 import random
 import sqlite3
+import time as clock
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,17 +14,19 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from heliograph.consent.level import Decision, Level
-from heliograph.consent.policy import Policy, instance_level
+from heliograph.consent.policy import instance_level
+from heliograph.instance.choice import Chosen, SettingsWatch, chosen, environment_words, recorded_word
 from heliograph.instance.event_logs import Cursor, EventLogsSource, SourceError, decode_cursor, encode_cursor
 from heliograph.instance.exporter import Exporter
 from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint
 from heliograph.instance.state import State
-from heliograph.instance.transport import GatewayClient, GatewayRefusalError, TransportError, UnreachableError
+from heliograph.instance.transport import GatewayClient, TransportError, UnreachableError
+from heliograph.instance.vendor_word import VendorWord
 from heliograph.keys import load_or_create_key
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from heliograph.plan.model import Plan
     from heliograph.settings import Settings
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
 EVENT_LOGS: Final = "event_logs"
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 60.0
-_FORBIDDEN: Final = 403
 _log: Final = structlog.get_logger("heliograph.agent")
 
 
@@ -54,6 +57,9 @@ class Agent:
         now: The clock.
         jitter: Spreads the pauses of many agents: gives a factor about 1.
         client: Replaces the way to the gateway, in tests.
+        ticks: Seconds by a clock that nobody sets.
+        choice: What the settings file says of the level, now; by default, what `settings` say.
+        environment: The agent's own, in which the admin may have chosen a level too.
 
     Raises:
         StateError: Another agent runs.
@@ -67,20 +73,23 @@ class Agent:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         jitter: Callable[[], float] = lambda: random.uniform(0.5, 1.5),  # noqa: S311 - no secret
         client: GatewayClient | None = None,
+        ticks: Callable[[], float] = clock.monotonic,
+        choice: SettingsWatch | None = None,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
         agent = settings.agent
         self._settings = settings
         self._now = now
         self._jitter = jitter
-        self._admin = Level.parse(agent.level)
+        self._choice = choice or SettingsWatch(settings)
+        self._environment = environment
         self._state = State(Path(agent.state))
         self._client = client or GatewayClient(agent, load_or_create_key(Path(agent.key)), now=now)
         self._exporter = Exporter(
             agent=agent, recorder=settings.recorder, plan=plan, state=self._state, client=self._client, now=now
         )
         self._source = _Source(settings, plan) if settings.event_logs.dsn else None
-        self._policy: Policy | None = None
-        self._ask_again: datetime | None = None
+        self._vendor = VendorWord(agent, self._state, self._client, now=now, ticks=ticks)
         self._level: Level | None = None
         self._failures = 0
 
@@ -119,46 +128,54 @@ class Agent:
         Raises:
             TransportError: The gateway did not take a delivery; nothing is lost.
         """
-        decision = self.decide()
-        if decision.level < Level.EVENTS:
-            self._withhold(decision)
-            return Left.NOTHING
-        unread = Left.NOTHING if self._source is None else self._source.read(self._now())
         try:
-            delivered = self._exporter.deliver_round()
-        except GatewayRefusalError as error:
-            if error.problem.status == _FORBIDDEN:
-                self._policy = None  # it has changed since we asked
+            return self._round()
+        except TransportError:
+            self._vendor.forget_when_heard()  # what it said may have changed since: the next round asks first
             raise
+
+    def _round(self) -> Left:
+        if self.decide().level < Level.EVENTS:
+            return self._withhold()
+        unread = self._read_source()
+        delivered = self._exporter.deliver_round(self._may_send)
+        if self._level is not Level.EVENTS:  # the vendor was asked again, and has narrowed it
+            return self._withhold()
         return Left.MORE if delivered else unread
 
-    def decide(self) -> Decision:
-        """Return what may leave now, asking the gateway where what it said is too old. At `off`, ask nobody."""
-        if self._admin is None or self._admin is Level.OFF:
-            decision = instance_level(self._policy, self._admin, self._now())
-        else:
-            self._refresh_policy()
-            decision = instance_level(self._policy, self._admin, self._now())
+    def decide(self, *, sending: bool = False) -> Decision:
+        """Return what may leave now, asking the gateway where what it said is too old. At `off`, ask nobody.
+
+        Args:
+            sending: Whether something is about to be delivered: then only a word of a moment ago will do.
+        """
+        admin = self._chosen()
+        if admin.decision.level is not Level.OFF:
+            self._vendor.refresh(sending=sending)
+        decision = instance_level(self._vendor.word(), admin.decision)
         if decision.level is not self._level:
             _log.info("level", level=str(decision.level), why=" ".join(decision.reasons))
             self._level = decision.level
         return decision
 
-    def _refresh_policy(self) -> None:
-        now = self._now()
-        if self._policy is not None and self._ask_again is not None and now < self._ask_again:
-            return
-        answer = self._client.policy()
-        self._policy = Policy.from_answer(answer, received=now)
-        # Ask again well before it ends, so that a gateway's short absence changes nothing.
-        self._ask_again = now + timedelta(seconds=answer.valid_seconds / 10)
+    def _chosen(self) -> Chosen:
+        recorded = recorded_word(self._state.last_choice())
+        return chosen([self._choice.word(), *environment_words(self._environment), *recorded])
 
-    def _withhold(self, decision: Decision) -> None:
+    def _may_send(self) -> bool:
+        return self.decide(sending=True).level is Level.EVENTS
+
+    def _read_source(self) -> Left:
+        return Left.NOTHING if self._source is None else self._source.read(self._now())
+
+    def _withhold(self) -> Left:
         """Purge what is queued when somebody has said no; only keep it back where nothing is known."""
-        someone_said_no = self._admin is not Level.EVENTS or self._policy is not None
-        purged = self._exporter.purge() if someone_said_no else 0
+        if not (self._chosen().said_no or self._vendor.said_no):
+            return Left.SOME
+        purged = self._exporter.purge()
         if purged:
-            _log.info("purged", events=purged, level=str(decision.level))
+            _log.info("purged", events=purged, level=str(self._level))
+        return Left.NOTHING
 
 
 def _pause_after(failures: int) -> float:

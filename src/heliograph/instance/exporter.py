@@ -77,13 +77,16 @@ class Exporter:
         self.stripped: Counter[str] = Counter()
         """Properties left out as the plan does not declare them, by event name, since this exporter began."""
 
-    def deliver_round(self) -> int:
+    def deliver_round(self, may_send: Callable[[], bool] = lambda: True) -> int:
         """Deliver one batch of each epoch that has something, and return how many numbers were delivered.
+
+        Args:
+            may_send: Asked before each delivery, when there is one; what may not leave stays where it is.
 
         Raises:
             TransportError: The gateway could not be reached, or refuses; nothing is lost.
         """
-        return sum(self._deliver_epoch(reader) for reader in read_epochs(self._outbox))
+        return sum(self._deliver_epoch(reader, may_send) for reader in read_epochs(self._outbox))
 
     def purge(self) -> int:
         """Drop everything that is pending, as it may not leave any more, and return how much that was."""
@@ -116,7 +119,7 @@ class Exporter:
     def _load(self, reader: EpochReader) -> Progress:
         return self._state.progress(reader.epoch) or Progress(reader.series, START)
 
-    def _deliver_epoch(self, reader: EpochReader) -> int:
+    def _deliver_epoch(self, reader: EpochReader, may_send: Callable[[], bool]) -> int:
         closed = reader.is_closed()  # before reading: what is read after this is all there will ever be
         progress = self._load(reader)
         limit = self._limits.get(reader.epoch, self._batch_events)
@@ -130,7 +133,7 @@ class Exporter:
             elif closed and not progress.owed:
                 self._remove(reader)
             return 0
-        return self._deliver(reader, progress, chunk)
+        return self._deliver(reader, progress, chunk) if may_send() else 0
 
     def _deliver(self, reader: EpochReader, progress: Progress, chunk: Chunk) -> int:
         numbers = chunk.numbers

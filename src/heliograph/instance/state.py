@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KEYS_AT_ONCE: Final = 500
+_MICROSECOND: Final = timedelta(microseconds=1)
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEMA: Final = """
 create table if not exists pseudonym (
     kind text not null, key text not null, id text not null unique, primary key (kind, key)
@@ -30,6 +33,17 @@ create table if not exists delivery (
     epoch integer not null, first integer not null, last integer not null,
     receipt blob not null, signature text not null, primary key (epoch, first)
 ) without rowid;
+create table if not exists policy (
+    one integer primary key check (one = 1),
+    policy text not null, endorsements text not null, received integer not null, issued integer not null
+);
+create table if not exists choice (
+    number integer primary key, time integer not null, level text not null, by text not null, reason text not null
+);
+create trigger if not exists choice_is_not_changed before update on choice
+begin select raise(abort, 'choices are only added'); end;
+create trigger if not exists choice_is_not_deleted before delete on choice
+begin select raise(abort, 'choices are only added'); end;
 """
 
 
@@ -61,6 +75,29 @@ class Progress(msgspec.Struct, frozen=True):
     def begun(self) -> int | None:
         """The last sequence number of the delivery that was begun; None when none is under way."""
         return None if self.sending is None else self.sending.sequence
+
+
+class HeldPolicy(NamedTuple):
+    """What the vendor said last, in its own bytes, so that it can be verified again."""
+
+    policy: str
+    """A compact JWS; empty when nothing was verified yet."""
+    endorsements: list[str]
+    """How its key follows from a pinned one."""
+    received: datetime
+    """By the instance's clock."""
+    issued: int
+    """When the latest verified policy was issued: an older one is not believed any more."""
+
+
+class Choice(NamedTuple):
+    """A choice of the admin's, as recorded."""
+
+    time: datetime
+    level: str
+    """A `heliograph.consent.level.Level`, unless a later version wrote it."""
+    by: str
+    reason: str
 
 
 class StateError(Exception):
@@ -158,3 +195,36 @@ class State:
             query = f"select key, id from pseudonym where kind = ? and key in ({marks})"  # noqa: S608 - question marks
             found.update(self._connection.execute(query, (kind, *part)))
         return found
+
+    def policy(self) -> HeldPolicy | None:
+        """Return what the vendor said last; None when nothing was heard yet."""
+        query = "select policy, endorsements, received, issued from policy"
+        for policy, endorsements, received, issued in self._connection.execute(query):
+            return HeldPolicy(policy, endorsements.splitlines(), _1970 + received * _MICROSECOND, issued)
+        return None
+
+    def keep_policy(self, held: HeldPolicy) -> None:
+        """Keep what the vendor said last."""
+        self._connection.execute(
+            "insert or replace into policy (one, policy, endorsements, received, issued) values (1, ?, ?, ?, ?)",
+            (held.policy, "\n".join(held.endorsements), (held.received - _1970) // _MICROSECOND, held.issued),
+        )
+
+    def choices(self) -> list[Choice]:
+        """Return all that the admin chose, from the oldest on."""
+        rows = self._connection.execute("select time, level, by, reason from choice order by number")
+        return [Choice(_1970 + time * _MICROSECOND, level, by, reason) for time, level, by, reason in rows]
+
+    def last_choice(self) -> Choice | None:
+        """Return what the admin chose last; None when nothing was ever chosen here."""
+        query = "select time, level, by, reason from choice order by number desc limit 1"
+        for time, level, by, reason in self._connection.execute(query):
+            return Choice(_1970 + time * _MICROSECOND, level, by, reason)
+        return None
+
+    def add_choice(self, choice: Choice) -> None:
+        """Write down a choice of the admin's; a running agent takes notice at its next round."""
+        self._connection.execute(
+            "insert into choice (time, level, by, reason) values (?, ?, ?, ?)",
+            ((choice.time - _1970) // _MICROSECOND, choice.level, choice.by, choice.reason),
+        )

@@ -25,11 +25,13 @@ from heliograph.wire import (
     EPOCH_HEADER,
     EVENTS_PATH,
     GRANT_TYPE,
+    KEYS_PATH,
     POLICY_PATH,
     RANGE_HEADER,
     TOKEN_PATH,
     Answer,
     Counts,
+    KeysAnswer,
     PolicyAnswer,
     Problem,
     Receipt,
@@ -142,6 +144,14 @@ class GatewayClient:
             TransportError: See the tree of errors.
         """
         return _read(self._authorized("GET", POLICY_PATH), PolicyAnswer)
+
+    def keys(self) -> KeysAnswer:
+        """Ask with which key the gateway signs, and how it follows from earlier ones; that proves nothing by itself.
+
+        Raises:
+            TransportError: See the tree of errors.
+        """
+        return _read(self._request("GET", KEYS_PATH, {}, None), KeysAnswer)
 
     def account(self) -> GatewayAccount:
         """Ask for the vendor's half of the loss account."""

@@ -61,6 +61,14 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     ] = ""
     instance: Annotated[str, _about("Name of this instance, as the vendor registered it.")] = ""
     key: Annotated[str, _about("File with the instance's own Ed25519 private key (PEM).", path=True)] = "instance.pem"
+    vendor_keys: Annotated[
+        str,
+        _about(
+            "File with the vendor's public keys that this instance trusts, one a line as `heliograph gateway key` "
+            "prints it there; without one nothing leaves.",
+            path=True,
+        ),
+    ] = "vendor.keys"
     state: Annotated[str, _about("Folder of the agent's own state: pseudonyms and ledger.", path=True)] = "agent"
     level: Annotated[
         Literal["off", "critical", "events"],
@@ -102,7 +110,11 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     private_key: Annotated[str, _about("The key of that certificate (PEM).", path=True)] = "gateway.key"
     signing_key: Annotated[
         str,
-        _about("Ed25519 private key (PEM) that signs tokens and receipts; made at the first start.", path=True),
+        _about(
+            "Ed25519 private key (PEM) that signs tokens, policies and receipts; made at the first start. Beside it "
+            "stands how it follows from those before it (.endorsements).",
+            path=True,
+        ),
     ] = "signing.pem"
     log: Annotated[str, _about("Folder of the log: what was acknowledged and is not in the lake yet.", path=True)] = (
         "log"

@@ -38,7 +38,7 @@ def fact_problems(facts: Mapping[str, object], plan: Plan) -> list[str]:
     A fact is named only if the plan declares it, and no value is ever repeated: either may be private.
     """
     undeclared = sum(name not in plan.facts for name in facts)
-    problems = [f"{undeclared} facts that the plan does not declare"] if undeclared else []
+    problems = [f"facts that the plan does not declare: {undeclared}"] if undeclared else []
     return problems + [
         f"facts.{name} is not {expected(fact)}"
         for name, fact in plan.facts.items()

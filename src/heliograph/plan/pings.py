@@ -21,7 +21,7 @@ def ping_problems(ping: Ping, plan: Plan) -> list[str]:
     undeclared = len(ping.features) - len(declared)
     return [
         *fact_problems(ping.facts, plan),
-        *([f"{undeclared} features that the plan does not declare"] if undeclared else []),
+        *([f"features that the plan does not declare: {undeclared}"] if undeclared else []),
         *_small_groups(ping, plan),
         *_active_users(ping.active_users),
         *(problem for feature, use in declared.items() for problem in _feature(feature, use)),

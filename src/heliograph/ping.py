@@ -32,11 +32,20 @@ FactValue: TypeAlias = bool | int | str | dict[str, int]
 _SMALL: Final = f"null where there are some, and fewer than {SMALLEST_GROUP}"
 
 
+_IN_WORDS: Final[dict[type, str]] = {
+    msgspec.inspect.DateType: "date as in 2026-10-31",
+    msgspec.inspect.IntType: "whole number",
+    msgspec.inspect.NoneType: "null",
+}
+
+
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """What a field means, beside its type."""
 
     path: str
     """Where it stands in the ping: ``active_users.day``; a word in capitals stands for each of many keys."""
+    type: str
+    """In words."""
     description: str
     unit: str
     source: str
@@ -165,7 +174,20 @@ def _fields_of(kind: type[msgspec.Struct]) -> Iterator[tuple[str, dict[str, Any]
 
 
 def _described(kind: Any) -> dict[str, Any]:
-    return {"description": (kind.extra_json_schema or {}).get("description", ""), **(kind.extra or {})}
+    about = {"type": _in_words(kind.type), **(kind.extra or {})}
+    return {"description": (kind.extra_json_schema or {}).get("description", ""), **about}
+
+
+def _in_words(kind: Any) -> str:
+    match kind:
+        case msgspec.inspect.LiteralType():
+            return " or ".join(str(value) for value in kind.values)
+        case msgspec.inspect.UnionType():
+            return " or ".join(_in_words(part) for part in kind.types)
+        case msgspec.inspect.StrType():
+            return f"text of at most {kind.max_length} characters"
+        case _:
+            return _IN_WORDS.get(type(kind), "as the plan declares it")
 
 
 def _as_about(path: str, meta: dict[str, Any]) -> About:

@@ -55,7 +55,7 @@ def test_what_can_be_no_fact_is_left_out_and_the_rest_is_kept(tmp_path: Path, va
 
 
 def test_a_name_that_can_be_no_fact_s_is_left_out(tmp_path: Path) -> None:
-    assert not recorder(tmp_path).report_facts(**{"seats": 1, "Licence key": "x", "": 1})
+    assert not recorder(tmp_path).report_facts(**dict[str, Any]({"seats": 1, "Licence key": "x", "": 1}))
     assert values(tmp_path) == {"seats": 1}
 
 

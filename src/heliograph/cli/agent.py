@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from heliograph.cli import agent_ping
 from heliograph.cli.common import err, fail, out, print_json, read_plan, read_settings, use_logs
 
 app = typer.Typer(
@@ -113,3 +114,7 @@ def status(
             ],
             status=1,
         )
+
+
+app.command()(agent_ping.ping)
+app.command()(agent_ping.usage)

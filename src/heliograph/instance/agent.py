@@ -16,6 +16,7 @@ from heliograph.consent.policy import Policy, instance_level
 from heliograph.instance.event_logs import Cursor, EventLogsSource, SourceError, decode_cursor, encode_cursor
 from heliograph.instance.exporter import Exporter
 from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint
+from heliograph.instance.ping_sender import PingSender
 from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayClient, GatewayRefusalError, TransportError, UnreachableError
 from heliograph.keys import load_or_create_key
@@ -78,6 +79,14 @@ class Agent:
         self._exporter = Exporter(
             agent=agent, recorder=settings.recorder, plan=plan, state=self._state, client=self._client, now=now
         )
+        self._pings = PingSender(
+            state=self._state,
+            client=self._client,
+            plan=plan,
+            outbox=Path(settings.recorder.outbox),
+            usage_days=agent.usage_days,
+            now=now,
+        )
         self._source = _Source(settings, plan) if settings.event_logs.dsn else None
         self._policy: Policy | None = None
         self._ask_again: datetime | None = None
@@ -120,17 +129,27 @@ class Agent:
             TransportError: The gateway did not take a delivery; nothing is lost.
         """
         decision = self.decide()
-        if decision.level < Level.EVENTS:
+        if decision.level is Level.OFF:
             self._withhold(decision)
             return Left.NOTHING
         unread = Left.NOTHING if self._source is None else self._source.read(self._now())
+        if decision.level is Level.CRITICAL:
+            self._purge(decision, tally=True)
+            return self._send_pings(unread)
         try:
             delivered = self._exporter.deliver_round()
         except GatewayRefusalError as error:
             if error.problem.status == _FORBIDDEN:
                 self._policy = None  # it has changed since we asked
             raise
-        return Left.MORE if delivered else unread
+        left = self._send_pings(unread)
+        return Left.MORE if delivered else left
+
+    def _send_pings(self, unread: Left) -> Left:
+        """Send the pings that are due, and tell what a round that left `unread` of the table has left to do."""
+        read_up = unread is not Left.MORE and (self._source is None or not self._source.is_failing)
+        waiting = self._pings.send_due(caught_up=read_up and self._exporter.caught_up)
+        return Left.SOME if waiting and unread is Left.NOTHING else unread
 
     def decide(self) -> Decision:
         """Return what may leave now, asking the gateway where what it said is too old. At `off`, ask nobody."""
@@ -156,7 +175,13 @@ class Agent:
     def _withhold(self, decision: Decision) -> None:
         """Purge what is queued when somebody has said no; only keep it back where nothing is known."""
         someone_said_no = self._admin is not Level.EVENTS or self._policy is not None
-        purged = self._exporter.purge() if someone_said_no else 0
+        if someone_said_no:
+            self._pings.withdraw()
+            self._purge(decision, tally=False)
+
+    def _purge(self, decision: Decision, *, tally: bool) -> None:
+        """Drop what is queued; with `tally` it counts as use, of which pings may tell."""
+        purged = self._exporter.purge(tally=tally, sendable=tally)
         if purged:
             _log.info("purged", events=purged, level=str(decision.level))
 
@@ -180,6 +205,11 @@ class _Source:
         self._looked: datetime | None = None
         self._look_again = datetime.min.replace(tzinfo=UTC)
         self._failures = 0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last look found no table that could be read."""
+        return self._failures > 0
 
     def read(self, now: datetime) -> Left:
         """Read one round into the outbox, unless the last look was a moment ago; tell what is left in the table.

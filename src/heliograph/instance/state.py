@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from heliograph.instance.outbox import Position
+from heliograph.instance.ping_table import SCHEMA as PING_SCHEMA
+from heliograph.instance.ping_table import PingTable
 from heliograph.instance.usage import SCHEMA as USAGE_SCHEMA
 from heliograph.instance.usage import UsageTable
 from heliograph.wire import Receipt, VerdictCounts
@@ -96,10 +98,12 @@ class State:
         self._connection = sqlite3.connect(folder / "agent.db", isolation_level=None)
         self.usage: Final = UsageTable(self._connection)
         """What was used on which day by whom."""
+        self.pings: Final = PingTable(self._connection)
+        """What was told of it."""
         try:
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = full")
-            self._connection.executescript(_SCHEMA + USAGE_SCHEMA)
+            self._connection.executescript(_SCHEMA + USAGE_SCHEMA + PING_SCHEMA)
         except sqlite3.Error as error:
             self.close()
             raise StateError(

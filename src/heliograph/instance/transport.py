@@ -25,11 +25,13 @@ from heliograph.wire import (
     EPOCH_HEADER,
     EVENTS_PATH,
     GRANT_TYPE,
+    PINGS_PATH,
     POLICY_PATH,
     RANGE_HEADER,
     TOKEN_PATH,
     Answer,
     Counts,
+    PingAnswer,
     PolicyAnswer,
     Problem,
     Receipt,
@@ -166,6 +168,14 @@ class GatewayClient:
         if absent:
             headers[ABSENT_HEADER] = msgspec.json.encode(absent).decode()
         return _read(self._authorized("POST", EVENTS_PATH, headers, body), Answer)
+
+    def send_ping(self, body: bytes) -> PingAnswer:
+        """Send one ping and return the gateway's answer, which it gives once the ping is on its disk.
+
+        Raises:
+            TransportError: See the tree of errors.
+        """
+        return _read(self._authorized("POST", PINGS_PATH, {"content-type": "application/json"}, body), PingAnswer)
 
     def _authorized(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None

@@ -10,6 +10,7 @@ from heliograph.plan.model import BooleanProperty, CountsFact, IntegerProperty, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from heliograph.ping import FactValue
     from heliograph.plan.model import Fact, Plan
 
 
@@ -30,6 +31,11 @@ def fact_passes(value: object, fact: Fact) -> bool:
                 and value.keys() <= {*fact.members}
                 and all(_is_between(count, 0, fact.maximum) for count in value.values())
             )
+
+
+def passing_facts(facts: Mapping[str, FactValue], plan: Plan) -> dict[str, FactValue]:
+    """Return those of `facts` that the plan declares and whose values pass, in the plan's order."""
+    return {name: facts[name] for name, fact in plan.facts.items() if name in facts and fact_passes(facts[name], fact)}
 
 
 def fact_problems(facts: Mapping[str, object], plan: Plan) -> list[str]:

@@ -7,7 +7,8 @@ A product records in one line:
     record("SearchSubmitted", user=42, session=request.session, pattern_type="regexp", duration_ms=41)
 
 `record` uses one recorder for the process, made at first use from the settings file and the environment
-(docs/recording.md); `configure` replaces it, as a product's start-up or its tests do.
+(docs/recording.md); `configure` replaces it, as a product's start-up or its tests do. `report_facts` says with it what
+is so of the instance as a whole.
 """
 
 from __future__ import annotations
@@ -21,15 +22,19 @@ from heliograph.instance.recorder import Recorder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Recorder", "configure", "record"]
+__all__ = ["Recorder", "configure", "record", "report_facts"]
 
 
 class Records(Protocol):
-    """What `record` needs: `Recorder`, or `heliograph.testing.MemoryRecorder`."""
+    """What `record` and `report_facts` need: `Recorder`, or `heliograph.testing.MemoryRecorder`."""
 
     @property
     def record(self) -> Callable[..., bool]:
         """See `Recorder.record`."""
+
+    @property
+    def report_facts(self) -> Callable[..., bool]:
+        """See `Recorder.report_facts`."""
 
 
 _lock = threading.Lock()
@@ -48,6 +53,12 @@ def record(name: str, /, **what: Any) -> bool:
     """Record an event with the process's recorder; see `Recorder.record`. Never waits, never raises."""
     recorder = _recorder or _from_settings()
     return recorder is not None and recorder.record(name, **what)
+
+
+def report_facts(**facts: Any) -> bool:
+    """Say what is so of the instance, with the process's recorder; see `Recorder.report_facts`. Never raises."""
+    recorder = _recorder or _from_settings()
+    return recorder is not None and recorder.report_facts(**facts)
 
 
 def _from_settings() -> Records | None:

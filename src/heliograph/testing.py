@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heliograph.event import NAME_PATTERN, RESERVED
+from heliograph.plan.facts import fact_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +37,13 @@ class MemoryRecorder:
     """Stands in for `heliograph.Recorder`. Unlike it, it raises when the product records what cannot be recorded.
 
     Args:
-        plan: When given, an event or property that it does not declare raises `AssertionError`.
+        plan: When given, an event, a property or a fact that it does not declare raises `AssertionError`.
         now: The clock.
     """
 
     def __init__(self, *, plan: Plan | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.events: list[RecordedEvent] = []
+        self.facts: dict[str, Any] = {}
         self._plan = plan
         self._now = now
         self._lock = threading.Lock()
@@ -71,6 +73,15 @@ class MemoryRecorder:
             )
         return True
 
+    def report_facts(self, **facts: Any) -> bool:
+        """Keep the facts; see `heliograph.Recorder.report_facts`."""
+        given = {name: value for name, value in facts.items() if value is not None}
+        if self._plan is not None and (problems := fact_problems(given, self._plan)):
+            raise AssertionError(f"the plan {self._plan.label} does not take: {'; '.join(problems)}")
+        with self._lock:
+            self.facts = {name: value for name, value in (self.facts | facts).items() if value is not None}
+        return True
+
     @staticmethod
     def _check(plan: Plan, name: str, properties: dict[str, Any]) -> None:
         event = plan.events.get(name)
@@ -84,6 +95,7 @@ class MemoryRecorder:
         return [event.name for event in self.events]
 
     def clear(self) -> None:
-        """Forget all events."""
+        """Forget all events and facts."""
         with self._lock:
             self.events.clear()
+            self.facts.clear()

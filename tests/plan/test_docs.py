@@ -13,11 +13,13 @@ from heliograph.plan.load import parse_plan
 from heliograph.plan.model import (
     BooleanProperty,
     Comparison,
+    CountsFact,
     EventDefinition,
     IntegerProperty,
     MemberProperty,
     NumberProperty,
     Plan,
+    VersionFact,
 )
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "plan.md").read_text(encoding="utf-8")
@@ -42,10 +44,16 @@ def test_every_field_is_explained_in_the_order_of_the_model(title: str, kind: ty
     assert first_cells(title) == fields(kind)
 
 
-def test_every_type_of_property_is_explained_with_its_fields() -> None:
-    kinds: list[type[msgspec.Struct]] = [IntegerProperty, NumberProperty, BooleanProperty, MemberProperty]
-    assert first_cells("A property") == [kind.__struct_config__.tag for kind in kinds]
-    for line, kind in zip(re.findall(r"^\| `\w+` \|.*", section("A property"), re.MULTILINE), kinds, strict=True):
+@pytest.mark.parametrize(
+    ("title", "kinds"),
+    [
+        ("A property", [IntegerProperty, NumberProperty, BooleanProperty, MemberProperty]),
+        ("Facts", [VersionFact, IntegerProperty, BooleanProperty, MemberProperty, CountsFact]),
+    ],
+)
+def test_every_type_is_explained_with_its_fields(title: str, kinds: list[type[msgspec.Struct]]) -> None:
+    assert first_cells(title) == [kind.__struct_config__.tag for kind in kinds]
+    for line, kind in zip(re.findall(r"^\| `\w+` \|.*", section(title), re.MULTILINE), kinds, strict=True):
         assert re.findall(r"`(\w+)`", line.split("|")[2]) == [name for name in fields(kind) if name != "description"]
 
 

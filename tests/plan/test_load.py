@@ -72,6 +72,15 @@ events:
       own:
         description: Whether it is the user's.
         type: boolean
+facts:
+  release:
+    description: The version.
+    type: version
+  hosts:
+    description: Code hosts by kind.
+    type: counts
+    members: [github, other]
+    maximum: 50
 """
 
 
@@ -191,6 +200,13 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "blank text": ("question: How often?", "question: ' '"),
     "blank feature": ("  reading: Reading.", "  reading: ''"),
     "a person as owner": ("owner: reading", "owner: jo@example.org"),
+    "fact's name": ("  release:", "  Release:"),
+    "free text as a fact": ("type: version", "type: text"),
+    "a fact's member twice": ("[github, other]", "[github, github]"),
+    "a fact without members": ("[github, other]", "[]"),
+    "a fact's bound below none": ("maximum: 50", "maximum: -1"),
+    "a fact's missing bound": ("    maximum: 50\n", ""),
+    "blank fact": ("description: The version.", "description: ''"),
     "alias": ("question: How often?", "question: *q"),
     "anchor": ("question: How often?", "question: &q How often?"),
     "tag": ("version: 3", "version: !!python/object/apply:os.system [id]"),
@@ -273,6 +289,8 @@ def test_sizes_are_bounded() -> None:
     assert any("402 names of properties" in problem for problem in problems_of(head + many))
     thousand = "".join(event_with(f"E{number}", range(1)) for number in range(1_000))
     assert any("1,001 events" in problem for problem in problems_of(head + thousand))
+    facts = "".join(f"  f{number}: {{description: F., type: version}}\n" for number in range(39))
+    assert any("41 facts" in problem for problem in problems_of(changed("facts:\n", f"facts:\n{facts}")))
     features = "".join(f"  f{number}: F.\n" for number in range(200))
     assert any("202 features" in p for p in problems_of(changed("features:\n", f"features:\n{features}")))
 

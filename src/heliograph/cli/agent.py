@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from heliograph.cli import agent_ping
 from heliograph.cli.common import err, fail, out, print_json, read_plan, read_settings, use_logs
 
 app = typer.Typer(
@@ -174,3 +175,7 @@ def level(
         out.print(level_report.level_table(report))
     for line in level_report.narrower_than(choice, report):
         err.print(line, highlight=False)
+
+
+app.command()(agent_ping.ping)
+app.command()(agent_ping.usage)

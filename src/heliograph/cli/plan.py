@@ -93,6 +93,7 @@ def _file_and_event(words: list[str]) -> tuple[str | None, str | None]:
 
 def _summary(plan: Plan) -> str:
     counts = f"{len(plan.events)} events, {len(plan.features)} features, {len(plan.property_kinds())} properties"
+    counts += f", {len(plan.facts)} facts" if plan.facts else ""
     return f"{plan.label} is good: {counts}; digest {plan.digest()[:12]}"
 
 

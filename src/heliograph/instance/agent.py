@@ -19,6 +19,7 @@ from heliograph.instance.choice import Chosen, SettingsWatch, chosen, environmen
 from heliograph.instance.event_logs import Cursor, EventLogsSource, SourceError, decode_cursor, encode_cursor
 from heliograph.instance.exporter import Exporter
 from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint
+from heliograph.instance.ping_sender import PingSender
 from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayClient, TransportError, UnreachableError
 from heliograph.instance.vendor_word import VendorWord
@@ -88,8 +89,18 @@ class Agent:
         self._exporter = Exporter(
             agent=agent, recorder=settings.recorder, plan=plan, state=self._state, client=self._client, now=now
         )
-        self._source = _Source(settings, plan) if settings.event_logs.dsn else None
         self._vendor = VendorWord(agent, self._state, self._client, now=now, ticks=ticks)
+        self._pings = PingSender(
+            state=self._state,
+            client=self._client,
+            plan=plan,
+            outbox=Path(settings.recorder.outbox),
+            usage_days=agent.usage_days,
+            may_send=lambda: self._may_send(Level.CRITICAL),
+            failed=self._vendor.forget_when_heard,
+            now=now,
+        )
+        self._source = _Source(settings, plan) if settings.event_logs.dsn else None
         self._level: Level | None = None
         self._failures = 0
 
@@ -135,13 +146,24 @@ class Agent:
             raise
 
     def _round(self) -> Left:
-        if self.decide().level < Level.EVENTS:
+        level = self.decide().level
+        if level is Level.OFF:
             return self._withhold()
         unread = self._read_source()
-        delivered = self._exporter.deliver_round(self._may_send)
+        if level is Level.CRITICAL:
+            self._purge(tally=True)
+            return self._send_pings(unread)
+        delivered = self._exporter.deliver_round(lambda: self._may_send(Level.EVENTS))
         if self._level is not Level.EVENTS:  # the vendor was asked again, and has narrowed it
-            return self._withhold()
-        return Left.MORE if delivered else unread
+            return self._round()
+        left = self._send_pings(unread)
+        return Left.MORE if delivered else left
+
+    def _send_pings(self, unread: Left) -> Left:
+        """Send the pings that are due, and tell what a round that left `unread` of the table has left to do."""
+        read_up = unread is not Left.MORE and (self._source is None or not self._source.is_failing)
+        waiting = self._pings.send_due(caught_up=read_up and self._exporter.caught_up)
+        return Left.SOME if waiting and unread is Left.NOTHING else unread
 
     def decide(self, *, sending: bool = False) -> Decision:
         """Return what may leave now, asking the gateway where what it said is too old. At `off`, ask nobody.
@@ -162,8 +184,9 @@ class Agent:
         recorded = recorded_word(self._state.last_choice())
         return chosen([self._choice.word(), *environment_words(self._environment), *recorded])
 
-    def _may_send(self) -> bool:
-        return self.decide(sending=True).level is Level.EVENTS
+    def _may_send(self, least: Level) -> bool:
+        """Tell whether what needs the level `least` may leave this very moment."""
+        return self.decide(sending=True).level >= least
 
     def _read_source(self) -> Left:
         return Left.NOTHING if self._source is None else self._source.read(self._now())
@@ -172,10 +195,15 @@ class Agent:
         """Purge what is queued when somebody has said no; only keep it back where nothing is known."""
         if not (self._chosen().said_no or self._vendor.said_no):
             return Left.SOME
-        purged = self._exporter.purge()
+        self._pings.withdraw()
+        self._purge(tally=False)
+        return Left.NOTHING
+
+    def _purge(self, *, tally: bool) -> None:
+        """Drop what is queued; with `tally` it counts as use, of which pings may tell."""
+        purged = self._exporter.purge(tally=tally, sendable=tally)
         if purged:
             _log.info("purged", events=purged, level=str(self._level))
-        return Left.NOTHING
 
 
 def _pause_after(failures: int) -> float:
@@ -197,6 +225,11 @@ class _Source:
         self._looked: datetime | None = None
         self._look_again = datetime.min.replace(tzinfo=UTC)
         self._failures = 0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last look found no table that could be read."""
+        return self._failures > 0
 
     def read(self, now: datetime) -> Left:
         """Read one round into the outbox, unless the last look was a moment ago; tell what is left in the table.

@@ -17,10 +17,11 @@ from msgspec.structs import replace
 
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.batch import BatchBuilder
-from heliograph.instance.outbox import RECORDER_SERIES, START, Chunk, EpochReader, Position, read_epochs
+from heliograph.instance.outbox import RECORDER_SERIES, START, Chunk, EpochReader, read_epochs
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.state import Owed, Progress
 from heliograph.instance.transport import GatewayRefusalError
+from heliograph.instance.usage import Tally
 from heliograph.wire import Receipt, VerdictCounts, merge_counts
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from heliograph.instance.state import State
     from heliograph.instance.transport import GatewayClient
+    from heliograph.instance.usage import Tallied
     from heliograph.plan.model import Plan
     from heliograph.settings import AgentSettings, RecorderSettings
 
@@ -73,7 +75,10 @@ class Exporter:
         self._now = now
         self._pseudonyms = Pseudonyms(state)
         self._builder = BatchBuilder(plan, self._pseudonyms)
+        self._tally = Tally(plan, days=agent.usage_days)
         self._limits: dict[int, int] = {}
+        self.caught_up = False
+        """Whether the last round went through all that the outbox held."""
         self.stripped: Counter[str] = Counter()
         """Properties left out as the plan does not declare them, by event name, since this exporter began."""
 
@@ -86,10 +91,20 @@ class Exporter:
         Raises:
             TransportError: The gateway could not be reached, or refuses; nothing is lost.
         """
-        return sum(self._deliver_epoch(reader, may_send) for reader in read_epochs(self._outbox))
+        self.caught_up = True
+        try:
+            return sum(self._deliver_epoch(reader, may_send) for reader in read_epochs(self._outbox))
+        except Exception:
+            self.caught_up = False
+            raise
 
-    def purge(self) -> int:
-        """Drop everything that is pending, as it may not leave any more, and return how much that was."""
+    def purge(self, *, tally: bool = False, sendable: bool = False) -> int:
+        """Drop everything that is pending, as it may not leave any more, and return how much that was.
+
+        Args:
+            tally: Whether it counts as use all the same.
+            sendable: Whether that use may go into a ping.
+        """
         purged = 0
         for reader in read_epochs(self._outbox):
             closed = reader.is_closed()
@@ -108,12 +123,13 @@ class Exporter:
                     owed=[*progress.owed, *([dropped] if dropped else [])],
                     dropped=chunk.dropped or progress.dropped,
                 )
-                self._state.save(reader.epoch, progress)
+                self._state.save(reader.epoch, progress, self._tally_of(chunk) if tally else (), sendable=sendable)
                 purged += numbers
             reader.release(progress.position)
             if closed and reader.series == RECORDER_SERIES:
                 # What is owed is still to be told: only then the epoch itself is deleted.
                 reader.clear()
+        self.caught_up = True
         return purged
 
     def _load(self, reader: EpochReader) -> Progress:
@@ -133,7 +149,12 @@ class Exporter:
             elif closed and not progress.owed:
                 self._remove(reader)
             return 0
-        return self._deliver(reader, progress, chunk) if may_send() else 0
+        if numbers >= limit or progress.begun is not None:
+            self.caught_up = False
+        if not may_send():
+            self.caught_up = False
+            return 0
+        return self._deliver(reader, progress, chunk)
 
     def _deliver(self, reader: EpochReader, progress: Progress, chunk: Chunk) -> int:
         numbers = chunk.numbers
@@ -155,47 +176,49 @@ class Exporter:
         if answer.receipt is None:
             latest_receipt = self._client.latest_receipt(reader.epoch)
             return self._catch_up(reader, progress, 1 if latest_receipt is None else latest_receipt.last + 1)
-        self._settle(reader, progress, chunk.end, answer.receipt, answer.signature or "")
+        self._settle(reader, progress, chunk, answer.receipt, answer.signature or "")
         self._limits.pop(reader.epoch, None)
         return numbers
 
-    def _settle(
-        self, reader: EpochReader, progress: Progress, position: Position, receipt: Receipt, signature: str
-    ) -> None:
+    def _settle(self, reader: EpochReader, progress: Progress, chunk: Chunk, receipt: Receipt, signature: str) -> None:
         progress = replace(
             progress,
-            position=position,
+            position=chunk.end,
             acknowledged=receipt.last,
             owed=[owed for owed in progress.owed if owed.last > receipt.last],
             sending=None,
         )
-        self._state.finish(reader.epoch, progress, receipt, signature)
-        reader.release(position)
+        self._state.finish(reader.epoch, progress, receipt, signature, self._tally_of(chunk))
+        reader.release(chunk.end)
 
     def _take_refusal(self, reader: EpochReader, progress: Progress, chunk: Chunk, error: GatewayRefusalError) -> int:
         """Do what a refusal asks for: catch up, try less at once, or give up on one event; else pass it on."""
+        self.caught_up = False
         if error.problem.expected is not None:
             return self._catch_up(reader, progress, error.problem.expected)
         if error.problem.status not in _SPLIT_STATUSES:
             raise error
         progress = replace(progress, sending=None)
         numbers = chunk.numbers
+        tallied: list[Tallied] = []
         if numbers > 1:
             self._limits[reader.epoch] = numbers // 2
         else:
             _log.error("the gateway refuses an event for good", epoch=reader.epoch, reason=error.problem.type)
             refused = Owed(chunk.last, self._names_of(chunk, Verdict.REFUSED))
             progress = replace(progress, position=chunk.end, owed=[*progress.owed, refused])
-        self._state.save(reader.epoch, progress)
+            tallied = self._tally_of(chunk)
+        self._state.save(reader.epoch, progress, tallied, sendable=True)
         return numbers
 
     def _catch_up(self, reader: EpochReader, progress: Progress, expected: int) -> int:
         """Go where the gateway says that the epoch stands: its receipt, or this state, was lost on the way."""
+        self.caught_up = False
         receipt = self._client.latest_receipt(reader.epoch)
         if expected > progress.acknowledged + 1 and receipt is not None and receipt.first == progress.acknowledged + 1:
             # Only the latest receipt never came: it closes the account.
-            position = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence)).end
-            self._settle(reader, progress, position, receipt, "")
+            chunk = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence))
+            self._settle(reader, progress, chunk, receipt, "")
             return 1
         _log.error(
             "the two ends differ",
@@ -206,17 +229,22 @@ class Exporter:
         )
         skipped = max(expected - 1 - progress.acknowledged, 0)
         forgotten = max(progress.acknowledged + 1 - expected, 0)
+        chunk = reader.read(progress.position, 0, last=max(expected - 1, progress.position.sequence))
         progress = replace(
             progress,
-            position=reader.read(progress.position, 0, last=max(expected - 1, progress.position.sequence)).end,
+            position=chunk.end,
             acknowledged=expected - 1,
             owed=[owed for owed in progress.owed if owed.last >= expected]
             + ([Owed(progress.acknowledged, {UNDECLARED: {Verdict.LOST: forgotten}})] if forgotten else []),
             sending=None,
             undecided=progress.undecided + skipped,
         )
-        self._state.save(reader.epoch, progress)
+        self._state.save(reader.epoch, progress, self._tally_of(chunk), sendable=True)
         return 1
+
+    def _tally_of(self, chunk: Chunk) -> list[Tallied]:
+        """Count a chunk's use: whoever calls it moves past the chunk in the same transaction."""
+        return self._tally.count(chunk.lines, latest=self._now() + self._client.clock_offset + FUTURE)
 
     def _names_of(self, chunk: Chunk, verdict: Verdict) -> VerdictCounts:
         """Count a chunk's events under one verdict, by declared name."""

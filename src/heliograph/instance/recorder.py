@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Verdict
+from heliograph.instance.facts import merge_facts
 from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from heliograph.settings import RecorderSettings
     from heliograph.wire import VerdictCounts
@@ -112,6 +113,20 @@ class Recorder:
             return True
         finally:
             self._lock.release()
+
+    def report_facts(self, **facts: str | int | bool | Mapping[str, int] | None) -> bool:
+        """Say what is so of the instance as a whole, and tell whether all of it was written down.
+
+        What was said before stays, fact by fact; None takes a fact back. Call it when the product starts, and when
+        something changes. The agent leaves out what the plan does not declare.
+
+        Args:
+            **facts: By name, as the plan declares them: ``version="5.3.1"``, ``code_hosts={"github": 2}``.
+        """
+        try:
+            return merge_facts(Path(self._settings.outbox), facts, now=self._now())
+        except Exception:  # noqa: BLE001 - nothing may be raised into the product
+            return False
 
     def _event(  # noqa: PLR0917 - called for every event: keywords cost
         self,

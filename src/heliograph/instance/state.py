@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from heliograph.instance.outbox import Position
+from heliograph.instance.ping_table import SCHEMA as PING_SCHEMA
+from heliograph.instance.ping_table import PingTable
+from heliograph.instance.usage import SCHEMA as USAGE_SCHEMA
+from heliograph.instance.usage import UsageTable
 from heliograph.wire import Receipt, VerdictCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from heliograph.instance.usage import Tallied
 
 _KEYS_AT_ONCE: Final = 500
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -127,10 +133,14 @@ class State:
                     f"{folder}: another agent is running with this state. Stop it first, or give this one its own."
                 ) from None
         self._connection = sqlite3.connect(folder / "agent.db", isolation_level=None)
+        self.usage: Final = UsageTable(self._connection)
+        """What was used on which day by whom."""
+        self.pings: Final = PingTable(self._connection)
+        """What was told of it."""
         try:
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = full")
-            self._connection.executescript(_SCHEMA)
+            self._connection.executescript(_SCHEMA + USAGE_SCHEMA + PING_SCHEMA)
         except sqlite3.Error as error:
             self.close()
             raise StateError(
@@ -160,18 +170,24 @@ class State:
             self._connection.executemany("insert into pseudonym (kind, key, id) values (?, ?, ?)", pseudonyms)
             self._put(epoch, progress)
 
-    def save(self, epoch: int, progress: Progress) -> None:
-        """Write down how far an epoch has come."""
-        self.begin(epoch, progress)
+    def save(self, epoch: int, progress: Progress, tallied: Sequence[Tallied] = (), *, sendable: bool = False) -> None:
+        """Write down how far an epoch has come, and what it passed; `sendable` if that may go into a ping."""
+        with self._connection:
+            self._connection.execute("begin immediate")
+            self.usage.add(tallied, sendable=sendable)
+            self._put(epoch, progress)
 
-    def finish(self, epoch: int, progress: Progress, receipt: Receipt, signature: str) -> None:
-        """Write down a receipt, and how far the epoch has come by it."""
+    def finish(
+        self, epoch: int, progress: Progress, receipt: Receipt, signature: str, tallied: Sequence[Tallied] = ()
+    ) -> None:
+        """Write down a receipt, how far the epoch has come by it, and what it passed."""
         with self._connection:
             self._connection.execute("begin immediate")
             self._connection.execute(
                 "insert or replace into delivery (epoch, first, last, receipt, signature) values (?, ?, ?, ?, ?)",
                 (epoch, receipt.first, receipt.last, msgspec.json.encode(receipt), signature),
             )
+            self.usage.add(tallied, sendable=True)
             self._put(epoch, progress)
 
     def _put(self, epoch: int, progress: Progress) -> None:

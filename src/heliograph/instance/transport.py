@@ -26,12 +26,14 @@ from heliograph.wire import (
     EVENTS_PATH,
     GRANT_TYPE,
     KEYS_PATH,
+    PINGS_PATH,
     POLICY_PATH,
     RANGE_HEADER,
     TOKEN_PATH,
     Answer,
     Counts,
     KeysAnswer,
+    PingAnswer,
     PolicyAnswer,
     Problem,
     Receipt,
@@ -176,6 +178,14 @@ class GatewayClient:
         if absent:
             headers[ABSENT_HEADER] = msgspec.json.encode(absent).decode()
         return _read(self._authorized("POST", EVENTS_PATH, headers, body), Answer)
+
+    def send_ping(self, body: bytes) -> PingAnswer:
+        """Send one ping and return the gateway's answer, which it gives once the ping is on its disk.
+
+        Raises:
+            TransportError: See the tree of errors.
+        """
+        return _read(self._authorized("POST", PINGS_PATH, {"content-type": "application/json"}, body), PingAnswer)
 
     def _authorized(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None

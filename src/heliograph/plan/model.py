@@ -38,7 +38,22 @@ class MemberProperty(msgspec.Struct, frozen=True, tag_field="type", tag="member"
     members: tuple[str, ...]
 
 
+class VersionFact(msgspec.Struct, frozen=True, tag_field="type", tag="version", kw_only=True):
+    """Up to four numbers with dots between, as in ``5.3.1``; see `heliograph.event.VERSION_PATTERN`."""
+
+    description: str
+
+
+class CountsFact(msgspec.Struct, frozen=True, tag_field="type", tag="counts", kw_only=True):
+    """A whole number, from 0 to a bound, for each of some words of a list that the plan spells out."""
+
+    description: str
+    members: tuple[str, ...]
+    maximum: int
+
+
 Property: TypeAlias = IntegerProperty | NumberProperty | BooleanProperty | MemberProperty
+Fact: TypeAlias = VersionFact | IntegerProperty | BooleanProperty | MemberProperty | CountsFact
 
 
 class EventDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,6 +104,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The product's features by key, each with a sentence on what it is."""
     events: dict[str, EventDefinition]
     searches: Comparison | None = None
+    facts: dict[str, Fact] = {}
+    """What the product may say of its instance as a whole, by name: it goes into the ping (`heliograph.ping`)."""
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from heliograph.event import NAME_PATTERN, RESERVED
-from heliograph.plan.model import IntegerProperty, MemberProperty, NumberProperty
+from heliograph.plan.model import CountsFact, IntegerProperty, MemberProperty, NumberProperty
 from heliograph.plan.problem import nearest, shown
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ FEATURE: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
 SOURCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 OUTCOME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 PROPERTY: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
+FACT: Final = PROPERTY
 MEMBER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,47}")
 
 MAXIMUM_EVENTS: Final = 1_000
@@ -30,6 +31,7 @@ MAXIMUM_FEATURES: Final = 200
 MAXIMUM_SOURCES: Final = 40
 MAXIMUM_OUTCOMES: Final = 40
 MAXIMUM_MEMBERS: Final = 200
+MAXIMUM_FACTS: Final = 40
 MAXIMUM_VERSION: Final = 2**31 - 1
 MAXIMUM_INTEGER: Final = 2**53
 """Every whole number up to it is exact in JSON readers that know floating-point numbers only."""
@@ -75,6 +77,13 @@ def check_counts(plan: Plan) -> Iterator[Finding]:
                 counts.append(((*path, "properties", name, "members"), len(kind.members), MAXIMUM_MEMBERS, "members"))
         if len(definition.properties) > MAXIMUM_EVENT_PROPERTIES:
             yield _too_many((*path, "properties"), len(definition.properties), MAXIMUM_EVENT_PROPERTIES)
+    counts += [
+        (("facts", name, "members"), len(fact.members), MAXIMUM_MEMBERS, "members")
+        for name, fact in plan.facts.items()
+        if isinstance(fact, MemberProperty | CountsFact)
+    ]
+    if len(plan.facts) > MAXIMUM_FACTS:
+        yield _too_many(("facts",), len(plan.facts), MAXIMUM_FACTS, "facts")
     if len(names) > MAXIMUM_PROPERTIES:
         yield _too_many(("events",), len(names), MAXIMUM_PROPERTIES, "names of properties")
     for place, count, most, what in counts:
@@ -89,6 +98,7 @@ def check_texts(plan: Plan) -> Iterator[Finding]:
     texts: list[tuple[Path, str]] = [
         (("description",), plan.description),
         *((("features", key), text) for key, text in plan.features.items()),
+        *((("facts", name, "description"), fact.description) for name, fact in plan.facts.items()),
     ]
     for event, definition in plan.events.items():
         path: Path = ("events", event)
@@ -214,6 +224,18 @@ def check_searches(plan: Plan) -> Iterator[Finding]:
             yield Finding(below, f"{shown(member)} stands twice", "Keep one of the two.")
 
 
+def check_facts(plan: Plan) -> Iterator[Finding]:
+    """A fact has a usable name, and bounds or members that some value meets."""
+    for name, fact in plan.facts.items():
+        path = ("facts", name)
+        if not FACT.fullmatch(name):
+            yield Finding(path, f"{shown(name)} is not a fact's name", _remedy("licence_tier", FACT))
+        if isinstance(fact, MemberProperty | CountsFact):
+            yield from _check_members((*path, "members"), fact.members)
+        if isinstance(fact, IntegerProperty | CountsFact):
+            yield from _check_bounds(path, fact)
+
+
 RULES: Final[tuple[Callable[[Plan], Iterator[Finding]], ...]] = (
     check_name_and_version,
     check_counts,
@@ -224,6 +246,7 @@ RULES: Final[tuple[Callable[[Plan], Iterator[Finding]], ...]] = (
     check_owners_and_dates,
     check_properties,
     check_searches,
+    check_facts,
 )
 
 
@@ -246,15 +269,16 @@ def _check_members(path: Path, members: tuple[str, ...]) -> Iterator[Finding]:
         seen.add(member)
 
 
-def _check_bounds(path: Path, kind: IntegerProperty | NumberProperty) -> Iterator[Finding]:
-    for field, bound in (("minimum", kind.minimum), ("maximum", kind.maximum)):
-        if isinstance(kind, IntegerProperty) and abs(bound) > MAXIMUM_INTEGER:
+def _check_bounds(path: Path, kind: IntegerProperty | NumberProperty | CountsFact) -> Iterator[Finding]:
+    minimum = 0 if isinstance(kind, CountsFact) else kind.minimum
+    for field, bound in (("minimum", minimum), ("maximum", kind.maximum)):
+        if not isinstance(kind, NumberProperty) and abs(bound) > MAXIMUM_INTEGER:
             message = f"{shown(str(bound))} is beyond ±2^53"
             yield Finding((*path, field), message, f"Stay within ±{MAXIMUM_INTEGER}.")
         elif not math.isfinite(bound):
             yield Finding((*path, field), f"{shown(str(bound))} is no bound", "Write a finite number.")
-    if kind.minimum > kind.maximum:
-        message = f"the minimum, {shown(str(kind.minimum))}, is above the maximum, {shown(str(kind.maximum))}"
+    if minimum > kind.maximum:
+        message = f"the minimum, {shown(str(minimum))}, is above the maximum, {shown(str(kind.maximum))}"
         yield Finding((*path, "maximum"), message, "Exchange them, or mend one.", needs=((*path, "minimum"),))
 
 

@@ -15,6 +15,8 @@ PREFIX: Final = "HELIOGRAPH_"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 PositiveInt = Annotated[int, Meta(ge=1)]
+UsageDays = Annotated[int, Meta(ge=35, le=3_650)]
+"""A month of 28 days, and a week in which the agent did not run."""
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 
 
@@ -75,6 +77,10 @@ class AgentSettings(Section, frozen=True, kw_only=True):
         _about("The admin's choice: events, critical (aggregated and anonymised telemetry only) or off."),
     ] = "events"
     batch_events: Annotated[PositiveInt, _about("Events in one delivery, at most.")] = 5_000
+    usage_days: Annotated[
+        UsageDays,
+        _about("Days for which the instance remembers its own use, from which its pings are made; at least 35."),
+    ] = 90
     idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = 1.0
     timeout_seconds: Annotated[PositiveSeconds, _about("How long one request may take.")] = 30.0
 

@@ -1,0 +1,188 @@
+"""The instance's own use: which events happened on which UTC day, by whom, and how often.
+
+It is tallied from the outbox's lines where an exporter's position passes them, in the same transaction, so that each
+event is tallied once whatever crashes. It stays on the instance: only a ping's numbers, added up and anonymised
+(`heliograph.instance.ping`), are made from it. Users are under the product's own keys, as the outbox has them.
+
+What a transaction tallied goes to a journal, as one row; `UsageTable.merge` adds the journal up when there is time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from heliograph.plan.model import Plan
+
+SCHEMA: Final = """
+create table if not exists usage (
+    day integer not null, event text not null, user text not null, sendable integer not null, events integer not null,
+    primary key (day, event, user, sendable)
+) without rowid;
+create table if not exists usage_journal (
+    number integer primary key, sendable integer not null, tallied blob not null
+);
+"""
+MERGED_AT_ONCE: Final = 64
+"""Rows of the journal in one transaction: enough to be quick, and few enough to fit in memory."""
+_1970: Final = date(1970, 1, 1)
+_1970_ORDINAL: Final = _1970.toordinal()
+
+
+class Usage(NamedTuple):
+    """What one user did with one event on one day, or a part of it: equal keys add up."""
+
+    day: date
+    event: str
+    """The event's name; the plan declares it."""
+    user: str
+    """The product's own key of the user."""
+    events: int
+
+
+Tallied: TypeAlias = tuple[int, str, str, int]
+"""As `Usage`, the day as a number from 1970 on."""
+
+
+class _Line(msgspec.Struct, gc=False):
+    name: str
+    time: datetime
+    user: str | None = None
+
+
+class Tally:
+    """Counts the outbox's lines by day, event and user, as far as the plan declares the event.
+
+    An event without a user is nobody's, and does not count; nor does a line that cannot be read.
+
+    Args:
+        plan: Whose events count.
+        days: How many days are looked back; whatever is older does not count.
+    """
+
+    def __init__(self, plan: Plan, *, days: int) -> None:
+        self._names = frozenset(plan.events)
+        self._days = timedelta(days=days)
+        # Three fields of a line are quicker read into objects than into columns.
+        self._decoder = msgspec.json.Decoder(_Line)
+
+    def count(self, lines: Sequence[bytes], *, latest: datetime) -> list[Tallied]:
+        """Return the counts of `lines`; an event later than `latest` does not count."""
+        earliest = datetime.combine(latest.astimezone(UTC).date() - self._days, datetime.min.time(), UTC)
+        events = self._decode(lines)
+        if not _all_plain(events, earliest, latest):
+            events = [_in_utc(event) for event in events if earliest <= _with_zone(event.time) <= latest]
+        counts = Counter([(event.time.toordinal(), event.name, event.user) for event in events])
+        return [
+            (ordinal - _1970_ORDINAL, name, user, count)
+            for (ordinal, name, user), count in counts.items()
+            if user is not None and name in self._names
+        ]
+
+    def _decode(self, lines: Sequence[bytes]) -> list[_Line]:
+        try:
+            return self._decoder.decode_lines(b"\n".join(lines))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return list(self._decode_one_by_one(lines))
+
+    def _decode_one_by_one(self, lines: Iterable[bytes]) -> Iterator[_Line]:
+        for line in lines:
+            try:
+                yield self._decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+
+
+class UsageTable:
+    """The tally in the agent's database."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def add(self, tallied: Sequence[Tallied], *, sendable: bool) -> None:
+        """Add counts, within a transaction of the caller's. Only what is `sendable` may ever go into a ping."""
+        if tallied:
+            self._connection.execute(
+                "insert into usage_journal (sendable, tallied) values (?, ?)",
+                (int(sendable), msgspec.msgpack.encode(tallied)),
+            )
+
+    def read(self, last: date, *, days: int, sendable_only: bool) -> Iterator[Usage]:
+        """Yield what was tallied for the `days` that end with `last`; `sendable_only` is what may go into a ping."""
+        end = day_number(last)
+        begin, least = end - days + 1, int(sendable_only)
+        query = "select day, event, user, events from usage where day between ? and ? and sendable >= ?"
+        for day, *rest in self._connection.execute(query, (begin, end, least)):
+            yield Usage(as_date(day), *rest)
+        for sendable, tallied in self._connection.execute("select sendable, tallied from usage_journal"):
+            for day, *rest in _decode_tallied(tallied):
+                if sendable >= least and begin <= day <= end:
+                    yield Usage(as_date(day), *rest)
+
+    def merge(self, *, at_least: int = 1) -> None:
+        """Add the journal up into the table, if it has `at_least` so many rows."""
+        while self._journal_rows() >= max(at_least, 1):
+            with self._connection:
+                self._connection.execute("begin immediate")
+                self._merge_some()
+
+    def _journal_rows(self) -> int:
+        first, last = self._connection.execute("select min(number), max(number) from usage_journal").fetchone()
+        return 0 if first is None else int(last - first + 1)
+
+    def _merge_some(self) -> None:
+        rows = self._connection.execute(
+            "select number, sendable, tallied from usage_journal order by number limit ?", (MERGED_AT_ONCE,)
+        ).fetchall()
+        total: Counter[tuple[int, str, str, int]] = Counter()
+        for _, sendable, tallied in rows:
+            for day, event, user, events in _decode_tallied(tallied):
+                total[day, event, user, sendable] += events
+        self._connection.executemany(
+            "insert into usage (day, event, user, sendable, events) values (?, ?, ?, ?, ?) "
+            "on conflict do update set events = events + excluded.events",
+            [(*key, events) for key, events in sorted(total.items())],
+        )
+        self._connection.execute("delete from usage_journal where number <= ?", (rows[-1][0],))
+
+    def forget_before(self, day: date) -> None:
+        """Delete what lies before a day."""
+        self.merge()
+        with self._connection:
+            self._connection.execute("delete from usage where day < ?", (day_number(day),))
+
+
+def day_number(day: date) -> int:
+    """Return a day as a number from 1970 on."""
+    return day.toordinal() - _1970_ORDINAL
+
+
+def as_date(number: int) -> date:
+    """Return the day of a number."""
+    return _1970 + timedelta(days=number)
+
+
+def _all_plain(events: Sequence[_Line], earliest: datetime, latest: datetime) -> bool:
+    """Tell whether all times are in UTC and count, as nearly always: to look at each by itself is slow."""
+    times = [event.time for event in events]
+    return not times or ({time.tzinfo for time in times} == {UTC} and earliest <= min(times) and max(times) <= latest)
+
+
+def _in_utc(event: _Line) -> _Line:
+    event.time = _with_zone(event.time).astimezone(UTC)
+    return event
+
+
+def _with_zone(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _decode_tallied(tallied: bytes) -> list[Tallied]:
+    return msgspec.msgpack.decode(tallied, type=list[Tallied])

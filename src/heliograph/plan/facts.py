@@ -1,0 +1,71 @@
+"""Facts: what the product may say of its instance as a whole. Both ends hold them to the plan by what is here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heliograph.event import VERSION_PATTERN
+from heliograph.plan.model import BooleanProperty, CountsFact, IntegerProperty, MemberProperty, VersionFact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from heliograph.ping import FactValue
+    from heliograph.plan.model import Fact, Plan
+
+
+def fact_passes(value: object, fact: Fact) -> bool:
+    """Tell whether a value is what the plan declares for its fact."""
+    match fact:
+        case VersionFact():
+            return isinstance(value, str) and VERSION_PATTERN.fullmatch(value) is not None
+        case IntegerProperty():
+            return _is_between(value, fact.minimum, fact.maximum)
+        case BooleanProperty():
+            return isinstance(value, bool)
+        case MemberProperty():
+            return isinstance(value, str) and value in fact.members
+        case CountsFact():
+            return (
+                isinstance(value, dict)
+                and value.keys() <= {*fact.members}
+                and all(_is_between(count, 0, fact.maximum) for count in value.values())
+            )
+
+
+def passing_facts(facts: Mapping[str, FactValue], plan: Plan) -> dict[str, FactValue]:
+    """Return those of `facts` that the plan declares and whose values pass, in the plan's order."""
+    return {name: facts[name] for name, fact in plan.facts.items() if name in facts and fact_passes(facts[name], fact)}
+
+
+def fact_problems(facts: Mapping[str, object], plan: Plan) -> list[str]:
+    """Return what is wrong with `facts` by the plan; empty if nothing is.
+
+    A fact is named only if the plan declares it, and no value is ever repeated: either may be private.
+    """
+    undeclared = sum(name not in plan.facts for name in facts)
+    problems = [f"facts that the plan does not declare: {undeclared}"] if undeclared else []
+    return problems + [
+        f"facts.{name} is not {expected(fact)}"
+        for name, fact in plan.facts.items()
+        if name in facts and not fact_passes(facts[name], fact)
+    ]
+
+
+def expected(fact: Fact) -> str:
+    """Say in words what a fact may be."""
+    match fact:
+        case VersionFact():
+            return "a version of one to four numbers with dots between"
+        case IntegerProperty():
+            return f"a whole number from {fact.minimum} to {fact.maximum}"
+        case BooleanProperty():
+            return "true or false"
+        case MemberProperty():
+            return f"one of {', '.join(fact.members)}"
+        case CountsFact():
+            return f"a whole number from 0 to {fact.maximum} for each of some of {', '.join(fact.members)}"
+
+
+def _is_between(value: object, minimum: int, maximum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum

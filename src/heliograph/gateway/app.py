@@ -1,4 +1,7 @@
-"""The gateway as an ASGI application: addresses, and how errors are told. What happens to events is in `intake`."""
+"""The gateway as an ASGI application: addresses, and how errors are told.
+
+What happens to events is in `intake`, and to pings in `pings`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
+from heliograph.gateway.pings import MOST_PING_BYTES
 from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.registry.errors import RegistryUnavailableError
 from heliograph.wire import (
@@ -17,6 +21,7 @@ from heliograph.wire import (
     EVENTS_PATH,
     GRANT_TYPE,
     HEALTH_PATH,
+    PINGS_PATH,
     POLICY_PATH,
     PROBLEM,
     TOKEN_PATH,
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from heliograph.gateway.authentication import Authenticator
     from heliograph.gateway.intake import Intake, Permissions
     from heliograph.gateway.log import Log
+    from heliograph.gateway.pings import PingIntake
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings
 
@@ -84,6 +90,7 @@ class Gateway:
         self,
         *,
         intake: Intake,
+        pings: PingIntake,
         authenticator: Authenticator,
         permissions: Permissions,
         log: Log,
@@ -91,6 +98,7 @@ class Gateway:
         settings: GatewaySettings,
     ) -> None:
         self._intake = intake
+        self._pings = pings
         self._authenticator = authenticator
         self._permissions = permissions
         self._log = log
@@ -99,6 +107,7 @@ class Gateway:
         self._settings = settings
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Any]]]] = {
             EVENTS_PATH: ("POST", self.take_events),
+            PINGS_PATH: ("POST", self.take_ping),
             TOKEN_PATH: ("POST", self.exchange_token),
             POLICY_PATH: ("GET", self.tell_policy),
             ACCOUNT_PATH: ("GET", self.tell_account),
@@ -156,6 +165,11 @@ class Gateway:
         instance = self._instance(request)
         body = await request.body(self._settings.maximum_body_bytes)
         return await self._intake.take(instance, request.headers, body)
+
+    async def take_ping(self, request: Request) -> Any:
+        """Take a ping in."""
+        instance = self._instance(request)
+        return await self._pings.take(instance, request.headers, await request.body(MOST_PING_BYTES))
 
     async def exchange_token(self, request: Request) -> Any:
         """Give a short-lived token for an assertion that the instance signed (RFC 7523)."""

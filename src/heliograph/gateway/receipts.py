@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from heliograph.wire import Receipt
+    from heliograph.wire import PingReceipt, Receipt
 
 RECEIPT_TYPE = "heliograph-receipt+jws"
 
@@ -22,6 +22,6 @@ class ReceiptSigner:
         self._key = key
         self._jws = jwt.PyJWS(algorithms=["EdDSA"])
 
-    def sign(self, receipt: Receipt) -> str:
+    def sign(self, receipt: Receipt | PingReceipt) -> str:
         """Return the receipt as a compact JWS, whose payload is the receipt's JSON."""
         return self._jws.encode(msgspec.json.encode(receipt), self._key, "EdDSA", headers={"typ": RECEIPT_TYPE})

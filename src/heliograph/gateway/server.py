@@ -14,6 +14,7 @@ from heliograph.gateway.app import Gateway
 from heliograph.gateway.authentication import Authenticator
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.log import Log
+from heliograph.gateway.pings import PingIntake
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.keys import load_or_create_key
 from heliograph.registry.view import RegistryView
@@ -62,10 +63,10 @@ def gateway_server(
             now=lambda: now().timestamp(),
         )
         stack.callback(log.close)
+        signer = ReceiptSigner(key)
         app = Gateway(
-            intake=Intake(
-                plan=plan, log=log, permissions=view.permission, signer=ReceiptSigner(key), settings=gateway, now=now
-            ),
+            intake=Intake(plan=plan, log=log, permissions=view.permission, signer=signer, settings=gateway, now=now),
+            pings=PingIntake(plan=plan, log=log, permissions=view.permission, signer=signer, now=now),
             authenticator=Authenticator(view.snapshot, key, gateway, now=lambda: now().timestamp()),
             permissions=view.permission,
             log=log,

@@ -156,11 +156,24 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a moment for a day": ({"day": "2026-10-01T00:00:00Z"}, "day: not of"),
     "a field that looks like a place": ({"x` - at `$.facts": 1}, "a field that it does not have"),
     "a long plan": ({"plan": CANARY * 100}, "plan: not of"),
-    "an undeclared fact": ({"facts": {CANARY: 1}}, "facts: 1 that the plan small@1 does not declare"),
-    "an undeclared feature": ({"features": {CANARY: {"users": 9, "events": 9}}}, "features: 1 that the plan"),
+    "an undeclared fact": ({"facts": {CANARY: 1}}, "facts that the plan does not declare: 1"),
+    "an undeclared feature": (
+        {"features": {CANARY: {"users": 9, "events": 9}}},
+        "features that the plan does not declare: 1",
+    ),
     "free text as a plan": ({"plan": CANARY}, "plan: small and a version is expected"),
     "free text as an agent": ({"agent": CANARY}, "agent: a version of numbers"),
-    "a small group": ({"features": {"search": {"users": 3, "events": 9}}}, "features.search.users: fewer than 5"),
+    "a small group": (
+        {"features": {"search": {"users": 3, "events": 9}}},
+        "features.search.users is about",
+    ),
+    "fewer events than users": (
+        {"features": {"search": {"users": 9, "events": 8}}},
+        "features.search: there are",
+    ),
+    "a plan's version in words": ({"plan": f"small@{CANARY}"}, "plan: small and a version is expected"),
+    "a plan's version with a line": ({"plan": "small@1\n"}, "plan: small and a version is expected"),
+    "an agent with a name": ({"agent": "1.0+jane"}, "agent: a version of numbers"),
     "before there was anything": ({"day": "2019-12-31"}, "day: 2020-01-01 or later"),
 }
 
@@ -177,7 +190,7 @@ def test_a_ping_that_is_none_is_refused_with_the_field_and_without_its_value(
 
 def test_all_that_is_wrong_by_the_plan_is_told_at_once(http: httpx.Client, day: date) -> None:
     response = tell(http, ping_fields(day, plan="", agent="", active_users={"day": 3, "week": 9, "month": 9}))
-    assert [each.partition(":")[0] for each in response.json()["detail"].split("; ")] == [
+    assert [re.split("[: ]", each)[0] for each in response.json()["detail"].split("; ")] == [
         "plan",
         "agent",
         "active_users.day",
@@ -219,7 +232,7 @@ def test_a_day_that_is_not_over_waits_until_it_is(tmp_path: Path) -> None:
     body = ping_fields(clock.date())
     with vendor.running(now=lambda: clock), vendor.http() as http:
         response = tell(http, body)
-        assert (response.status_code, problem(response)) == (409, "day_not_over")
+        assert (response.status_code, problem(response)) == (425, "day_not_over")
         assert response.json()["now"] == int(clock.timestamp())
     with vendor.running(now=lambda: midnight), vendor.http() as http:
         assert receipt(tell(http, body)).day == clock.date()
@@ -379,7 +392,9 @@ def obeys_every_rule(ping: dict[str, Any]) -> bool:
         and possible(day)[0] <= possible(week)[-1]
         and possible(week)[0] <= possible(month)[-1]
         and all(
-            told(use["users"]) and (use["users"] is None) == (use["events"] is None)
+            told(use["users"])
+            and (use["users"] is None) == (use["events"] is None)
+            and (use["users"] or 0) <= (use["events"] or 0)
             for use in ping["features"].values()
         )
     )

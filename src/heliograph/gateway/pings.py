@@ -24,7 +24,7 @@ from heliograph.plan.pings import ping_problems
 from heliograph.wire import PingAnswer, PingReceipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from heliograph.gateway.intake import Permissions
     from heliograph.gateway.receipts import ReceiptSigner
@@ -38,6 +38,9 @@ FIRST_DAY: Final = date(2020, 1, 1)
 JSON: Final = "application/json"
 _LOCKS: Final = 256
 _FIELDS: Final = frozenset(field for kind in (Ping, ActiveUsers, FeatureUse) for field in kind.__struct_fields__)
+_PLAN_VERSION: Final = re.compile("[0-9]{1,10}")
+_AGENT: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}((a|b|rc)[0-9]{1,5})?((\.post|\.dev)[0-9]{1,5})?")
+"""A version of Heliograph: numbers, and whether it comes before or after a release; no room for words."""
 _AT: Final = re.compile(r"at `\$\.([a-z_.\[\]]+)`$")
 _decode: Final = msgspec.json.Decoder(Ping).decode
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
@@ -145,7 +148,8 @@ class PingIntake:
 
     def check_plan(self, telling: Telling) -> None:
         """Refuse what the plan does not declare, and numbers that cannot be or are about too few."""
-        if problems := ping_problems(_ping(telling), self._plan):
+        ping = _ping(telling)
+        if problems := [*label_problems(ping, self._plan), *ping_problems(ping, self._plan)]:
             raise RefusalError(Refusal.BAD_PING, "; ".join(problems))
 
     async def store(self, telling: Telling) -> PingAnswer:
@@ -181,6 +185,15 @@ def describe(error: msgspec.ValidationError) -> str:
     if missing is not None and missing[1] in _FIELDS:
         return f"{path + '.' if path else ''}{missing[1]}: missing"
     return f"{path or 'the ping'}: not of the type, or not within the bounds, that it has"
+
+
+def label_problems(ping: Ping, plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with the two fields whose form leaves room for words."""
+    name, _, version = ping.plan.rpartition("@")
+    if name != plan.name or _PLAN_VERSION.fullmatch(version) is None:
+        yield f"plan: {plan.name} and a version is expected, such as {plan.label}"
+    if _AGENT.fullmatch(ping.agent) is None:
+        yield "agent: a version of numbers is expected, such as 1.2.0"
 
 
 def _ping(telling: Telling) -> Ping:

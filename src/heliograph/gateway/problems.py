@@ -132,7 +132,7 @@ class Refusal(enum.Enum):
     )
     DAY_NOT_OVER = (
         "day_not_over",
-        409,
+        425,
         "The day that the ping tells about is not over by the gateway's clock",
         "Send the same ping again once it is over; now is the gateway's clock.",
     )

@@ -129,13 +129,13 @@ def feature_use(declared: ibis.Table, arrived: ibis.Table) -> ibis.Table:
         instance, number, feature, `users`, `events`, and both by the events that had arrived when the ping came:
         `users_before`, `events_before`.
     """
-    pairs = declared.join(arrived.select("instance", "number", "told"), ["instance", "number"])
+    pairs = arrived.select("instance", "number", "told").join(declared, ["instance", "number"])
     before = pairs.received <= pairs.told
     return pairs.group_by(["instance", "number", "feature"]).agg(
         users=pairs.user_id.nunique(),
         events=pairs.count(),
         users_before=pairs.user_id.nunique(where=before),
-        events_before=before.cast("int64").sum(),
+        events_before=pairs.count(where=before),
     )
 
 

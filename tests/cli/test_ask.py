@@ -54,6 +54,7 @@ def filled(ask: Callable[..., Result], lake: LakeSettings) -> Callable[..., Resu
             "name": name,
             "time": datetime(2026, 3, 2, 9, tzinfo=UTC).replace(tzinfo=None) + timedelta(days=day),
             "user_id": user_id(user),
+            "received": datetime(2026, 4, 2, tzinfo=UTC).replace(tzinfo=None),
             "outcome": "ok",
             "pattern_type": "regexp" if name == "SearchSubmitted" else None,
         }
@@ -124,8 +125,8 @@ def test_what_pings_and_events_say_differently_is_shown_and_no_failure(filled: C
     assert result.exit_code == 0
     answer = json.loads(result.stdout)
     assert [(row["key"], row["ping"], row["lake"], row["kind"]) for row in answer["rows"]] == [
-        ("navigation", 0, 5, "more"),
-        ("navigation", 0, 5, "more"),
+        ("code_navigation", 0, 5, "more"),
+        ("code_navigation", 0, 5, "more"),
     ]
     assert answer["parameters"]["days"] == 3
     assert "1 pings are of days without events around them, and are not compared." in answer["notes"]

@@ -41,6 +41,15 @@ Until: TypeAlias = Annotated[
         help="The last day that counts (UTC), such as 2026-10-31. Default: the day of the latest event.",
     ),
 ]
+UntilPing: TypeAlias = Annotated[
+    datetime | None,
+    typer.Option(
+        "--until",
+        formats=["%Y-%m-%d"],
+        metavar="DATE",
+        help="The last day that counts (UTC), such as 2026-10-31. Default: the day of the latest ping.",
+    ),
+]
 By: TypeAlias = Annotated[
     Literal["account", "instance"], typer.Option("--by", help="Whose users are counted together.")
 ]
@@ -245,7 +254,7 @@ def critical(
     top: Annotated[int, typer.Option(help="How many features to show.")] = 3,
     account: Accounts = None,
     instance: Instances = None,
-    until: Until = None,
+    until: UntilPing = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -274,7 +283,7 @@ def pings(
     ] = 28,
     account: Accounts = None,
     instance: Instances = None,
-    until: Until = None,
+    until: UntilPing = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

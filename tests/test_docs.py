@@ -15,8 +15,19 @@ import documents
 from documents import PAGES, REPOSITORY
 from heliograph.event import ABSENT, BEFORE_SEQUENCE, ENVELOPE, Verdict
 from heliograph.gateway.problems import Refusal
+from heliograph.insights.difference import Kind
+from heliograph.ping import ActiveUsers, FeatureUse, Ping
 from heliograph.settings import Settings
-from heliograph.wire import Answer, Endorsement, KeysAnswer, PolicyAnswer, PolicyStatement, Receipt
+from heliograph.wire import (
+    Answer,
+    Endorsement,
+    KeysAnswer,
+    PingAnswer,
+    PingReceipt,
+    PolicyAnswer,
+    PolicyStatement,
+    Receipt,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,6 +174,18 @@ def test_every_field_on_the_wire_is_explained() -> None:
     assert expected <= cells
 
 
+def test_every_field_of_a_ping_and_of_the_answer_to_it_is_explained() -> None:
+    section = documents.section("docs/wire.md", "Pings")
+    named = {code for row in section.splitlines() if row.startswith("| ") for code in documents.inline_code(row)}
+    for kind in (Ping, ActiveUsers, FeatureUse, PingAnswer, PingReceipt):
+        assert set(kind.__struct_fields__) <= named
+
+
+def test_every_kind_of_difference_between_pings_and_events_is_explained() -> None:
+    rows = documents.first_cells(documents.section("docs/operations.md", "Pings beside events"))
+    assert rows == [str(kind) for kind in Kind if kind is not Kind.SAME]
+
+
 def test_the_settings_page_has_every_setting() -> None:
     page = documents.read("docs/settings.md")
     fields = {setting.partition(".")[2] for setting in SETTINGS}
@@ -197,6 +220,15 @@ def test_the_steps_of_the_intake_are_named_in_their_order() -> None:
     row = next(line for line in BY_NAME["ARCHITECTURE.md"].splitlines() if "**7. Intake.**" in line)
     steps = re.findall(r"self\.(\w+),\n", inspect.getsource(Intake._take_in_order))
     named = [code for code in documents.inline_code(row) if hasattr(Intake, code)]
+    assert named == [*steps, "store"]
+
+
+def test_the_steps_of_the_intake_of_pings_are_named_in_their_order() -> None:
+    from heliograph.gateway.pings import PingIntake  # noqa: PLC0415 - only its source is looked at
+
+    line = next(line for line in BY_NAME["ARCHITECTURE.md"].split("\n\n") if "PingIntake" in line)
+    steps = re.findall(r"self\.(\w+),\n", inspect.getsource(PingIntake._take_in_order))
+    named = [code for code in documents.inline_code(line) if hasattr(PingIntake, code)]
     assert named == [*steps, "store"]
 
 

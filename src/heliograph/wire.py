@@ -182,7 +182,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expected: int | None = None
     """With ``sequence_gap``: the first number that the gateway has not stored."""
     now: int | None = None
-    """With ``clock_skew``: the gateway's clock, in seconds since 1970."""
+    """With ``clock_skew`` and ``day_not_over``: the gateway's clock, in seconds since 1970."""
 
 
 def merge_counts(total: VerdictCounts, more: VerdictCounts) -> None:

@@ -14,9 +14,10 @@ from heliograph.cli import app
 from heliograph.insights.power_users import PowerUserRule
 from heliograph.insights.questions import QUESTIONS
 from heliograph.insights.sessions import SessionRule
-from heliograph.lake.tables import event_schema, open_events
+from heliograph.lake.tables import PING_SCHEMA, event_schema, open_events, open_pings
 from heliograph.plan.load import load_plan
 from heliograph.settings import LakeSettings, PlanSettings, Settings
+from told import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ def filled(ask: Callable[..., Result], lake: LakeSettings) -> Callable[..., Resu
             "name": name,
             "time": datetime(2026, 3, 2, 9, tzinfo=UTC).replace(tzinfo=None) + timedelta(days=day),
             "user_id": user_id(user),
+            "received": datetime(2026, 4, 2, tzinfo=UTC).replace(tzinfo=None),
             "outcome": "ok",
             "pattern_type": "regexp" if name == "SearchSubmitted" else None,
         }
@@ -61,6 +63,11 @@ def filled(ask: Callable[..., Result], lake: LakeSettings) -> Callable[..., Resu
         for name in ("SearchSubmitted", "goToDefinition")
     ]
     open_events(lake, plan).append(pa.Table.from_pylist(rows, event_schema(plan)))
+    pings = [
+        *told("2026-03-31", (5, 5, 5), {"search": (5, 5)}, instance="acme-east"),
+        *told("2026-03-30", (50, 60, 70), instance="globex-1", account="globex", agreement=None),
+    ]
+    open_pings(lake).append(pa.Table.from_pylist(pings, PING_SCHEMA))
     return ask
 
 
@@ -71,6 +78,8 @@ COMMANDS = [
     ["intervene"],
     ["stickiest"],
     ["active"],
+    ["critical"],
+    ["pings"],
 ]
 
 
@@ -106,6 +115,23 @@ def test_without_a_last_day_it_is_that_of_the_latest_event_and_said_so(filled: C
     assert note not in filled("power-users", "--until", "2026-03-30").stdout
 
 
+def test_accounts_without_an_event_are_seen_by_their_pings(filled: Callable[..., Result]) -> None:
+    (row,) = json.loads(filled("critical", "--account", "globex", "--json").stdout)["rows"]
+    assert (row["level"], row["day"], row["active_month"]) == ("critical", "2026-03-30", 70)
+
+
+def test_what_pings_and_events_say_differently_is_shown_and_no_failure(filled: Callable[..., Result]) -> None:
+    result = filled("pings", "--last", "3", "--json")
+    assert result.exit_code == 0
+    answer = json.loads(result.stdout)
+    assert [(row["key"], row["ping"], row["lake"], row["kind"]) for row in answer["rows"]] == [
+        ("code_navigation", 0, 5, "more"),
+        ("code_navigation", 0, 5, "more"),
+    ]
+    assert answer["parameters"]["days"] == 3
+    assert "1 pings are of days without events around them, and are not compared." in answer["notes"]
+
+
 def test_thresholds_can_be_moved(filled: Callable[..., Result]) -> None:
     (row,) = json.loads(filled("power-users", "--features", "2", "--percentile", "0", "--json").stdout)["rows"]
     assert row["power_users"] == 5
@@ -127,6 +153,10 @@ def test_the_help_tells_the_real_defaults(ask: Callable[..., Result]) -> None:
         (["searches", "--user", "ann", "--month", "2026-03"], ["'ann' is no user id", "32 hexadecimal digits"]),
         (["active", "--account", "acne"], ["no event of the account 'acne'", "Did you mean acme?"]),
         (["active", "--days", "0"], ["Show 1 day or more, not 0."]),
+        (["critical", "--account", "globe"], ["no ping of the account 'globe'", "Did you mean globex?"]),
+        (["critical", "--top", "0"], ["Show 1 feature or more, not 0."]),
+        (["pings", "--last", "0"], ["Compare 1 day or more, not 0."]),
+        (["pings", "--json", "--csv"], ["Choose --json or --csv, not both."]),
         (["power-users", "--active-days", "99"], ["active_days"]),
         (["stickiest", "--json", "--csv"], ["Choose --json or --csv, not both."]),
         (["active", "--until", "yesterday"], ["yesterday"]),

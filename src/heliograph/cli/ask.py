@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The five questions, and who is active: asked of the lake, answered with their evidence.",
+    help="The five questions, who is active, and what pings say: asked of the lake, answered with their evidence.",
     epilog="Example: heliograph ask power-users --account acme --json",
 )
 
@@ -39,6 +39,15 @@ Until: TypeAlias = Annotated[
         formats=["%Y-%m-%d"],
         metavar="DATE",
         help="The last day that counts (UTC), such as 2026-10-31. Default: the day of the latest event.",
+    ),
+]
+UntilPing: TypeAlias = Annotated[
+    datetime | None,
+    typer.Option(
+        "--until",
+        formats=["%Y-%m-%d"],
+        metavar="DATE",
+        help="The last day that counts (UTC), such as 2026-10-31. Default: the day of the latest ping.",
     ),
 ]
 By: TypeAlias = Annotated[
@@ -236,6 +245,99 @@ def active(
         return answer_activity(events, plan, scope, days=days)
 
     _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
+
+
+@app.command()
+def critical(
+    context: typer.Context,
+    *,
+    top: Annotated[int, typer.Option(help="How many features to show.")] = 3,
+    account: Accounts = None,
+    instance: Instances = None,
+    until: UntilPing = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """What does the latest ping of each instance say?
+
+    Pings are the critical telemetry: of accounts whose level is critical, they are all that there is. Shows active
+    users, the features with most users, and what the product says of itself, such as its version.
+
+    Example: heliograph ask critical --account acme
+    """
+
+    def answer(events: ibis.Table, pings: ibis.Table, plan: Plan, scope: Scope) -> Answer:  # noqa: ARG001 - as others
+        from heliograph.insights.critical import answer_critical  # noqa: PLC0415 - quick --help
+
+        return answer_critical(pings, scope, top=top)
+
+    _ask_pings(context, answer, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
+
+
+@app.command()
+def pings(
+    context: typer.Context,
+    *,
+    last: Annotated[
+        int, typer.Option("--last", metavar="DAYS", help="How many days to compare, up to that of the latest ping.")
+    ] = 28,
+    account: Accounts = None,
+    instance: Instances = None,
+    until: UntilPing = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Do the pings say what the events say?
+
+    Compares, for each instance and day of which both came, active users and the use of each feature. What differs is
+    shown with its kind: as it must be, because of late or narrowed events, or a real difference.
+
+    Example: heliograph ask pings --account acme --last 7
+    """
+
+    def answer(events: ibis.Table, pings: ibis.Table, plan: Plan, scope: Scope) -> Answer:
+        from heliograph.insights.reconcile import answer_reconcile  # noqa: PLC0415 - quick --help
+
+        return answer_reconcile(events, pings, plan, scope, days=last)
+
+    _ask_pings(context, answer, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
+
+
+def _ask_pings(
+    context: typer.Context,
+    answer: Callable[[ibis.Table, ibis.Table, Plan, Scope], Answer],
+    *,
+    account: list[str] | None,
+    instance: list[str] | None,
+    until: datetime | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Open the lake's events and pings, settle what is asked of the pings, answer, and print."""
+    from heliograph.insights.lake import events_table, pings_table  # noqa: PLC0415 - quick --help
+    from heliograph.insights.scope import QuestionError, resolve_scope  # noqa: PLC0415 - quick --help
+    from heliograph.lake.tables import PING_SCHEMA, event_files, event_schema, ping_files  # noqa: PLC0415
+
+    if as_json and as_csv:
+        fail(["Choose --json or --csv, not both."])
+    settings = read_settings(context)
+    plan = read_plan(settings)
+    events = events_table(event_files(settings.lake), event_schema(plan))
+    pings = pings_table(ping_files(settings.lake), PING_SCHEMA, beside=events)
+    try:
+        scope = resolve_scope(
+            pings.mutate(time=pings.day.cast("timestamp")),
+            now=datetime.now(UTC),
+            until=until.date() if until else None,
+            unit="instance",
+            accounts=account or (),
+            instances=instance or (),
+            noun="ping",
+        )
+        answered = answer(events, pings, plan, scope)
+    except QuestionError as error:
+        fail(error.problems)
+    _show(answered, as_json=as_json, as_csv=as_csv)
 
 
 def _ask(

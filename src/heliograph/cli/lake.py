@@ -19,7 +19,7 @@ def load(
     *,
     follow: Annotated[bool, typer.Option("--follow", help="Go on as deliveries arrive, until told to stop.")] = False,
 ) -> None:
-    """Load what the gateway's log holds into the lake, each event once.
+    """Load what the gateway's log holds into the lake, each event and each ping once.
 
     Example: heliograph --config vendor.toml lake load --follow
     """
@@ -50,14 +50,15 @@ def status(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show how many events of each instance the lake holds.
+    """Show how many events and pings of each instance the lake holds.
 
     Example: heliograph --config vendor.toml lake status
     """
-    from heliograph.lake.report import count_events, count_table  # noqa: PLC0415 - quick --help
+    from heliograph.lake.report import count_events, count_pings, count_table  # noqa: PLC0415 - quick --help
 
-    counts = count_events(read_settings(context).lake)
+    settings = read_settings(context).lake
+    events, pings = count_events(settings), count_pings(settings)
     if as_json:
-        print_json(counts)
+        print_json({"events": events, "pings": pings})
     else:
-        out.print(count_table(counts))
+        out.print(count_table(events, pings))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from heliograph.wire import Counts, Receipt, VerdictCounts, merge_counts
+from heliograph.wire import Counts, PingReceipt, Receipt, VerdictCounts, merge_counts
 
 
 class Account(msgspec.Struct):
@@ -20,6 +20,8 @@ class Account(msgspec.Struct):
     """Numbers whose events stayed on the instance, with the instance's word on why."""
     latest: dict[int, Receipt] = {}
     """The latest receipt of each epoch."""
+    ping: PingReceipt | None = None
+    """The receipt of the latest ping: days only rise."""
 
     def expected(self, epoch: int) -> int:
         """Return the first sequence number of an epoch that was not delivered."""

@@ -1,4 +1,7 @@
-"""The gateway as an ASGI application: addresses, and how errors are told. What happens to events is in `intake`."""
+"""The gateway as an ASGI application: addresses, and how errors are told.
+
+What happens to events is in `intake`, and to pings in `pings`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
+from heliograph.gateway.pings import MOST_PING_BYTES
 from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.registry.errors import RegistryUnavailableError
 from heliograph.wire import (
@@ -18,6 +22,7 @@ from heliograph.wire import (
     GRANT_TYPE,
     HEALTH_PATH,
     KEYS_PATH,
+    PINGS_PATH,
     POLICY_PATH,
     PROBLEM,
     TOKEN_PATH,
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from heliograph.gateway.authentication import Authenticator
     from heliograph.gateway.intake import Intake, Permissions
     from heliograph.gateway.log import Log
+    from heliograph.gateway.pings import PingIntake
     from heliograph.gateway.policies import PolicySigner
     from heliograph.settings import GatewaySettings
 
@@ -85,6 +91,7 @@ class Gateway:
         self,
         *,
         intake: Intake,
+        pings: PingIntake,
         authenticator: Authenticator,
         permissions: Permissions,
         log: Log,
@@ -93,6 +100,7 @@ class Gateway:
         settings: GatewaySettings,
     ) -> None:
         self._intake = intake
+        self._pings = pings
         self._authenticator = authenticator
         self._permissions = permissions
         self._log = log
@@ -101,6 +109,7 @@ class Gateway:
         self._settings = settings
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Any]]]] = {
             EVENTS_PATH: ("POST", self.take_events),
+            PINGS_PATH: ("POST", self.take_ping),
             TOKEN_PATH: ("POST", self.exchange_token),
             POLICY_PATH: ("GET", self.tell_policy),
             ACCOUNT_PATH: ("GET", self.tell_account),
@@ -159,6 +168,11 @@ class Gateway:
         instance = self._instance(request)
         body = await request.body(self._settings.maximum_body_bytes)
         return await self._intake.take(instance, request.headers, body)
+
+    async def take_ping(self, request: Request) -> Any:
+        """Take a ping in."""
+        instance = self._instance(request)
+        return await self._pings.take(instance, request.headers, await request.body(MOST_PING_BYTES))
 
     async def exchange_token(self, request: Request) -> Any:
         """Give a short-lived token for an assertion that the instance signed (RFC 7523)."""

@@ -2,7 +2,8 @@
 
 A segment is a preallocated file named by its generation. Its first frame is a checkpoint, which holds everything that
 the frames before it said, so that a start reads the newest segment only, and older ones can be recycled once the
-loader has taken them. Every other frame is one delivery: the header is its `Entry`, the body is the delivered bytes.
+loader has taken them. Every other frame is one delivery, whose header is its `Entry` and whose body the delivered
+bytes, or one ping, whose header is its `PingEntry` and whose body the ping's JSON.
 
 Frames queued by many requests are written together and forced to disk once; only then are the requests answered.
 Every start and every failed write begins a new segment, so that bytes whose fate is unknown are never written over.
@@ -26,7 +27,7 @@ import structlog
 
 from heliograph.frames import encode_frame, read_frames, sync_folder, write_fully
 from heliograph.gateway.account import Account
-from heliograph.wire import Receipt, Skeleton
+from heliograph.wire import PingReceipt, Receipt, Skeleton
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,13 +53,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     rejections: list[Skeleton] = []
 
 
+class PingEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ping"):
+    """The header of one ping."""
+
+    receipt: PingReceipt
+    account: str
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="checkpoint"):
     """The header of a segment's first frame: what all segments before it amount to."""
 
     accounts: dict[str, Account]
 
 
-Header: TypeAlias = Entry | Checkpoint
+Stored: TypeAlias = Entry | PingEntry
+Header: TypeAlias = Stored | Checkpoint
 _decode: Final = msgspec.json.Decoder[Header](Header)
 
 
@@ -122,12 +131,16 @@ def _read_accounts(folder: Path) -> dict[str, Account]:
     return {}
 
 
-def _take(accounts: dict[str, Account], entry: Entry) -> None:
-    accounts.setdefault(entry.receipt.instance, Account()).add(entry.receipt)
+def _take(accounts: dict[str, Account], entry: Stored) -> None:
+    account = accounts.setdefault(entry.receipt.instance, Account())
+    if isinstance(entry, PingEntry):
+        account.ping = entry.receipt
+    else:
+        account.add(entry.receipt)
 
 
 class _Queued(NamedTuple):
-    entry: Entry
+    entry: Stored
     body: bytes
     done: asyncio.Future[None]
 
@@ -177,8 +190,8 @@ class Log:
         """Return an instance's account; an empty one when it never delivered."""
         return self.accounts.get(instance) or Account()
 
-    async def append(self, entry: Entry, body: bytes) -> None:
-        """Store one delivery; returns once it is on disk and in the account.
+    async def append(self, entry: Stored, body: bytes) -> None:
+        """Store one delivery or ping; returns once it is on disk and in the account.
 
         Raises:
             LogFullError: There is no room; nothing was stored.

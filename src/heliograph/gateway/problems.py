@@ -55,7 +55,7 @@ class Refusal(enum.Enum):
     NOT_PERMITTED = (
         "not_permitted",
         403,
-        "What this instance may send does not include events",
+        "What this instance may send does not include this",
         "Ask /v1/policy for the level and its reasons, and send nothing wider.",
     )
     MISSING_HEADER = (
@@ -92,7 +92,7 @@ class Refusal(enum.Enum):
         "unknown_format",
         415,
         "The content type is not one that this gateway reads",
-        "Send application/vnd.apache.arrow.stream (Arrow IPC) or application/x-ndjson.",
+        "Send events as application/vnd.apache.arrow.stream or application/x-ndjson, a ping as application/json.",
     )
     DAMAGED_BODY = (
         "damaged_body",
@@ -123,6 +123,24 @@ class Refusal(enum.Enum):
         429,
         "The instance has delivered as many epochs as this gateway keeps in mind",
         "Record in fewer processes that live longer; the vendor has to raise the limit.",
+    )
+    BAD_PING = (
+        "bad_ping",
+        422,
+        "The ping does not have the form, or breaks a rule, of the plan's pings",
+        "Make it by the plan that /v1/policy names; docs/wire.md has the form and the rules.",
+    )
+    DAY_NOT_OVER = (
+        "day_not_over",
+        425,
+        "The day that the ping tells about is not over by the gateway's clock",
+        "Send the same ping again once it is over; now is the gateway's clock.",
+    )
+    OTHER_PING = (
+        "other_ping",
+        409,
+        "Another ping of this day was stored before",
+        "Keep the one that was stored, and go on with the next day.",
     )
     NOT_FOUND = (
         "not_found",
@@ -169,7 +187,7 @@ class RefusalError(Exception):
         self.expected = expected
         """The first number not stored, with `Refusal.SEQUENCE_GAP`."""
         self.now = now
-        """The gateway's clock in seconds since 1970, with `Refusal.CLOCK_SKEW`."""
+        """The gateway's clock in seconds since 1970, with `Refusal.CLOCK_SKEW` and `Refusal.DAY_NOT_OVER`."""
 
     def to_problem(self) -> Problem:
         """Return what the client is told."""

@@ -10,7 +10,7 @@ from heliograph.wire import RECEIPT_TYPE
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from heliograph.wire import Receipt
+    from heliograph.wire import PingReceipt, Receipt
 
 
 class ReceiptSigner:
@@ -19,6 +19,6 @@ class ReceiptSigner:
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
 
-    def sign(self, receipt: Receipt) -> str:
+    def sign(self, receipt: Receipt | PingReceipt) -> str:
         """Return the receipt as a compact JWS, whose payload is the receipt's JSON."""
         return sign(receipt, self._key, RECEIPT_TYPE)

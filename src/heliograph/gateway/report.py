@@ -30,6 +30,8 @@ def account_table(accounts: Mapping[str, Account]) -> Table:
                 f"{sum(account.rejected.get(name, {}).values()):,}",
                 f"{sum(account.absent.get(name, {}).values()):,}",
             )
+        if account.ping is not None:
+            table.add_row(instance, f"[dim]the latest ping is of {account.ping.day}[/dim]")
         table.add_row(
             instance,
             "[bold]all[/bold]",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +14,7 @@ from heliograph.gateway.app import Gateway
 from heliograph.gateway.authentication import Authenticator
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.log import Log
+from heliograph.gateway.pings import PingIntake
 from heliograph.gateway.policies import PolicySigner
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.gateway.rotation import read_endorsements
@@ -53,33 +54,48 @@ def gateway_server(
         RegistryError: The registry cannot be opened.
         OSError: A file cannot be opened.
     """
-    gateway = settings.gateway
-    tls = server_tls(gateway.certificate, gateway.private_key)
-    signing_key = Path(gateway.signing_key)
+    tls = server_tls(settings.gateway.certificate, settings.gateway.private_key)
+    with RegistryView(settings.registry, now=now) as view, open_gateway(settings.gateway, plan, view, now=now) as app:
+        yield uvicorn.Server(_config(app, settings.gateway, tls))
+
+
+@contextmanager
+def open_gateway(
+    settings: GatewaySettings, plan: Plan, view: RegistryView, *, now: Callable[[], datetime]
+) -> Iterator[Gateway]:
+    """Put the application together, without a server; inside the block it has the log for itself.
+
+    Args:
+        settings: Where its log and its key are, and its bounds.
+        plan: What may be stored.
+        view: Who may send what.
+        now: The clock.
+
+    Raises:
+        BlockingIOError, LogFullError, KeyFileError, OSError: See `gateway_server`.
+    """
+    signing_key = Path(settings.signing_key)
     key = load_or_create_key(signing_key)
     public = public_key_text(key)
-    with ExitStack() as stack:
-        view = stack.enter_context(RegistryView(settings.registry, now=now))
-        log = Log(
-            Path(gateway.log),
-            segment_bytes=gateway.segment_bytes,
-            maximum_bytes=gateway.maximum_log_bytes,
-            now=lambda: now().timestamp(),
-        )
-        stack.callback(log.close)
-        app = Gateway(
-            intake=Intake(
-                plan=plan, log=log, permissions=view.permission, signer=ReceiptSigner(key), settings=gateway, now=now
-            ),
-            authenticator=Authenticator(view.snapshot, key, gateway, now=lambda: now().timestamp()),
+    log = Log(
+        Path(settings.log),
+        segment_bytes=settings.segment_bytes,
+        maximum_bytes=settings.maximum_log_bytes,
+        now=lambda: now().timestamp(),
+    )
+    signer = ReceiptSigner(key)
+    with closing(log):
+        yield Gateway(
+            intake=Intake(plan=plan, log=log, permissions=view.permission, signer=signer, settings=settings, now=now),
+            pings=PingIntake(plan=plan, log=log, permissions=view.permission, signer=signer, now=now),
+            authenticator=Authenticator(view.snapshot, key, settings, now=lambda: now().timestamp()),
             permissions=view.permission,
             log=log,
-            policies=PolicySigner(key, plan, valid_seconds=gateway.policy_seconds, now=now),
+            policies=PolicySigner(key, plan, valid_seconds=settings.policy_seconds, now=now),
             # Read each time: an agent that meets the new key at another gateway process may ask here.
             keys=lambda: KeysAnswer(key=public, endorsements=read_endorsements(signing_key)),
-            settings=gateway,
+            settings=settings,
         )
-        yield uvicorn.Server(_config(app, gateway, tls))
 
 
 def _config(app: Gateway, settings: GatewaySettings, tls: ssl.SSLContext) -> uvicorn.Config:

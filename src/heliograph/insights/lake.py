@@ -1,8 +1,8 @@
-"""Opens the lake's events for the embedded engine: DuckDB, in process, over the Parquet files that Iceberg plans."""
+"""Opens the lake's tables for the embedded engine: DuckDB, in process, over the Parquet files that Iceberg plans."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ibis
 
@@ -25,13 +25,30 @@ def events_table(files: Sequence[str], schema: pa.Schema) -> ibis.Table:
     connection = ibis.duckdb.connect()
     # Times in the lake are naive UTC; this keeps any conversion by the engine from using the machine's zone.
     connection.raw_sql("SET TimeZone = 'UTC'")
+    return _open(connection, "events", files, schema)
+
+
+def pings_table(files: Sequence[str], schema: pa.Schema, *, beside: ibis.Table) -> ibis.Table:
+    """Return the pings of `files` in the connection of `beside`, so that the two can be joined.
+
+    Args:
+        files: The Parquet files of the table's current snapshot.
+        schema: The lake's columns, which are `heliograph.lake.tables.PING_SCHEMA`.
+        beside: The lake's events, as `events_table` gives them.
+    """
+    return _open(beside.get_backend(), "pings", files, schema)
+
+
+def _open(connection: Any, name: str, files: Sequence[str], schema: pa.Schema) -> ibis.Table:
     if not files:
-        return connection.create_table("events", schema=ibis.Schema.from_pyarrow(schema))
+        return connection.create_table(name, schema=ibis.Schema.from_pyarrow(schema))
     # The folders are Iceberg's partitions, whose names DuckDB would add as columns.
-    stored = connection.read_parquet(list(files), table_name="files", union_by_name=True, hive_partitioning=False)
+    stored = connection.read_parquet(
+        list(files), table_name=f"{name}_files", union_by_name=True, hive_partitioning=False
+    )
     return stored.select(
         *(
-            (stored[name] if name in stored.columns else ibis.null()).cast(type_).name(name)
-            for name, type_ in ibis.Schema.from_pyarrow(schema).items()
+            (stored[column] if column in stored.columns else ibis.null()).cast(type_).name(column)
+            for column, type_ in ibis.Schema.from_pyarrow(schema).items()
         )
     )

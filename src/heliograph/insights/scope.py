@@ -152,16 +152,18 @@ def resolve_scope(
     unit: Unit = "account",
     accounts: Iterable[str] = (),
     instances: Iterable[str] = (),
+    noun: str = "event",
 ) -> Scope:
     """Return the scope that these choices make, after a look at which accounts and instances there are.
 
     Args:
-        events: The lake's events.
+        events: The lake's events; or other rows with an account, an instance and a time.
         now: The moment of asking, with its time zone.
         until: The last UTC day that counts; None: the day of the latest event of those chosen.
         unit: Whose users are counted together.
         accounts: Only these accounts; empty: all.
         instances: Only these instances; empty: all.
+        noun: What `events` are, for messages.
 
     Raises:
         QuestionError: The lake holds no event of a named account or instance, or none of both together.
@@ -174,19 +176,19 @@ def resolve_scope(
         instances=tuple(dict.fromkeys(instances)),
     )
     if scope.accounts or scope.instances:
-        _check_known(events, scope)
+        _check_known(events, scope, noun)
     if until is None and (latest := latest_day(chosen(events, scope))) is not None:
         scope = msgspec.structs.replace(scope, until=latest)
     return scope
 
 
-def _check_known(events: ibis.Table, scope: Scope) -> None:
+def _check_known(events: ibis.Table, scope: Scope, noun: str) -> None:
     pairs = events.select("account", "instance").distinct().to_pyarrow().to_pylist()
     known_accounts = {pair["account"] for pair in pairs}
     known_instances = {pair["instance"] for pair in pairs}
     problems = [
-        *(_unknown("account", name, known_accounts) for name in scope.accounts if name not in known_accounts),
-        *(_unknown("instance", name, known_instances) for name in scope.instances if name not in known_instances),
+        *(_unknown("account", name, known_accounts, noun) for name in scope.accounts if name not in known_accounts),
+        *(_unknown("instance", name, known_instances, noun) for name in scope.instances if name not in known_instances),
     ]
     if not problems and scope.accounts and scope.instances:
         problems = [
@@ -198,12 +200,12 @@ def _check_known(events: ibis.Table, scope: Scope) -> None:
         raise QuestionError(problems)
 
 
-def _unknown(kind: Unit, name: str, known: set[str]) -> str:
+def _unknown(kind: Unit, name: str, known: set[str], noun: str) -> str:
     if not known:
-        return f"The lake holds no events yet, so none of the {kind} {name!r}."
+        return f"The lake holds no {noun}s yet, so none of the {kind} {name!r}."
     similar = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if similar:
-        return f"The lake holds no event of the {kind} {name!r}. Did you mean {' or '.join(similar)}?"
+        return f"The lake holds no {noun} of the {kind} {name!r}. Did you mean {' or '.join(similar)}?"
     some = sorted(known)[:5]
     rest = f" and {len(known) - len(some)} more" if len(known) > len(some) else ""
-    return f"The lake holds no event of the {kind} {name!r}. It knows {', '.join(some)}{rest}."
+    return f"The lake holds no {noun} of the {kind} {name!r}. It knows {', '.join(some)}{rest}."

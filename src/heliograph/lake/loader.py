@@ -2,6 +2,7 @@
 
 Where it stands in the log is a property of the table, written in the same commit as the rows: a crash leaves both or
 neither. Rows are known by (instance, epoch, sequence); what a disk error made the log hold twice is left out here.
+Pings go to a table of their own in the same pass: `heliograph.lake.pings` says how the two agree.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import structlog
 from heliograph.event import ENVELOPE
 from heliograph.frames import sync_folder, write_atomically
 from heliograph.gateway.bodies import inflate, read_arrow
-from heliograph.gateway.log import RELEASED, Checkpoint, Entry, Place, read_segment, segments
+from heliograph.gateway.log import RELEASED, Checkpoint, Entry, PingEntry, Place, Stored, read_segment, segments
+from heliograph.lake.pings import PingTable
+from heliograph.lake.places import place_property, read_place
 from heliograph.lake.tables import event_files, event_schema, local_path, open_events
 from heliograph.plan.lines import LineChecker
 from heliograph.wire import ARROW
@@ -38,8 +41,6 @@ if TYPE_CHECKING:
     from heliograph.settings import GatewaySettings, LakeSettings
 
 _LOCK: Final = "loader.lock"
-_PLACE: Final = "heliograph.loaded"
-"""The table's property that says where the loader stands: ``generation:offset``."""
 _SORT: Final = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending"), ("sequence", "ascending")]
 _POLL_SECONDS: Final = 0.3
 _log: Final = structlog.get_logger("heliograph.loader")
@@ -67,6 +68,7 @@ class Loader:
         self._schema = event_schema(plan)
         self._decoder = BodyDecoder(plan)
         self._table = open_events(lake, plan)
+        self._pings = PingTable(lake)
         self._recall()
         self.release()
 
@@ -78,7 +80,8 @@ class Loader:
         """Read from the lake how far it has come."""
         self._table.refresh()
         self._loaded = self._read_loaded()
-        self._place = self._read_place()
+        self._place = read_place(self._table)
+        self._pings.recall()
         self._is_sure = True
 
     def _read_loaded(self) -> dict[tuple[str, int], int]:
@@ -91,13 +94,6 @@ class Loader:
                 "select instance, epoch, max(sequence) from read_parquet($files) group by all", {"files": files}
             ).fetchall()
         return {(instance, epoch): sequence for instance, epoch, sequence in rows}
-
-    def _read_place(self) -> Place:
-        text = self._table.properties.get(_PLACE)
-        if text is None:
-            return Place(0, 0)
-        generation, _, offset = text.partition(":")
-        return Place(int(generation), int(offset))
 
     def run(self, stop: threading.Event) -> None:
         """Load whatever arrives, until told to stop."""
@@ -117,26 +113,30 @@ class Loader:
         rows = 0
         place = self._place
         loaded: dict[tuple[str, int], int] = {}
-        for place, entry, body in self._entries():  # noqa: B007 - where it stood last counts
-            table = self._new_rows(entry, body, loaded)
-            tables.append(table)
-            rows += len(table)
-            if rows >= self._settings.commit_rows:
+        for place, entry, body in self._entries():
+            if isinstance(entry, PingEntry):
+                self._pings.take(place, entry, body)
+            else:
+                tables.append(self._new_rows(entry, body, loaded))
+                rows += len(tables[-1])
+            if rows + self._pings.waiting >= self._settings.commit_rows:
                 break
+        ping_rows = self._commit_pings(place)  # before the events, whose place alone says what is released
         if rows:
             self._commit(pa.concat_tables(tables).sort_by(_SORT), place)
             _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
         elif place != self._place:
-            self._table = self._table.transaction().set_properties({_PLACE: _format(place)}).commit_transaction()
+            self._table = self._table.transaction().set_properties(place_property(place)).commit_transaction()
+            sync_snapshot(self._table)
         if place != self._place:
             self._place = place
             self._loaded |= loaded
             self.release()
         self._is_sure = True
-        return rows
+        return rows + ping_rows
 
-    def _entries(self) -> Iterable[tuple[Place, Entry, bytes]]:
-        """Yield the deliveries after where the loader stands, over all segments."""
+    def _entries(self) -> Iterable[tuple[Place, Stored, bytes]]:
+        """Yield the deliveries and pings after where the loader stands, over all segments."""
         for generation in segments(self._folder):
             if generation < self._place.generation:
                 continue
@@ -183,9 +183,16 @@ class Loader:
     def _commit(self, rows: pa.Table, place: Place) -> None:
         with self._table.transaction() as transaction:
             transaction.append(rows)
-            transaction.set_properties({_PLACE: _format(place)})
+            transaction.set_properties(place_property(place))
         self._table.refresh()
         sync_snapshot(self._table)
+
+    def _commit_pings(self, place: Place) -> int:
+        rows = self._pings.commit(place)
+        if rows:
+            sync_snapshot(self._pings.table)
+            _log.info("loaded pings", rows=rows, generation=place.generation, offset=place.offset)
+        return rows
 
     def release(self) -> None:
         """Tell the gateway which segments it may use again."""
@@ -207,20 +214,16 @@ def _hold(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _format(place: Place) -> str:
-    return f"{place.generation}:{place.offset}"
-
-
 def sync_snapshot(table: Table) -> None:
     """Force the files of the newest snapshot to disk: PyIceberg leaves that to its caller."""
     snapshot = table.current_snapshot()
-    if snapshot is None:
-        return
-    locations = [table.metadata_location, snapshot.manifest_list]
-    for manifest in snapshot.manifests(table.io):
-        if manifest.added_snapshot_id == snapshot.snapshot_id:
-            locations.append(manifest.manifest_path)
-            locations += [entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)]
+    locations = [table.metadata_location]
+    if snapshot is not None:
+        locations.append(snapshot.manifest_list)
+        for manifest in snapshot.manifests(table.io):
+            if manifest.added_snapshot_id == snapshot.snapshot_id:
+                locations.append(manifest.manifest_path)
+                locations += [entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)]
     paths = [Path(local_path(location)) for location in locations]
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)

@@ -1,8 +1,9 @@
 """The lake's tables: Apache Iceberg over Parquet, in a folder that any engine can read.
 
 `events` has one row for each accepted event. Its columns are the envelope, what the gateway adds, and one for each
-property that the plan declares; a new property adds a column, and no column ever goes away. Times are in UTC, without
-a zone, as not all engines read zones alike.
+property that the plan declares; a new property adds a column, and no column ever goes away. `pings` has one row for
+each number of each ping, so that a feature or a fact adds none. Times are in UTC, without a zone, as not all engines
+read zones alike.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 NAMESPACE: Final = "heliograph"
 EVENTS: Final = f"{NAMESPACE}.events"
+PINGS: Final = f"{NAMESPACE}.pings"
 CATALOG_TABLE: Final = "iceberg_tables"
 """Where PyIceberg's SQL catalog keeps its tables."""
 TIME: Final = pa.timestamp("us")
@@ -46,6 +48,33 @@ _BEFORE_PROPERTIES: Final = [
     pa.field("plan", pa.string()),
     pa.field("received", TIME),
 ]
+
+ACTIVE_USERS: Final = "active_users"
+"""Distinct users; the key is ``day``, ``week`` or ``month``."""
+FEATURE_USERS: Final = "feature_users"
+"""Distinct users of a feature on the day; the key is the feature."""
+FEATURE_EVENTS: Final = "feature_events"
+"""Events of a feature on the day; the key is the feature."""
+FACT: Final = "fact"
+"""What the product says of itself; the key is the fact, or fact and member with a dot between."""
+PING_SCHEMA: Final = pa.schema(
+    [
+        pa.field("instance", pa.string()),
+        pa.field("account", pa.string()),
+        pa.field("day", pa.date32()),
+        pa.field("measure", pa.string()),
+        pa.field("key", pa.string()),
+        pa.field("value", pa.int64()),
+        pa.field("word", pa.string()),
+        pa.field("suppressed", pa.bool_()),
+        pa.field("plan", pa.string()),
+        pa.field("agent", pa.string()),
+        pa.field("agreement", pa.string()),
+        pa.field("received", TIME),
+    ]
+)
+"""The columns of `pings`: `value` is null where it is suppressed, and for facts that are words, which `word` holds."""
+_PROPERTIES: Final = {"write.parquet.compression-codec": "zstd", "write.parquet.compression-level": "3"}
 
 
 def event_schema(plan: Plan) -> pa.Schema:
@@ -76,11 +105,7 @@ def open_events(settings: LakeSettings, plan: Plan) -> Table:
     schema = event_schema(plan)
     catalog.create_namespace_if_not_exists(NAMESPACE)
     try:
-        table = catalog.create_table(
-            EVENTS,
-            schema,
-            properties={"write.parquet.compression-codec": "zstd", "write.parquet.compression-level": "3"},
-        )
+        table = catalog.create_table(EVENTS, schema, properties=_PROPERTIES)
         with table.update_spec() as spec:
             spec.add_field("time", MonthTransform(), "month")
     except TableAlreadyExistsError:
@@ -91,15 +116,31 @@ def open_events(settings: LakeSettings, plan: Plan) -> Table:
     return table
 
 
+def open_pings(settings: LakeSettings) -> Table:
+    """Open the table of pings for writing, made when it is missing."""
+    catalog = open_catalog(settings, make=True)
+    catalog.create_namespace_if_not_exists(NAMESPACE)
+    return catalog.create_table_if_not_exists(PINGS, PING_SCHEMA, properties=_PROPERTIES)
+
+
 def event_files(settings: LakeSettings) -> list[str]:
     """Return the paths of the Parquet files that hold the events as of now; none when there is no lake yet."""
+    return _files(settings, EVENTS)
+
+
+def ping_files(settings: LakeSettings) -> list[str]:
+    """Return the paths of the Parquet files that hold the pings as of now; none when there is no such table yet."""
+    return _files(settings, PINGS)
+
+
+def _files(settings: LakeSettings, name: str) -> list[str]:
     if not Path(settings.warehouse).is_dir():
         return []
     catalog = open_catalog(settings)
     if not inspect(catalog.engine).has_table(CATALOG_TABLE):
         return []
     try:
-        table = catalog.load_table(EVENTS)
+        table = catalog.load_table(name)
     except NoSuchTableError:
         return []
     return sorted(local_path(task.file.file_path) for task in table.scan().plan_files())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from heliograph.ping import SMALLEST_GROUP, ActiveUsers, small_groups
 from heliograph.plan.facts import fact_problems
 
@@ -22,17 +24,15 @@ def ping_problems(ping: Ping, plan: Plan) -> list[str]:
     return [
         *fact_problems(ping.facts, plan),
         *([f"features that the plan does not declare: {undeclared}"] if undeclared else []),
-        *_small_groups(ping, plan),
+        *_small_groups(msgspec.structs.replace(ping, features=declared)),
         *_active_users(ping.active_users),
         *(problem for feature, use in declared.items() for problem in _feature(feature, use)),
     ]
 
 
-def _small_groups(ping: Ping, plan: Plan) -> Iterator[str]:
+def _small_groups(ping: Ping) -> Iterator[str]:
     for path in small_groups(ping):
-        part, name, *_ = path.split(".")
-        if part != "features" or name in plan.features:
-            yield f"{path} is about fewer than {SMALLEST_GROUP} users: null must stand in its place"
+        yield f"{path} is about fewer than {SMALLEST_GROUP} users: null must stand in its place"
 
 
 def _active_users(active: ActiveUsers) -> Iterator[str]:

@@ -1,0 +1,27 @@
+"""Where a table stands in the gateway's log: a property of its own, written in the same commit as its rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from heliograph.gateway.log import Place
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
+_PROPERTY: Final = "heliograph.loaded"
+"""``generation:offset``."""
+
+
+def read_place(table: Table) -> Place:
+    """Return the place up to which `table` has all that it takes from the log."""
+    text = table.properties.get(_PROPERTY)
+    if text is None:
+        return Place(0, 0)
+    generation, _, offset = text.partition(":")
+    return Place(int(generation), int(offset))
+
+
+def place_property(place: Place) -> dict[str, str]:
+    """Return the property that says so."""
+    return {_PROPERTY: f"{place.generation}:{place.offset}"}

@@ -14,6 +14,9 @@ from typer.testing import CliRunner, Result
 from heliograph.cli import app
 from heliograph.cli.registry import app as registry_app
 from heliograph.keys import load_or_create_key, parse_public_key, public_key_text
+from heliograph.registry.chains import append_body
+from heliograph.registry.store import Registry
+from heliograph.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,6 +222,15 @@ def test_verify_names_the_record_that_is_no_longer_what_was_recorded(statements:
     assert f"account acme: {words}" in done.stderr
     assert "account other: 0 records" in done.stdout
     assert "may send: off" in registry("explain", "acme-1")
+
+
+def test_verify_tells_of_a_record_that_is_whole_but_not_known() -> None:
+    add_acme()
+    with Registry.open(RegistrySettings(url="sqlite:///registry.db")) as opened, opened._database.write() as connection:
+        append_body(connection, "acme", b'{"record":"waiver"}')
+    told = registry("verify", "acme")
+    assert "account acme: record 1 is as it was recorded, but this version cannot read it" in told
+    assert "account acme: 1 records, head" in told
 
 
 def test_export_prints_what_is_stored_as_lines() -> None:

@@ -95,6 +95,19 @@ def test_a_history_that_is_told_anew_with_right_digests_does_not_meet_the_head(
     assert find_faults(CHAIN, longer, head)
 
 
+@given(st.lists(st.binary(max_size=40), min_size=2, max_size=6), st.binary(max_size=40), st.data())
+def test_a_record_that_is_replaced_with_a_right_digest_is_missed_by_the_next(
+    some: list[bytes], other: bytes, data: st.DataObject
+) -> None:
+    links, head = chained(some)
+    place = data.draw(st.integers(0, len(links) - 2))
+    assume(some[place] != other)
+    replaced = links[place]
+    digest = link_digest(replaced.previous, CHAIN, replaced.number, other)
+    links[place] = replaced._replace(body=other, digest=digest)
+    assert [fault.number for fault in find_faults(CHAIN, links, head)] == [replaced.number + 1]
+
+
 @given(bodies)
 def test_records_of_one_chain_are_not_those_of_another(some: list[bytes]) -> None:
     links, head = chained(some, "other")

@@ -35,7 +35,7 @@ def test_an_end_that_is_moved_holds_from_the_moment_of_the_amendment() -> None:
 
 
 def test_of_two_ends_the_amendment_that_began_last_counts_in_whatever_order_they_were_recorded() -> None:
-    first, second = amendment(1, 1, effective_to=NOON + 9 * DAY), amendment(2, 2, effective_to=NOON + 4 * DAY)
+    first, second = amendment(2, 1, effective_to=NOON + 9 * DAY), amendment(1, 2, effective_to=NOON + 4 * DAY)
     assert levels([GOOD, first, second], 1, 3, 4, 8) == "eecc"
     assert levels([GOOD, second, first], 1, 3, 4, 8) == "eecc"
 
@@ -110,6 +110,7 @@ def test_an_amendment_that_revives_what_had_ended_means_off() -> None:
     bounded = msgspec.structs.replace(GOOD, effective_to=NOON + 2 * DAY)
     revival = amendment(1, 3, effective_to=NOON + 9 * DAY)
     assert levels([bounded, revival], 1, 2, 3, 8, 9) == "ecooc"
+    assert levels([bounded, amendment(1, 2, effective_to=NOON + 9 * DAY)], 1, 2, 8, 9) == "eooc"
 
 
 def test_an_amendment_that_ends_an_agreement_before_its_beginning_means_off() -> None:

@@ -18,7 +18,7 @@ import heliograph.registry
 from heliograph.consent.agreement import Agreement, Ending
 from heliograph.consent.level import Level
 from heliograph.consent.records import Activation, Override, Unreadable
-from heliograph.registry.errors import RegistryError
+from heliograph.registry.errors import RegistryError, RegistryUnavailableError
 from heliograph.registry.store import Registry
 from heliograph.registry.tables import metadata
 from heliograph.registry.upgrade import NEWEST
@@ -106,6 +106,20 @@ def test_a_row_of_version_0_1_0_that_cannot_be_understood_stays_a_doubt(old_url:
         assert len(doubts) == 2
         assert registry.snapshot().account_level("acme", clock.now).level is Level.OFF
         assert registry.snapshot().account_level("other", clock.now).level is Level.EVENTS
+
+
+def test_a_step_that_fails_leaves_everything_as_it_was(old_url: str) -> None:
+    execute(old_url, "CREATE TABLE chains (something INTEGER)")
+    with pytest.raises(RegistryUnavailableError, match="chains"):
+        Registry.open(RegistrySettings(url=old_url))
+    engine = create_engine(old_url)
+    tables = set(inspect(engine).get_table_names())
+    engine.dispose()
+    assert {"agreements", "overrides"} <= tables
+    assert "records" not in tables
+    execute(old_url, "DROP TABLE chains")
+    with Registry.open(RegistrySettings(url=old_url)) as registry:
+        assert len(registry.records("acme")) == 5
 
 
 def test_a_registry_that_is_newer_than_the_program_is_refused_and_left_alone(registry_url: str) -> None:

@@ -158,6 +158,8 @@ def verify(
     for name, chain in chains.items():
         words = _chain_words(name)
         problems += [f"{words}: record {fault.number} {fault.why}" for fault in chain.faults]
+        for number in _unreadable(chain):
+            typer.echo(f"{words}: record {number} is as it was recorded, but this version cannot read it")
         if not chain.faults:
             typer.echo(f"{words}: {chain.head.length} records, head {chain.head.digest}")
     if head is not None:
@@ -168,6 +170,10 @@ def verify(
         )
     if problems:
         fail(problems, status=1)
+
+
+def _unreadable(chain: Chain) -> list[int]:
+    return [entry.link.number for entry in chain.entries if entry.link and isinstance(entry.record, Unreadable)]
 
 
 def _place_of(head: str, chains: Mapping[str, Chain]) -> str | None:

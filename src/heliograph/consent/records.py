@@ -70,11 +70,9 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", 
     @property
     def doubt(self) -> str:
         """What is not known and why, and what to do, as sentences."""
-        remedy = f"`heliograph registry verify {self.account}`".replace(" `", "`")
-        return (
-            f"{self.place[:1].upper()}{self.place[1:]} {self.why}: nothing may leave. "
-            f"{remedy} says more; a backup of the registry holds what was recorded."
-        )
+        verify = f"heliograph registry verify {self.account}".rstrip()
+        said = f"{self.place[:1].upper()}{self.place[1:]} {self.why}: nothing may leave."
+        return f"{said} `{verify}` says more; a backup of the registry holds what was recorded."
 
 
 Stored = Agreement | Amendment | Ending | Override | Activation | DeploymentDecision

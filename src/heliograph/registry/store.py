@@ -105,7 +105,10 @@ class Registry:
         return self.snapshot().level(name, at)
 
     def records(self, chain: str) -> tuple[Record, ...]:
-        """Return all records of an account, or of the vendor (`VENDOR`), in their order; of an unknown one, none."""
+        """Return all records of an account, or of the vendor (`VENDOR`), in their order.
+
+        An `Unreadable` stands in the place of each that cannot be relied on, and of an account that is not known.
+        """
         return self.chain(chain).records
 
     def chain(self, name: str) -> chains.Chain:

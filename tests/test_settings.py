@@ -57,12 +57,16 @@ def anchored_settings(settings: Settings, folder: Path) -> Settings:
     )
 
 
+BOUNDS = {"port": (1, 65_535), "usage_days": (35, 3_650)}
+
+
 def values_of(field: Field) -> st.SearchStrategy[Any]:
     """Draw what `field` may hold."""
     if field.expected.startswith("one of"):
         return st.sampled_from(field.expected.removeprefix("one of ").split(", "))
     if isinstance(field.default, int):
-        return st.integers(1, 65_535 if field.name == "port" else 2**63 - 1)
+        least, most = BOUNDS.get(field.name, (1, 2**63 - 1))
+        return st.integers(least, most)
     if isinstance(field.default, float):
         return st.floats(0, exclude_min=True, allow_infinity=False)
     return st.text(st.characters(codec="utf-8"), max_size=20)

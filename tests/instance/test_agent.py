@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +20,10 @@ from heliograph.instance.agent import Agent, Left
 from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State
-from heliograph.instance.transport import TransportError
+from heliograph.instance.transport import TransportError, UnreachableError
+from heliograph.ping import ActiveUsers, FeatureUse, Ping
+from heliograph.settings import EventLogsSettings
+from heliograph.wire import PingAnswer
 from product_database import PLAN, insert
 
 if TYPE_CHECKING:
@@ -164,26 +168,104 @@ def test_a_database_that_does_not_answer_keeps_nothing_else_from_being_sent(give
     assert account_of(settings, tmp_path).delivered == {"Opened": 1}
 
 
-@pytest.mark.parametrize("level", [Level.CRITICAL, Level.OFF])
-def test_when_the_vendor_narrows_the_level_what_is_queued_is_dropped_and_the_table_left_alone(
-    vendor: Vendor, product: ProductDatabase, given: Settings, tmp_path: Path, level: Level
+def narrow(vendor: Vendor, level: Level) -> None:
+    with vendor.registry() as registry:
+        registry.set_override(INSTANCE, level, reason="the customer asked")
+    time.sleep(1.2)  # the gateway looks twice a second
+
+
+def used(folder: Path) -> int:
+    """How many events the instance counts as use, of whatever it may send."""
+    with closing(State(folder / "instance" / "agent", exclusive=False)) as state:
+        today = datetime.now(UTC).date()
+        return sum(use.events for use in state.usage.read(today, days=20_000, sendable_only=True))
+
+
+def test_when_the_vendor_says_off_what_is_queued_is_dropped_and_the_table_left_alone(
+    vendor: Vendor, product: ProductDatabase, given: Settings, tmp_path: Path
 ) -> None:
     recorder = Recorder(given.recorder)
     recorder.record("Opened", user=7, number=1)
     agent = Agent(given, PLAN)
     run_until(agent, lambda: account_of(given, tmp_path).delivered == {"Opened": 1})
-    with vendor.registry() as registry:
-        registry.set_override(INSTANCE, level, reason="the customer asked")
-    time.sleep(1.2)  # the gateway looks twice a second
+    narrow(vendor, Level.OFF)
     insert(product.connect())
     recorder.record("Opened", user=7, number=2)
     run_until(agent, lambda: account_of(given, tmp_path).dropped != {})
-    assert agent.decide().level is level
-    assert account_of(given, tmp_path).dropped["Opened"][Verdict.NOT_PERMITTED] >= 1
+    assert agent.decide().level is Level.OFF
+    before = account_of(given, tmp_path)
+    assert set(before.dropped["Opened"]) == {Verdict.NOT_PERMITTED}
+    insert(product.connect())
+    time.sleep(0.1)  # longer than the pause between looks at the table
+    assert agent.round() is Left.NOTHING
+    assert account_of(given, tmp_path).recorded == before.recorded
+    assert used(tmp_path) == 1
     agent.close()
     recorder.close()
     stored = [entry.receipt for entry, _ in vendor.entries()]
     assert sum(sum(receipt.accepted.values()) for receipt in stored) == 1
+
+
+def test_at_level_critical_the_table_is_read_and_counted_and_nothing_leaves_but_the_ping(
+    vendor: Vendor, product: ProductDatabase, given: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow(vendor, Level.CRITICAL)
+    clock = {"ahead": timedelta()}
+    agent = Agent(given, PLAN, now=lambda: datetime.now(UTC) + clock["ahead"])
+    pings: list[bytes] = []
+
+    def send_ping(body: bytes) -> PingAnswer:
+        pings.append(body)
+        return PingAnswer(receipt=None, duplicate=True)
+
+    monkeypatch.setattr(agent._client, "send_ping", send_ping)
+    today = datetime.now(UTC).date()
+    writer = product.connect()
+    for user in range(1, 7):
+        insert(writer, user_id=user, timestamp=datetime.now(UTC))
+    recorder = Recorder(given.recorder)
+    recorder.record("Opened", user="canary", number=1)
+    assert recorder.report_facts(version="5.3.1")
+    run_until(agent, lambda: used(tmp_path) == 7)
+    assert agent.decide().level is Level.CRITICAL
+    assert account_of(given, tmp_path).dropped == {"Opened": {Verdict.NOT_PERMITTED: 7}}
+    assert pings == []
+    clock["ahead"] = timedelta(days=1, hours=2)
+    run_until(agent, lambda: pings != [])
+    agent.close()
+    recorder.close()
+    ping = msgspec.json.decode(pings[0], type=Ping)
+    assert ping.active_users == ActiveUsers(day=7, week=7, month=7)
+    assert ping.day in {today, today + timedelta(days=1)}
+    assert ping.features == {"files": FeatureUse(users=7, events=7)}
+    assert b"canary" not in pings[0]
+    assert vendor.entries() == []
+    assert b"canary" not in vendor.stored_bytes()
+
+
+def test_a_gateway_that_takes_no_pings_keeps_no_event_back(
+    vendor: Vendor, given: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = msgspec.structs.replace(given, event_logs=EventLogsSettings())
+    with closing(State(tmp_path / "instance" / "agent")) as state:
+        state.pings.begin(datetime.now(UTC).date() - timedelta(days=3))
+    agent = Agent(settings, PLAN)
+
+    def send_ping(body: bytes) -> PingAnswer:
+        raise UnreachableError("not now")
+
+    monkeypatch.setattr(agent._client, "send_ping", send_ping)
+    recorder = Recorder(settings.recorder)
+    recorder.record("Opened", user=7, number=1)
+    assert agent.round() is Left.MORE
+    assert agent.round() is Left.SOME  # the pings wait
+    recorder.record("Opened", user=7, number=2)
+    assert agent.round() is Left.MORE
+    agent.close()
+    recorder.close()
+    assert account_of(settings, tmp_path).delivered == {"Opened": 2}
+    with closing(State(tmp_path / "instance" / "agent", exclusive=False)) as state:
+        assert [each.settled for each in state.pings.kept()] == [False]
 
 
 def test_a_policy_that_has_expired_holds_events_back_and_drops_none(

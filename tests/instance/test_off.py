@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -84,13 +85,33 @@ def test_at_level_off_no_connection_is_opened_and_what_was_queued_is_dropped(tmp
     assert door.visitors() == 0
     state = State(tmp_path / "agent", exclusive=False)
     account = read_account(state, tmp_path / "outbox", SMALL_PLAN)
+    used = list(state.usage.read(datetime.now(UTC).date(), days=28, sendable_only=False))
     state.close()
+    assert used == []
     assert account.dropped == {"SearchSubmitted": {"not_permitted": 1}}
     assert account.pending == {}
 
 
-def test_at_any_other_level_somebody_knocks(tmp_path: Path, door: Door) -> None:
-    agent = Agent(settings(tmp_path, door, "events"), SMALL_PLAN)
+def test_at_level_off_no_ping_is_sent_and_none_waits_any_more(tmp_path: Path, door: Door) -> None:
+    given = settings(tmp_path, door, "off")
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    state = State(tmp_path / "agent")
+    state.pings.begin(yesterday - timedelta(days=1))
+    state.pings.put(yesterday - timedelta(days=1), b"{}", datetime.now(UTC))
+    state.close()
+    agent = Agent(given, SMALL_PLAN)
+    assert [agent.round() for _ in range(2)] == [Left.NOTHING] * 2
+    agent.close()
+    assert door.visitors() == 0
+    state = State(tmp_path / "agent", exclusive=False)
+    assert (state.pings.since(), state.pings.kept()) == (None, [])
+    assert not list(state.usage.read(yesterday, days=28, sendable_only=False))
+    state.close()
+
+
+@pytest.mark.parametrize("level", ["critical", "events"])
+def test_at_any_other_level_somebody_knocks(tmp_path: Path, door: Door, level: str) -> None:
+    agent = Agent(settings(tmp_path, door, level), SMALL_PLAN)
     with pytest.raises(TransportError):
         agent.round()
     agent.close()

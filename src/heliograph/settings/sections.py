@@ -79,7 +79,7 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     batch_events: Annotated[PositiveInt, _about("Events in one delivery, at most.")] = 5_000
     usage_days: Annotated[
         UsageDays,
-        _about("Days for which the instance remembers its own use, from which its pings are made; at least 35."),
+        _about("Days for which the instance remembers its own use, from which its pings are made."),
     ] = 90
     idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = 1.0
     timeout_seconds: Annotated[PositiveSeconds, _about("How long one request may take.")] = 30.0

@@ -21,7 +21,7 @@ from heliograph.instance.recorder import Recorder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Recorder", "configure", "record"]
+__all__ = ["Recorder", "configure", "opt_in", "opt_out", "record"]
 
 
 class Records(Protocol):
@@ -30,6 +30,14 @@ class Records(Protocol):
     @property
     def record(self) -> Callable[..., bool]:
         """See `Recorder.record`."""
+
+    @property
+    def opt_out(self) -> Callable[[str | int], bool]:
+        """See `Recorder.opt_out`."""
+
+    @property
+    def opt_in(self) -> Callable[[str | int], bool]:
+        """See `Recorder.opt_in`."""
 
 
 _lock = threading.Lock()
@@ -48,6 +56,18 @@ def record(name: str, /, **what: Any) -> bool:
     """Record an event with the process's recorder; see `Recorder.record`. Never waits, never raises."""
     recorder = _recorder or _from_settings()
     return recorder is not None and recorder.record(name, **what)
+
+
+def opt_out(user: str | int) -> bool:
+    """Let nothing of `user` be recorded or sent from now on; see `Recorder.opt_out`. Never raises."""
+    recorder = _recorder or _from_settings()
+    return recorder is not None and recorder.opt_out(user)
+
+
+def opt_in(user: str | int) -> bool:
+    """Let `user` be recorded again; see `Recorder.opt_in`. Never raises."""
+    recorder = _recorder or _from_settings()
+    return recorder is not None and recorder.opt_in(user)
 
 
 def _from_settings() -> Records | None:

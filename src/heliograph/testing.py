@@ -42,6 +42,8 @@ class MemoryRecorder:
 
     def __init__(self, *, plan: Plan | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.events: list[RecordedEvent] = []
+        self.opted_out: set[str] = set()
+        """Whose events are not kept."""
         self._plan = plan
         self._now = now
         self._lock = threading.Lock()
@@ -65,10 +67,22 @@ class MemoryRecorder:
             raise AssertionError(f"{name}: reserved and not for properties: {', '.join(sorted(reserved))}")
         if self._plan is not None:
             self._check(self._plan, name, properties)
+        if user is not None and str(user) in self.opted_out:
+            return False
         with self._lock:
             self.events.append(
                 RecordedEvent(name, user, session, outcome, time or self._now(), source, dict(properties))
             )
+        return True
+
+    def opt_out(self, user: str | int) -> bool:
+        """Keep nothing of `user` from now on; see `heliograph.Recorder.opt_out`."""
+        self.opted_out.add(str(user))
+        return True
+
+    def opt_in(self, user: str | int) -> bool:
+        """Keep events of `user` again; see `heliograph.Recorder.opt_in`."""
+        self.opted_out.discard(str(user))
         return True
 
     @staticmethod

@@ -13,11 +13,16 @@ import structlog
 
 from heliograph.consent.level import Decision, Level
 from heliograph.consent.policy import Policy, instance_level
+from heliograph.instance.erasures import Erasures
 from heliograph.instance.event_logs import Cursor, EventLogsSource, SourceError, decode_cursor, encode_cursor
 from heliograph.instance.exporter import Exporter
+from heliograph.instance.forgetting import scrub
+from heliograph.instance.notice import NoticeWriter
 from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint
+from heliograph.instance.refusals import Objections
 from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayClient, GatewayRefusalError, TransportError, UnreachableError
+from heliograph.instance.withheld import heard
 from heliograph.keys import load_or_create_key
 
 if TYPE_CHECKING:
@@ -75,8 +80,18 @@ class Agent:
         self._admin = Level.parse(agent.level)
         self._state = State(Path(agent.state))
         self._client = client or GatewayClient(agent, load_or_create_key(Path(agent.key)), now=now)
+        outbox = Path(settings.recorder.outbox)
+        self._objections = Objections(self._state, outbox)
+        self._notice = NoticeWriter(outbox, keep_local=settings.recorder.keep_local)
+        self._erasures = Erasures(self._state, self._client, scrub=scrub)
         self._exporter = Exporter(
-            agent=agent, recorder=settings.recorder, plan=plan, state=self._state, client=self._client, now=now
+            agent=agent,
+            recorder=settings.recorder,
+            plan=plan,
+            state=self._state,
+            client=self._client,
+            now=now,
+            objections=self._objections,
         )
         self._source = _Source(settings, plan) if settings.event_logs.dsn else None
         self._policy: Policy | None = None
@@ -120,6 +135,9 @@ class Agent:
             TransportError: The gateway did not take a delivery; nothing is lost.
         """
         decision = self.decide()
+        self._tell(decision)
+        if decision.level is not Level.OFF:
+            self._erasures.send(self._now())
         if decision.level < Level.EVENTS:
             self._withhold(decision)
             return Left.NOTHING
@@ -152,6 +170,16 @@ class Agent:
         self._policy = Policy.from_answer(answer, received=now)
         # Ask again well before it ends, so that a gateway's short absence changes nothing.
         self._ask_again = now + timedelta(seconds=answer.valid_seconds / 10)
+
+    def _tell(self, decision: Decision) -> None:
+        """Keep in mind what was said, for what was recorded meanwhile, and let the recorders know."""
+        now = self._now()
+        word = heard(decision.level, self._policy, self._admin, now)
+        self._objections.withheld.tell(word, now)
+        try:
+            self._notice.tell(word.level_name, until=word.until, now=now)
+        except OSError as error:  # what they record may still not leave
+            _log.warning("the recorders cannot be told", why=str(error))
 
     def _withhold(self, decision: Decision) -> None:
         """Purge what is queued when somebody has said no; only keep it back where nothing is known."""

@@ -77,7 +77,7 @@ class Recorder:
         self._flusher: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def record(
+    def record(  # noqa: PLR0911 - one for each way in which it may end
         self,
         name: str,
         /,

@@ -44,15 +44,14 @@ def opt_in(context: typer.Context, user: _User) -> None:
 
 
 def _say(context: typer.Context, user: str, *, out_: bool) -> None:
-    from heliograph.instance.opt_outs import OptOutsFile, checked_user, user_keys  # noqa: PLC0415 - quick --help
+    from heliograph.instance.opt_outs import OptOutsFile, checked_user  # noqa: PLC0415 - quick --help
 
     outbox = Path(read_settings(context).recorder.outbox)
     file = OptOutsFile(outbox)
     users = _named(user, checked_user)
     try:
         for each in users:
-            for key in user_keys(each):
-                file.append(key, out=out_, now=datetime.now(UTC))
+            file.append(each, out=out_, now=datetime.now(UTC))
     except OSError as error:
         fail([f"{file.path}: cannot be written: {error.strerror}. It may not hold for all {len(users)}: say it again."])
     out.print(f"{len(users)} {'opted out' if out_ else 'opted in'}")
@@ -94,7 +93,7 @@ def forget(
     context: typer.Context,
     user: Annotated[
         str | None,
-        typer.Argument(metavar="[USER]", help="The product's own id of the user; - reads ids from standard input."),
+        typer.Argument(metavar="USER", help="The product's own id of the user; - reads ids from standard input."),
     ] = None,
     *,
     all_of: Annotated[Path | None, typer.Option("--all-of", metavar="FILE", help="A file of ids, one a line.")] = None,

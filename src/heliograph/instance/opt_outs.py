@@ -50,6 +50,18 @@ class OptOuts(NamedTuple):
     """The numbers of lines that cannot be read, from 1 on."""
     lines: int = 0
 
+    def keys_out(self) -> frozenset[str]:
+        """Return the keys under which events of those who are out may be recorded."""
+        return frozenset(key for user in self.out for key in user_keys(user))
+
+    def keys_back(self) -> dict[str, datetime]:
+        """Return the keys of those who are in again, and since when."""
+        moments: dict[str, datetime] = {}
+        for user, moment in self.back.items():
+            for key in user_keys(user):
+                moments[key] = max(moment, moments.get(key, moment))
+        return moments
+
 
 NOBODY: Final = OptOuts({}, {})
 

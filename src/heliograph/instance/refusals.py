@@ -58,8 +58,8 @@ class Refusals:
         sessions: SessionUsers,
     ) -> None:
         self._intervals = intervals
-        self._out = opt_outs.out.keys()
-        self._back = {user: microseconds(moment) for user, moment in opt_outs.back.items()}
+        self._out = opt_outs.keys_out()
+        self._back = {user: microseconds(moment) for user, moment in opt_outs.keys_back().items()}
         self._forgotten = forgotten
         self._sessions = sessions
         self._concerns_users = bool(self._out or self._back or forgotten)

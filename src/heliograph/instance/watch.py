@@ -54,7 +54,7 @@ class Watch:
         with self._lock:
             with contextlib.suppress(OSError):  # just being written, or no descriptors left: at the next look
                 found = self._file.read()
-                self.out = frozenset(found.out) | self._insisted | (self.out if found.damaged else frozenset())
+                self.out = found.keys_out() | self._insisted | (self.out if found.damaged else frozenset())
             stamp = self._identity()
             if stamp != self._stamp:
                 self._stamp, self._notice = stamp, None if stamp is None else read_notice(self._outbox)
@@ -92,8 +92,7 @@ class Watch:
             with self._lock:
                 if out:
                     self.out, self._insisted = self.out | keys, self._insisted | keys
-                for each in sorted(keys):
-                    self._file.append(each, out=out, now=self._now())
+                self._file.append(key, out=out, now=self._now())
                 # Once it is on disk, the file alone speaks: another process may say otherwise.
                 self._insisted -= keys
                 if not out:

@@ -105,7 +105,9 @@ class Table:
         return Left.NOTHING
 
     def close(self) -> None:
-        """The next agent goes on with it."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 class NoMeansNo(RuleBasedStateMachine):
@@ -153,6 +155,7 @@ class NoMeansNo(RuleBasedStateMachine):
             queued = self.values.keys() - self._stored() - {row["duration_ms"] for row in self.table.rows}
             self.may |= queued  # should it be killed in the middle
             purged = really_purge()
+            self.said_no |= purged > 0
             self.may -= queued
             self.forbidden |= queued
             return purged

@@ -61,6 +61,8 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
     """Draw what `field` may hold."""
     if field.expected.startswith("one of"):
         return st.sampled_from(field.expected.removeprefix("one of ").split(", "))
+    if isinstance(field.default, bool):
+        return st.booleans()
     if isinstance(field.default, int):
         return st.integers(1, 65_535 if field.name == "port" else 2**63 - 1)
     if isinstance(field.default, float):

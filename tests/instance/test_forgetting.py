@@ -1,4 +1,4 @@
-"""Opting out at the agent, and forgetting: what is queued stays, the mapping is gone from the disk, the vendor asked."""
+"""Opting out at the agent, and forgetting: what is queued stays, the mapping leaves the disk, the vendor is asked."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 os.environ["COLUMNS"] = "160"  # the command line looks once, when it is imported
+os.environ.pop("DO_NOT_TRACK", None)  # with it, nothing would be recorded
 
 os.environ.pop("DO_NOT_TRACK", None)  # whoever runs the tests may have set it, and an agent obeys it
 

@@ -42,7 +42,7 @@ SETTINGS = {
 }
 
 
-FILES = {"agent.db", "agent.env", "agent.lock", "gateway.lock"}
+FILES = {"agent.db", "agent.env", "consent.json", "agent.lock", "gateway.lock"}
 
 
 def is_code(name: str) -> bool:

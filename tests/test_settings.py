@@ -64,6 +64,8 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
     """Draw what `field` may hold."""
     if field.expected.startswith("one of"):
         return st.sampled_from(field.expected.removeprefix("one of ").split(", "))
+    if isinstance(field.default, bool):
+        return st.booleans()
     if isinstance(field.default, int):
         least, most = BOUNDS.get(field.name, (1, 2**63 - 1))
         return st.integers(least, most)

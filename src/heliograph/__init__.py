@@ -22,7 +22,7 @@ from heliograph.instance.recorder import Recorder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Recorder", "configure", "record", "report_facts"]
+__all__ = ["Recorder", "configure", "opt_in", "opt_out", "record", "report_facts"]
 
 
 class Records(Protocol):
@@ -35,6 +35,14 @@ class Records(Protocol):
     @property
     def report_facts(self) -> Callable[..., bool]:
         """See `Recorder.report_facts`."""
+
+    @property
+    def opt_out(self) -> Callable[[str | int], bool]:
+        """See `Recorder.opt_out`."""
+
+    @property
+    def opt_in(self) -> Callable[[str | int], bool]:
+        """See `Recorder.opt_in`."""
 
 
 _lock = threading.Lock()
@@ -59,6 +67,18 @@ def report_facts(**facts: Any) -> bool:
     """Say what is so of the instance, with the process's recorder; see `Recorder.report_facts`. Never raises."""
     recorder = _recorder or _from_settings()
     return recorder is not None and recorder.report_facts(**facts)
+
+
+def opt_out(user: str | int) -> bool:
+    """Let nothing of `user` be recorded or sent from now on; see `Recorder.opt_out`. Never raises."""
+    recorder = _recorder or _from_settings()
+    return recorder is not None and recorder.opt_out(user)
+
+
+def opt_in(user: str | int) -> bool:
+    """Let `user` be recorded again; see `Recorder.opt_in`. Never raises."""
+    recorder = _recorder or _from_settings()
+    return recorder is not None and recorder.opt_in(user)
 
 
 def _from_settings() -> Records | None:

@@ -40,9 +40,9 @@ RESERVED: Final = frozenset(
 class Verdict(enum.StrEnum):
     """What became of an event: every event ends in exactly one of these.
 
-    The members from `RECORDER_BUSY` to `UNRECORDABLE` are given before an event has a sequence number, and
-    those from `NOT_PERMITTED` to `LOST` after; both on the instance. The gateway gives the rest. Some are
-    given at either end: both ends hold the same plan, and neither trusts the other.
+    The members from `RECORDER_BUSY` to `UNRECORDABLE` are given before an event has a sequence number, those from
+    `NOT_PERMITTED` to `OPTED_OUT` before or after, and `REFUSED` and `LOST` after; all of them on the instance. The
+    gateway gives the rest. Some are given at either end: both ends hold the same plan, and neither trusts the other.
     """
 
     ACCEPTED = "accepted"
@@ -59,6 +59,8 @@ class Verdict(enum.StrEnum):
 
     NOT_PERMITTED = "not_permitted"
     """The effective level did not allow it to leave."""
+    OPTED_OUT = "opted_out"
+    """Its user had opted out, or was forgotten since."""
     REFUSED = "refused"
     """The gateway refused a batch of this event alone, for good."""
     LOST = "lost"
@@ -79,13 +81,21 @@ class Verdict(enum.StrEnum):
 
 
 BEFORE_SEQUENCE: Final = frozenset(
-    {Verdict.RECORDER_BUSY, Verdict.OUTBOX_FULL, Verdict.OUTBOX_FAILED, Verdict.UNRECORDABLE}
+    {
+        Verdict.RECORDER_BUSY,
+        Verdict.OUTBOX_FULL,
+        Verdict.OUTBOX_FAILED,
+        Verdict.UNRECORDABLE,
+        Verdict.NOT_PERMITTED,
+        Verdict.OPTED_OUT,
+    }
 )
 """Given before an event has a sequence number, so that the gateway never hears of it."""
 
 ABSENT: Final = frozenset(
     {
         Verdict.NOT_PERMITTED,
+        Verdict.OPTED_OUT,
         Verdict.REFUSED,
         Verdict.LOST,
         Verdict.UNDECLARED_EVENT,

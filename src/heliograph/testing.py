@@ -44,6 +44,8 @@ class MemoryRecorder:
     def __init__(self, *, plan: Plan | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.events: list[RecordedEvent] = []
         self.facts: dict[str, Any] = {}
+        self.opted_out: set[str] = set()
+        """Whose events are not kept."""
         self._plan = plan
         self._now = now
         self._lock = threading.Lock()
@@ -67,6 +69,8 @@ class MemoryRecorder:
             raise AssertionError(f"{name}: reserved and not for properties: {', '.join(sorted(reserved))}")
         if self._plan is not None:
             self._check(self._plan, name, properties)
+        if user is not None and str(user) in self.opted_out:
+            return False
         with self._lock:
             self.events.append(
                 RecordedEvent(name, user, session, outcome, time or self._now(), source, dict(properties))
@@ -80,6 +84,16 @@ class MemoryRecorder:
             raise AssertionError(f"the plan {self._plan.label} does not take: {'; '.join(problems)}")
         with self._lock:
             self.facts = {name: value for name, value in (self.facts | facts).items() if value is not None}
+        return True
+
+    def opt_out(self, user: str | int) -> bool:
+        """Keep nothing of `user` from now on; see `heliograph.Recorder.opt_out`."""
+        self.opted_out.add(str(user))
+        return True
+
+    def opt_in(self, user: str | int) -> bool:
+        """Keep events of `user` again; see `heliograph.Recorder.opt_in`."""
+        self.opted_out.discard(str(user))
         return True
 
     @staticmethod

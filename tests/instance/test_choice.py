@@ -22,7 +22,6 @@ from heliograph.event import Verdict
 from heliograph.instance.account import read_account
 from heliograph.instance.agent import Agent, Left
 from heliograph.instance.choice import (
-    DO_NOT_TRACK,
     LEVEL_VARIABLE,
     Place,
     SettingsWatch,
@@ -31,6 +30,7 @@ from heliograph.instance.choice import (
     environment_words,
     recorded_word,
 )
+from heliograph.instance.notice import DO_NOT_TRACK
 from heliograph.instance.state import Choice, State
 from heliograph.settings import Settings, commented_file
 

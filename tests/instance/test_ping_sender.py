@@ -67,6 +67,8 @@ class Instance:
         self.folder = folder
         self.gateway = StandIn()
         self.now = at(DAY, 12 * 3_600)
+        self.may_send = True
+        self.failures: list[datetime] = []
         self.open()
 
     def open(self) -> None:
@@ -77,6 +79,8 @@ class Instance:
             plan=PLAN,
             outbox=self.folder / "outbox",
             usage_days=90,
+            may_send=lambda: self.may_send,
+            failed=lambda: self.failures.append(self.now),
             now=lambda: self.now,
         )
 
@@ -338,3 +342,14 @@ class Days(RuleBasedStateMachine):
 
 Days.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 TestDays = Days.TestCase
+
+
+def test_nothing_is_sent_while_the_vendor_has_not_been_heard_a_moment_ago(instance: Instance) -> None:
+    instance.sender.send_due(caught_up=True)
+    instance.now += timedelta(days=1)
+    instance.may_send = False
+    assert instance.sender.send_due(caught_up=True)
+    assert instance.days() == []
+    instance.may_send = True
+    assert not instance.sender.send_due(caught_up=True)
+    assert len(instance.days()) == 1

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli import agent, ask, config, demo, gateway, lake, plan, registry_report
+from heliograph.cli import agent, ask, config, demo, gateway, lake, plan, registry_report, users
 
 app = typer.Typer(
     name="heliograph",
@@ -16,6 +16,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+for verb in (users.opt_out, users.opt_in, users.opt_outs, users.forget):
+    agent.app.command()(verb)
 app.add_typer(agent.app, name="agent")
 app.add_typer(ask.app, name="ask")
 app.add_typer(config.app, name="config")

@@ -16,13 +16,18 @@ import structlog
 from heliograph.consent.level import Decision, Level
 from heliograph.consent.policy import instance_level
 from heliograph.instance.choice import Chosen, SettingsWatch, chosen, environment_words, recorded_word
+from heliograph.instance.erasures import Erasures
 from heliograph.instance.event_logs import Cursor, EventLogsSource, SourceError, decode_cursor, encode_cursor
 from heliograph.instance.exporter import Exporter
+from heliograph.instance.forgetting import scrub
+from heliograph.instance.notice import NoticeWriter
 from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint
 from heliograph.instance.ping_sender import PingSender
+from heliograph.instance.refusals import Objections
 from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayClient, TransportError, UnreachableError
 from heliograph.instance.vendor_word import VendorWord
+from heliograph.instance.withheld import heard
 from heliograph.keys import load_or_create_key
 
 if TYPE_CHECKING:
@@ -86,8 +91,18 @@ class Agent:
         self._environment = environment
         self._state = State(Path(agent.state))
         self._client = client or GatewayClient(agent, load_or_create_key(Path(agent.key)), now=now)
+        outbox = Path(settings.recorder.outbox)
+        self._objections = Objections(self._state, outbox)
+        self._notice = NoticeWriter(outbox, keep_local=settings.recorder.keep_local)
+        self._erasures = Erasures(self._state, self._client, scrub=scrub)
         self._exporter = Exporter(
-            agent=agent, recorder=settings.recorder, plan=plan, state=self._state, client=self._client, now=now
+            agent=agent,
+            recorder=settings.recorder,
+            plan=plan,
+            state=self._state,
+            client=self._client,
+            now=now,
+            objections=self._objections,
         )
         self._vendor = VendorWord(agent, self._state, self._client, now=now, ticks=ticks)
         self._pings = PingSender(
@@ -149,9 +164,10 @@ class Agent:
         level = self.decide().level
         if level is Level.OFF:
             return self._withhold()
+        self._erasures.send(self._now(), may_send=lambda: self._may_send(Level.CRITICAL))
         unread = self._read_source()
         if level is Level.CRITICAL:
-            self._purge(tally=True)
+            self._purge(tally=True, sendable=True)
             return self._send_pings(unread)
         delivered = self._exporter.deliver_round(lambda: self._may_send(Level.EVENTS))
         if self._level is not Level.EVENTS:  # the vendor was asked again, and has narrowed it
@@ -175,6 +191,7 @@ class Agent:
         if admin.decision.level is not Level.OFF:
             self._vendor.refresh(sending=sending)
         decision = instance_level(self._vendor.word(), admin.decision)
+        self._tell(decision.level, admin)
         if decision.level is not self._level:
             _log.info("level", level=str(decision.level), why=" ".join(decision.reasons))
             self._level = decision.level
@@ -183,6 +200,16 @@ class Agent:
     def _chosen(self) -> Chosen:
         recorded = recorded_word(self._state.last_choice())
         return chosen([self._choice.word(), *environment_words(self._environment), *recorded])
+
+    def _tell(self, decided: Level, admin: Chosen) -> None:
+        """Keep in mind what was said, for what was recorded meanwhile, and let the recorders know."""
+        now = self._now()
+        word = heard(decided, None if self._vendor.in_doubt else self._vendor.policy, admin.spoken, now)
+        self._objections.tell(word, now)
+        try:
+            self._notice.tell(word.level_name, until=word.until, now=now)
+        except OSError as error:  # what they record may still not leave
+            _log.warning("the recorders cannot be told", why=str(error))
 
     def _may_send(self, least: Level) -> bool:
         """Tell whether what needs the level `least` may leave this very moment."""
@@ -196,12 +223,12 @@ class Agent:
         if not (self._chosen().said_no or self._vendor.said_no):
             return Left.SOME
         self._pings.withdraw()
-        self._purge(tally=False)
+        self._purge(tally=self._settings.recorder.keep_local, sendable=False)
         return Left.NOTHING
 
-    def _purge(self, *, tally: bool) -> None:
-        """Drop what is queued; with `tally` it counts as use, of which pings may tell."""
-        purged = self._exporter.purge(tally=tally, sendable=tally)
+    def _purge(self, *, tally: bool, sendable: bool) -> None:
+        """Drop what is queued; with `tally` it counts as use, of which pings may tell if it is `sendable`."""
+        purged = self._exporter.purge(tally=tally, sendable=sendable)
         if purged:
             _log.info("purged", events=purged, level=str(self._level))
 

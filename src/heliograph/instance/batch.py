@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from heliograph.instance.refusals import Refusals
     from heliograph.plan.model import Plan
 
 _MICROSECOND: Final = 1_000_000
@@ -46,6 +47,7 @@ class BatchBuilder:
         self._columns = ColumnChecker(plan)
         self._lines = LineChecker(plan)
         self._properties = {name: frozenset(event.properties) for name, event in plan.events.items()}
+        self._names = frozenset(plan.events)
         self._pseudonyms = pseudonyms
         raw = {wire: raw for wire, (raw, _) in _RAW_IDS.items()}
         self._parse = pyarrow.json.ParseOptions(
@@ -55,13 +57,16 @@ class BatchBuilder:
             unexpected_field_behavior="error",
         )
 
-    def build(self, lines: Sequence[bytes], *, numbers: int, latest: datetime) -> Batch:
+    def build(
+        self, lines: Sequence[bytes], *, numbers: int, latest: datetime, refusals: Refusals | None = None
+    ) -> Batch:
         """Build a batch of the outbox's lines.
 
         Args:
             lines: Events as recorded, in order.
             numbers: How many sequence numbers they account for; those without a line are lost.
             latest: The latest time that an event may have.
+            refusals: Who has said no to what.
         """
         absent: VerdictCounts = {}
         stripped: dict[str, int] = {}
@@ -72,6 +77,9 @@ class BatchBuilder:
         except pa.ArrowInvalid:
             # Some line is not as the plan says. Going through them one by one is slow, and tells which.
             table = self._read(self._mend(lines, absent, stripped, latest))
+        if refusals is not None:  # before anybody gets a random id
+            table, held_back = refusals.keep(table, self._names)
+            merge_counts(absent, held_back)
         batch = self._to_wire(table)
         findings = self._columns.check(batch, latest=int(latest.timestamp() * _MICROSECOND))
         if findings.codes.any():
@@ -127,7 +135,9 @@ class BatchBuilder:
         return pa.record_batch(columns, schema=self._columns.schema)
 
     def _replace(self, raw: pa.ChunkedArray, kind: str, wire_type: pa.DataType) -> pa.Array:
-        encoded = raw.combine_chunks().dictionary_encode()
+        encoded = raw.combine_chunks()
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = encoded.dictionary_encode()
         ids = self._pseudonyms.ids(kind, encoded.dictionary.to_pylist())
         return pa.DictionaryArray.from_arrays(
             encoded.indices.cast(wire_type.index_type), pa.array(ids, wire_type.value_type)

@@ -14,6 +14,7 @@ import structlog
 
 from heliograph.consent.agreement import text_problems
 from heliograph.consent.level import Decision, Level
+from heliograph.instance.notice import DO_NOT_TRACK, forbids_tracking
 from heliograph.settings import DEFAULT_FILE, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from heliograph.settings import Settings
 
 LEVEL_VARIABLE: Final = "HELIOGRAPH_AGENT_LEVEL"
-DO_NOT_TRACK: Final = "DO_NOT_TRACK"
-"""A wish for all programs; see consoledonottrack.com."""
-_NO_WISH: Final = frozenset({"", "0", "false"})
 _log: Final = structlog.get_logger("heliograph.agent")
 
 
@@ -52,8 +50,13 @@ class Chosen(NamedTuple):
     """What results of all places."""
 
     decision: Decision
-    said_no: bool
-    """Whether somebody has narrowed the level, and not only a doubt."""
+    spoken: Level | None
+    """The narrowest that a place says, doubts apart; None where every one of them is in doubt."""
+
+    @property
+    def said_no(self) -> bool:
+        """Whether somebody has narrowed the level, and not only a doubt."""
+        return self.spoken is not None and self.spoken < Level.EVENTS
 
 
 def chosen(words: Iterable[Word]) -> Chosen:
@@ -61,8 +64,8 @@ def chosen(words: Iterable[Word]) -> Chosen:
     heard = list(words)
     level = min((word.level or Level.OFF for word in heard), default=Level.OFF)
     reasons = tuple(word.sentence for word in heard if (word.level or Level.OFF) is level)
-    said_no = any(word.level is not None and word.level < Level.EVENTS for word in heard)
-    return Chosen(Decision(level, reasons or ("Nobody was asked what the admin chose: nothing may leave.",)), said_no)
+    spoken = min((word.level for word in heard if word.level is not None), default=None)
+    return Chosen(Decision(level, reasons or ("Nobody was asked what the admin chose: nothing may leave.",)), spoken)
 
 
 def settings_word(level: str, file: str = "") -> Word:
@@ -80,7 +83,7 @@ def environment_words(environment: Mapping[str, str]) -> list[Word]:
         known = f"The environment ({LEVEL_VARIABLE}) says {text}."
         doubt = f"The environment ({LEVEL_VARIABLE}) names no level: give off, critical or events."
         words.append(Word(Place.ENVIRONMENT, level, doubt if level is None else known))
-    if environment.get(DO_NOT_TRACK, "").strip().lower() not in _NO_WISH:
+    if forbids_tracking(environment):
         words.append(Word(Place.WISH, Level.OFF, f"The environment ({DO_NOT_TRACK}) asks not to be tracked."))
     return words
 

@@ -19,7 +19,8 @@ from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.outbox import RECORDER_SERIES, START, Chunk, EpochReader, read_epochs
 from heliograph.instance.pseudonyms import Pseudonyms
-from heliograph.instance.state import Owed, Progress
+from heliograph.instance.refusals import Objections
+from heliograph.instance.state import Owed, Progress, StaleError
 from heliograph.instance.transport import GatewayRefusalError
 from heliograph.instance.usage import Tally
 from heliograph.wire import Receipt, VerdictCounts, merge_counts
@@ -55,6 +56,7 @@ class Exporter:
         state: The agent's memory.
         client: The way to the gateway.
         now: The clock.
+        objections: Who has said no to what; of this state and outbox if None.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Exporter:
         state: State,
         client: GatewayClient,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        objections: Objections | None = None,
     ) -> None:
         self._batch_events = agent.batch_events
         self._outbox = Path(recorder.outbox)
@@ -73,6 +76,8 @@ class Exporter:
         self._state = state
         self._client = client
         self._now = now
+        self._objections = objections or Objections(state, self._outbox)
+        self._generation = self._objections.generation
         self._pseudonyms = Pseudonyms(state)
         self._builder = BatchBuilder(plan, self._pseudonyms)
         self._tally = Tally(plan, days=agent.usage_days)
@@ -90,6 +95,7 @@ class Exporter:
 
         Raises:
             TransportError: The gateway could not be reached, or refuses; nothing is lost.
+            OSError: It is not known who has opted out, or the outbox cannot be read; nothing is lost.
         """
         self.caught_up = True
         try:
@@ -123,7 +129,8 @@ class Exporter:
                     owed=[*progress.owed, *([dropped] if dropped else [])],
                     dropped=chunk.dropped or progress.dropped,
                 )
-                self._state.save(reader.epoch, progress, self._tally_of(chunk) if tally else (), sendable=sendable)
+                tallied = self._tally_of(chunk, locally=not sendable) if tally else []
+                self._state.save(reader.epoch, progress, tallied, sendable=sendable)
                 purged += numbers
             reader.release(progress.position)
             if closed and reader.series == RECORDER_SERIES:
@@ -159,14 +166,25 @@ class Exporter:
     def _deliver(self, reader: EpochReader, progress: Progress, chunk: Chunk) -> int:
         numbers = chunk.numbers
         latest = self._now() + self._client.clock_offset + FUTURE
-        batch = self._builder.build(chunk.lines, numbers=numbers, latest=latest)
+        refusals = self._objections.look()
+        if self._generation != self._objections.generation:
+            self._pseudonyms.clear()
+            self._generation = self._objections.generation
+        batch = self._builder.build(chunk.lines, numbers=numbers, latest=latest, refusals=refusals)
         self.stripped.update(batch.stripped)
         absent: VerdictCounts = {}
         for counts in (*(owed.counts for owed in progress.owed), batch.absent):
             merge_counts(absent, counts)
         progress = replace(progress, sending=chunk.end)
-        self._state.begin(reader.epoch, progress, self._pseudonyms.fresh())
+        sessions = self._objections.sessions
+        try:
+            self._state.begin(
+                reader.epoch, progress, self._pseudonyms.fresh(), sessions.fresh(), generation=self._generation
+            )
+        except StaleError:  # somebody was forgotten in this very moment
+            return 1
         self._pseudonyms.forget_fresh()
+        sessions.forget_fresh()
         try:
             answer = self._client.deliver(
                 epoch=reader.epoch, first=progress.acknowledged + 1, last=chunk.last, absent=absent, body=batch.body
@@ -242,9 +260,17 @@ class Exporter:
         self._state.save(reader.epoch, progress, self._tally_of(chunk), sendable=True)
         return 1
 
-    def _tally_of(self, chunk: Chunk) -> list[Tallied]:
-        """Count a chunk's use: whoever calls it moves past the chunk in the same transaction."""
-        return self._tally.count(chunk.lines, latest=self._now() + self._client.clock_offset + FUTURE)
+    def _tally_of(self, chunk: Chunk, *, locally: bool = False) -> list[Tallied]:
+        """Count a chunk's use: whoever calls it moves past the chunk in the same transaction.
+
+        What its user, or anybody, has said no to is not even counted; nor is anything while that is not known.
+        """
+        try:
+            leaves_out = self._objections.look().leaves_out(locally=locally)
+        except OSError:
+            return []
+        latest = self._now() + self._client.clock_offset + FUTURE
+        return self._tally.count(chunk.lines, latest=latest, leaves_out=leaves_out)
 
     def _names_of(self, chunk: Chunk, verdict: Verdict) -> VerdictCounts:
         """Count a chunk's events under one verdict, by declared name."""

@@ -53,3 +53,8 @@ class Pseudonyms:
     def forget_fresh(self) -> None:
         """Take note that they are on disk now."""
         self._fresh.clear()
+
+    def clear(self) -> None:
+        """Remember nothing, as somebody was forgotten: what is on disk counts."""
+        self._cache.clear()
+        self._fresh.clear()

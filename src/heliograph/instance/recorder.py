@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Verdict
 from heliograph.instance.facts import merge_facts
+from heliograph.instance.opt_outs import LONGEST_KEY
 from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError
+from heliograph.instance.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,11 +24,10 @@ if TYPE_CHECKING:
     from heliograph.settings import RecorderSettings
     from heliograph.wire import VerdictCounts
 
-LONGEST_WORD: Final = 1_024
+LONGEST_WORD: Final = LONGEST_KEY
 """Characters of a text that can be recorded: no plan's word is as long, and a few huge ones would fill the outbox."""
 _LOCK_SECONDS: Final = 0.05
 _REOPEN_SECONDS: Final = 5.0
-_MEASURE_SECONDS: Final = 1.0
 _SCALARS: Final = (str, int, float, bool)
 _recorders: Final[weakref.WeakSet[Recorder]] = weakref.WeakSet()
 
@@ -43,6 +44,8 @@ class Recorder:
         version: The product's version, such as ``5.3.1``.
         source: Where this product's events come from, as the plan lists it; events may say otherwise.
         now: The clock.
+        environment: Where ``DO_NOT_TRACK`` may be set, by which nothing is recorded.
+        look_seconds: How often to look what consent says, and how much room there is.
     """
 
     def __init__(
@@ -52,11 +55,15 @@ class Recorder:
         version: str | None = None,
         source: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        environment: Mapping[str, str] = os.environ,
+        look_seconds: float = 1.0,
     ) -> None:
         self._settings = settings
         self._version = version
         self._source = source
         self._now = now
+        self._look_seconds = look_seconds
+        self._watch = Watch(Path(settings.outbox), now=now, environment=environment)
         self._begin_process()
         _recorders.add(self)
         atexit.register(_close_if_alive, weakref.ref(self))
@@ -71,7 +78,7 @@ class Recorder:
         self._flusher: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def record(
+    def record(  # noqa: PLR0911 - one for each way in which it may end
         self,
         name: str,
         /,
@@ -94,6 +101,9 @@ class Recorder:
             source: Where it came from, when not what the recorder was made with.
             **properties: What the plan declares for this event. None is the same as leaving it out.
         """
+        watch = self._watch
+        if (watch.silent or watch.out) and (refusal := self._refusal(user, session)) is not None:
+            return self._drop(name, refusal)
         try:
             event = self._event(name, user, session, outcome, time, source, properties)
         except Exception:  # noqa: BLE001 - nothing may be raised into the product
@@ -127,6 +137,47 @@ class Recorder:
             return merge_facts(Path(self._settings.outbox), facts, now=self._now())
         except Exception:  # noqa: BLE001 - nothing may be raised into the product
             return False
+
+    def _refusal(self, user: object, session: object) -> Verdict | None:
+        """Return why this may not be recorded; before that, look for the first time in this process."""
+        watch = self._watch
+        if watch.silent and self._flusher is None and not self._begin_looking():
+            return Verdict.RECORDER_BUSY
+        if watch.silent:
+            return Verdict.NOT_PERMITTED
+        try:
+            return Verdict.OPTED_OUT if watch.refuses(user, session) else None
+        except Exception:  # noqa: BLE001 - an id that cannot be made a text
+            return Verdict.UNRECORDABLE
+
+    def _begin_looking(self) -> bool:
+        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+            return False
+        try:
+            if self._flusher is None:
+                self._watch.look()
+                flusher = threading.Thread(target=self._keep_flushing, name="heliograph-flush", daemon=True)
+                flusher.start()
+                self._flusher = flusher
+        except RuntimeError:  # no more threads: what was seen stays
+            pass
+        finally:
+            self._lock.release()
+        return True
+
+    def opt_out(self, user: str | int) -> bool:
+        """Let nothing of `user` be recorded or sent from now on, by any process of the instance.
+
+        In this process it holds at once, in the others within a second, and in the agent before it sends again.
+
+        Returns:
+            Whether it is on disk. If not, it holds for this process only: tell the user that it did not work.
+        """
+        return self._watch.opt_out(user)
+
+    def opt_in(self, user: str | int) -> bool:
+        """Let `user` be recorded again; what was recorded before this is not sent. Tell whether it is on disk."""
+        return self._watch.opt_in(user)
 
     def _event(  # noqa: PLR0917 - called for every event: keywords cost
         self,
@@ -180,22 +231,23 @@ class Recorder:
             maximum_bytes=self._settings.maximum_bytes,
             segment_bytes=min(SEGMENT_BYTES, max(self._settings.maximum_bytes // 8, 4096)),
         )
-        self._flusher = threading.Thread(target=self._keep_flushing, name="heliograph-flush", daemon=True)
-        self._flusher.start()
         return self._writer
 
     def _keep_flushing(self) -> None:
         stop = self._stop
-        measured = clock.monotonic()
+        looked = clock.monotonic()
         while not stop.wait(self._settings.sync_milliseconds / 1000):
-            if clock.monotonic() - measured >= _MEASURE_SECONDS:
-                measured = clock.monotonic()
+            if clock.monotonic() - looked >= self._look_seconds:
+                looked = clock.monotonic()
+                self._watch.look()
                 with contextlib.suppress(OSError):  # the next time it may work
                     self._measure()
             self.flush()
 
     def _measure(self) -> None:
         with self._lock:
+            if self._writer is None and self._dropped:
+                self._open()  # where nothing may be recorded, drops are counted all the same
             if self._writer is not None:
                 self._writer.measure()
                 self._note_dropped(self._writer)
@@ -228,8 +280,13 @@ class Recorder:
         """Force everything to disk and end this process's epoch. Recording again begins a new one."""
         self._stop.set()
         with self._lock:
+            if self._writer is None and self._dropped:
+                with contextlib.suppress(OSError):
+                    self._open()
             writer, self._writer = self._writer, None
             self._stop = threading.Event()
+            self._flusher = None
+            self._watch.begin_process()  # recording again looks again
             self._reopen_at = 0.0
             if writer is None:
                 return
@@ -253,6 +310,7 @@ class Recorder:
 
     def _after_fork(self) -> None:
         writer = self._writer
+        self._watch.begin_process()
         self._begin_process()
         if writer is not None:
             writer.abandon()

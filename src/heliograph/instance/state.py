@@ -34,6 +34,13 @@ _SCHEMA: Final = """
 create table if not exists pseudonym (
     kind text not null, key text not null, id text not null unique, primary key (kind, key)
 ) without rowid;
+create table if not exists session_user (
+    session text not null, user text not null, primary key (session, user)
+) without rowid;
+create index if not exists session_user_by_user on session_user (user);
+create table if not exists forgotten (
+    digest blob primary key, until integer not null, generation integer not null
+) without rowid;
 create table if not exists progress (epoch integer primary key, state blob not null);
 create table if not exists delivery (
     epoch integer not null, first integer not null, last integer not null,
@@ -106,6 +113,10 @@ class Choice(NamedTuple):
     reason: str
 
 
+class StaleError(Exception):
+    """Somebody was forgotten while a batch was built: it has to be built again."""
+
+
 class StateError(Exception):
     """The agent's state cannot be used; the message says why and what to do."""
 
@@ -140,6 +151,7 @@ class State:
         try:
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = full")
+            self._connection.execute("pragma secure_delete = on")  # what is forgotten is gone from the disk, too
             self._connection.executescript(_SCHEMA + USAGE_SCHEMA + PING_SCHEMA)
         except sqlite3.Error as error:
             self.close()
@@ -147,6 +159,11 @@ class State:
                 f"{folder / 'agent.db'}: {error}. Is the disk full, or may this user not write there? If the file is "
                 "damaged, put back a copy: without it all users get new random ids."
             ) from error
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The database, for those parts of the agent that keep tables of their own in it."""
+        return self._connection
 
     def close(self) -> None:
         """Let go of the state."""
@@ -163,11 +180,32 @@ class State:
         rows = self._connection.execute("select epoch, state from progress order by epoch")
         return {epoch: msgspec.json.decode(state, type=Progress) for epoch, state in rows}
 
-    def begin(self, epoch: int, progress: Progress, pseudonyms: Iterable[tuple[str, str, str]] = ()) -> None:
-        """Write down what is about to be sent, and the new random ids in it."""
+    def begin(
+        self,
+        epoch: int,
+        progress: Progress,
+        pseudonyms: Iterable[tuple[str, str, str]] = (),
+        sessions: Iterable[tuple[str, str]] = (),
+        generation: int | None = None,
+    ) -> None:
+        """Write down what is about to be sent, and what is new in it.
+
+        Args:
+            epoch: Whose events.
+            progress: How far it has come.
+            pseudonyms: Kind, key and id of the new random ids.
+            sessions: Sessions, and whose they are.
+            generation: The generation of the forgotten that the batch was built with.
+
+        Raises:
+            StaleError: Somebody was forgotten since; nothing was written.
+        """
         with self._connection:
             self._connection.execute("begin immediate")
+            if generation is not None and generation != self.generation():
+                raise StaleError
             self._connection.executemany("insert into pseudonym (kind, key, id) values (?, ?, ?)", pseudonyms)
+            self._connection.executemany("insert or ignore into session_user values (?, ?)", sessions)
             self._put(epoch, progress)
 
     def save(self, epoch: int, progress: Progress, tallied: Sequence[Tallied] = (), *, sendable: bool = False) -> None:
@@ -196,6 +234,21 @@ class State:
             (epoch, msgspec.json.encode(progress)),
         )
 
+    def generation(self) -> int:
+        """Return a number that grows whenever somebody is forgotten."""
+        [(found,)] = self._connection.execute("select coalesce(max(generation), 0) from forgotten")
+        return int(found)
+
+    def users_of(self, sessions: Iterable[str]) -> dict[str, set[str]]:
+        """Return whose `sessions` are, where that is known."""
+        found: dict[str, set[str]] = {}
+        for part in _parts(sessions):
+            marks = ",".join("?" * len(part))
+            query = f"select session, user from session_user where session in ({marks})"  # noqa: S608 - question marks
+            for session, user in self._connection.execute(query, part):
+                found.setdefault(session, set()).add(user)
+        return found
+
     def receipts(self) -> Iterator[Receipt]:
         """Yield every receipt, epoch by epoch, in order."""
         for (receipt,) in self._connection.execute("select receipt from delivery order by epoch, first"):
@@ -204,9 +257,7 @@ class State:
     def pseudonyms(self, kind: str, keys: Iterable[str]) -> dict[str, str]:
         """Return the random ids of those `keys` that have one."""
         found: dict[str, str] = {}
-        wanted = list(keys)
-        for start in range(0, len(wanted), _KEYS_AT_ONCE):
-            part = wanted[start : start + _KEYS_AT_ONCE]
+        for part in _parts(keys):
             marks = ",".join("?" * len(part))
             query = f"select key, id from pseudonym where kind = ? and key in ({marks})"  # noqa: S608 - question marks
             found.update(self._connection.execute(query, (kind, *part)))
@@ -244,3 +295,9 @@ class State:
             "insert into choice (time, level, by, reason) values (?, ?, ?, ?)",
             ((choice.time - _1970) // _MICROSECOND, choice.level, choice.by, choice.reason),
         )
+
+
+def _parts(keys: Iterable[str]) -> Iterator[list[str]]:
+    wanted = list(keys)
+    for start in range(0, len(wanted), _KEYS_AT_ONCE):
+        yield wanted[start : start + _KEYS_AT_ONCE]

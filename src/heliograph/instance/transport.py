@@ -23,6 +23,7 @@ from heliograph.wire import (
     ACCOUNT_PATH,
     ARROW,
     EPOCH_HEADER,
+    ERASURES_PATH,
     EVENTS_PATH,
     GRANT_TYPE,
     KEYS_PATH,
@@ -32,6 +33,7 @@ from heliograph.wire import (
     TOKEN_PATH,
     Answer,
     Counts,
+    ErasureAnswer,
     KeysAnswer,
     PingAnswer,
     PolicyAnswer,
@@ -186,6 +188,15 @@ class GatewayClient:
             TransportError: See the tree of errors.
         """
         return _read(self._authorized("POST", PINGS_PATH, {"content-type": "application/json"}, body), PingAnswer)
+
+    def request_erasure(self, user_id: str) -> ErasureAnswer:
+        """Ask the vendor to erase what is stored of a random id; asking again for the same is the same order.
+
+        Raises:
+            TransportError: See the tree of errors.
+        """
+        body = msgspec.json.encode({"user_id": user_id})
+        return _read(self._authorized("POST", ERASURES_PATH, {"content-type": "application/json"}, body), ErasureAnswer)
 
     def _authorized(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None

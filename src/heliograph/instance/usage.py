@@ -17,7 +17,7 @@ import msgspec
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from heliograph.plan.model import Plan
 
@@ -73,12 +73,22 @@ class Tally:
         # Three fields of a line are quicker read into objects than into columns.
         self._decoder = msgspec.json.Decoder(_Line)
 
-    def count(self, lines: Sequence[bytes], *, latest: datetime) -> list[Tallied]:
-        """Return the counts of `lines`; an event later than `latest` does not count."""
+    def count(
+        self, lines: Sequence[bytes], *, latest: datetime, leaves_out: Callable[[str, datetime], bool] | None = None
+    ) -> list[Tallied]:
+        """Return the counts of `lines`.
+
+        Args:
+            lines: Events as recorded.
+            latest: An event after this does not count.
+            leaves_out: Tells of a user and a time whether that does not count either; None: nothing is left out.
+        """
         earliest = datetime.combine(latest.astimezone(UTC).date() - self._days, datetime.min.time(), UTC)
         events = self._decode(lines)
         if not _all_plain(events, earliest, latest):
             events = [_in_utc(event) for event in events if earliest <= _with_zone(event.time) <= latest]
+        if leaves_out is not None:
+            events = [event for event in events if event.user is not None and not leaves_out(event.user, event.time)]
         counts = Counter([(event.time.toordinal(), event.name, event.user) for event in events])
         return [
             (ordinal - _1970_ORDINAL, name, user, count)
@@ -151,6 +161,12 @@ class UsageTable:
             [(*key, events) for key, events in sorted(total.items())],
         )
         self._connection.execute("delete from usage_journal where number <= ?", (rows[-1][0],))
+
+    def forget_users(self, users: Sequence[str]) -> None:
+        """Delete what is known of these users, within a transaction of the caller's."""
+        while self._journal_rows():
+            self._merge_some()
+        self._connection.executemany("delete from usage where user = ?", [(user,) for user in users])
 
     def forget_before(self, day: date) -> None:
         """Delete what lies before a day."""

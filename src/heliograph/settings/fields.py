@@ -41,7 +41,7 @@ class Field(NamedTuple):
             for word, bound in (("from", meta.ge), ("above", meta.gt), ("to", meta.le))
             if bound is not None
         }
-        noun = {str: "text", int: "a whole number", float: "a finite number"}[plain]
+        noun = {str: "text", bool: "true or false", int: "a whole number", float: "a finite number"}[plain]
         return " ".join([noun, *(f"{word} {bound}" for word, bound in bounds.items())])
 
 

@@ -52,6 +52,13 @@ class RecorderSettings(Section, frozen=True, kw_only=True):
     sync_milliseconds: Annotated[
         PositiveInt, _about("How often what was recorded is forced to disk, in milliseconds.")
     ] = 50
+    keep_local: Annotated[
+        bool,
+        _about(
+            "Whether events are recorded at level off too, for analytics on the instance alone: they never leave. "
+            "The agent tells the recorders."
+        ),
+    ] = False
 
 
 class AgentSettings(Section, frozen=True, kw_only=True):

@@ -1,0 +1,246 @@
+"""What does not leave although the level allows it now: found when a batch is built, for all its rows at once.
+
+Three have a say here: the intervals in which somebody had said no (`heliograph.instance.withheld`), users who have
+opted out (`heliograph.instance.opt_outs`), and users who were forgotten (`heliograph.instance.forgetting`). An event
+without a user, in a session that is known to be of such a user, is treated as theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from heliograph.consent.level import Level
+from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance.forgetting import Forgotten
+from heliograph.instance.opt_outs import OptOuts, OptOutsFile
+from heliograph.instance.pseudonyms import SESSION, USER
+from heliograph.instance.sessions import SessionUsers
+from heliograph.instance.withheld import Interval, Withheld, microseconds
+from heliograph.plan.buffers import as_mask, column_values, rows_with_value, valid_rows
+from heliograph.wire import VerdictCounts, merge_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from heliograph.instance.state import State
+    from heliograph.instance.withheld import Word
+    from heliograph.plan.buffers import Booleans, Integers
+
+_ALWAYS: Final = (1 << 63) - 1
+_NEVER: Final = -1
+_SCHEMA: Final = "create table if not exists seen_once (what text primary key) without rowid"
+
+
+class OptOutsUnknownError(OSError):
+    """It is not known who has opted out, so that nothing may be sent; the message says what to do."""
+
+
+class Kept(NamedTuple):
+    """The rows that may leave."""
+
+    table: pa.Table
+    held_back: VerdictCounts
+    """The others, by name and verdict."""
+
+
+class Refusals:
+    """All that is known at one moment; with it one batch is built."""
+
+    def __init__(
+        self,
+        *,
+        intervals: Sequence[Interval],
+        silent: Sequence[Interval],
+        opt_outs: OptOuts,
+        forgotten: Forgotten,
+        sessions: SessionUsers,
+    ) -> None:
+        self._intervals = intervals
+        self._silent = silent
+        self._out = opt_outs.keys_out()
+        self._back = {user: microseconds(moment) for user, moment in opt_outs.keys_back().items()}
+        self._forgotten = forgotten
+        self._sessions = sessions
+        self._concerns_users = bool(self._out or self._back or forgotten)
+
+    def keep(self, table: pa.Table, names: frozenset[str]) -> Kept:
+        """Return what may leave of events as recorded, and learn whose their sessions are.
+
+        Args:
+            table: The outbox's columns, among them ``name``, ``time``, ``user`` and ``session``.
+            names: Those that may stand in counts.
+        """
+        if table.num_rows == 0:
+            return Kept(table, {})
+        users = table.column("user").combine_chunks().dictionary_encode()
+        sessions = table.column("session").combine_chunks().dictionary_encode()
+        times = _times(table.column("time").combine_chunks())
+        withheld = self._withheld_rows(times)
+        refused = self._refused_rows(times, users, sessions) & ~withheld
+        held_back: VerdictCounts = {}
+        if withheld.any() or refused.any():
+            for rows, verdict in ((withheld, Verdict.NOT_PERMITTED), (refused, Verdict.OPTED_OUT)):
+                merge_counts(held_back, _count_names(table.column("name").filter(as_mask(rows)), names, verdict))
+            return Kept(table.filter(as_mask(~(withheld | refused))), held_back)
+        for name, encoded in (("user", users), ("session", sessions)):  # what was encoded once need not be again
+            table = table.set_column(table.schema.get_field_index(name), name, encoded)
+        return Kept(table, held_back)
+
+    def leaves_out(self, *, locally: bool) -> Callable[[str, datetime], bool] | None:
+        """Return what tells of a user and a time whether an event may not even be counted as use; None: none may not.
+
+        Args:
+            locally: Whether the count stays on the instance, where the time does not matter at which all was off.
+        """
+        silent = () if locally else self._silent
+        if not self._concerns_users and not silent:
+            return None
+
+        def tell(user: str, time: datetime) -> bool:
+            moment = microseconds(time)
+            if self._concerns_users and moment < max(self._choice(user), self._forgotten.until(USER, user)):
+                return True
+            return any(since <= moment < until for since, until in silent)
+
+        return tell
+
+    def _withheld_rows(self, times: Integers) -> Booleans:
+        rows = np.zeros(len(times), np.bool_)
+        first, last = times.min(), times.max()
+        for since, until in self._intervals:
+            if since <= last and first < until:
+                rows |= (since <= times) & (times < until)
+        return rows
+
+    def _refused_rows(self, times: Integers, users: pa.DictionaryArray, sessions: pa.DictionaryArray) -> Booleans:
+        """Tell which rows are by users who want none of it, and learn the sessions of all but the forgotten."""
+        if not self._concerns_users:
+            self._sessions.learn(sessions, users)
+            return np.zeros(len(times), np.bool_)
+        keys = users.dictionary.to_pylist()
+        forgotten = times < _per_row(users, [self._forgotten.until(USER, key) for key in keys])
+        if forgotten.any():
+            kept = as_mask(~forgotten)
+            self._sessions.learn(sessions.filter(kept), users.filter(kept))
+        else:
+            self._sessions.learn(sessions, users)
+        rows = forgotten | (times < _per_row(users, [self._choice(key) for key in keys]))
+        nobodys = valid_rows(sessions) & ~valid_rows(users)
+        if nobodys.any():
+            rows |= nobodys & (times < _per_row(sessions, self._session_limits(sessions.dictionary.to_pylist())))
+        return rows
+
+    def _choice(self, user: str) -> int:
+        """Return the moment before which this user's events stay, by the user's own choice."""
+        return _ALWAYS if user in self._out else self._back.get(user, _NEVER)
+
+    def _session_limits(self, sessions: Sequence[str]) -> list[int]:
+        users = self._sessions.users_of(sessions)
+        return [
+            max(
+                self._forgotten.until(SESSION, session),
+                *(max(self._choice(user), self._forgotten.until(USER, user)) for user in users.get(session, ())),
+                _NEVER,
+            )
+            for session in sessions
+        ]
+
+
+class Objections:
+    """Keeps at hand who has said no to what.
+
+    Args:
+        state: The agent's memory.
+        outbox: Where the opt-outs are.
+    """
+
+    def __init__(self, state: State, outbox: Path) -> None:
+        self._state = state
+        self._file = OptOutsFile(outbox)
+        self._forgotten = Forgotten.read(state.connection)
+        self.withheld: Final = Withheld(state, Level.EVENTS)
+        self._silent: Final = Withheld(state, Level.CRITICAL)
+        self.sessions: Final = SessionUsers(state)
+        state.connection.execute(_SCHEMA)
+
+    @property
+    def generation(self) -> int:
+        """The generation of the forgotten that the last look found."""
+        return self._forgotten.generation
+
+    def tell(self, word: Word, now: datetime) -> None:
+        """Take note of what is said now of the level, before anything is done about it."""
+        self.withheld.tell(word, now)
+        self._silent.tell(word, now)
+
+    def look(self) -> Refusals:
+        """Look who has said no.
+
+        Raises:
+            OptOutsUnknownError: The file of the opt-outs is damaged or gone.
+            OSError: It cannot be read.
+        """
+        if self._state.generation() != self._forgotten.generation:
+            self._forgotten = Forgotten.read(self._state.connection)
+            self.sessions.clear()
+        return Refusals(
+            intervals=self.withheld.intervals,
+            silent=self._silent.intervals,
+            opt_outs=self._opt_outs(),
+            forgotten=self._forgotten,
+            sessions=self.sessions,
+        )
+
+    def _opt_outs(self) -> OptOuts:
+        found = self._file.read()
+        path = self._file.path
+        if found.damaged:
+            raise OptOutsUnknownError(
+                f"{path}: damaged in line {', '.join(map(str, found.damaged[:10]))}, so that it is not known who has "
+                "opted out there, and nothing is sent. Let those users opt out again, and delete these lines."
+            )
+        if found.lines:
+            self._state.connection.execute("insert or ignore into seen_once values ('opt-outs')")
+            with contextlib.suppress(OSError):  # a full disk: later
+                self._file.compact()
+        elif self._state.connection.execute("select 1 from seen_once where what = 'opt-outs'").fetchone():
+            raise OptOutsUnknownError(
+                f"{path}: is gone, so that it is not known who has opted out, and nothing is sent. Put back a copy, "
+                "or, if there is none and everybody may be recorded again, make an empty file."
+            )
+        return found
+
+
+def _times(column: pa.Array) -> Integers:
+    """Return microseconds since 1970; 0 where there is no time, which the plan rejects."""
+    times = np.zeros(len(column), np.int64)
+    rows = rows_with_value(column)
+    times[rows] = column_values(column.view(pa.int64()))[rows]
+    return times
+
+
+def _per_row(words: pa.DictionaryArray, values: Iterable[int]) -> Integers:
+    """Return for each row the value of its word; `_NEVER` where it has none."""
+    result = np.full(len(words), _NEVER, np.int64)
+    rows = rows_with_value(words)
+    if len(rows):
+        result[rows] = np.array(list(values), np.int64)[column_values(words.indices)[rows]]
+    return result
+
+
+def _count_names(column: pa.ChunkedArray, names: frozenset[str], verdict: Verdict) -> VerdictCounts:
+    counts: VerdictCounts = {}
+    encoded = column.combine_chunks().dictionary_encode()
+    words = encoded.dictionary.to_pylist()
+    rows = rows_with_value(encoded)
+    numbers = np.bincount(column_values(encoded.indices)[rows], minlength=len(words)).tolist() if len(rows) else []
+    for word, number in [*zip(words, numbers, strict=False), (None, len(encoded) - len(rows))]:
+        if number:
+            merge_counts(counts, {word if word in names else UNDECLARED: {verdict: number}})
+    return counts

@@ -126,7 +126,8 @@ def test_a_running_agent_notices_a_recorded_choice_at_its_next_round(instance: I
     assert instance.agent.round() is Left.NOTHING
     assert instance.account().dropped == {"PageViewed": {Verdict.NOT_PERMITTED: 1}}
     instance.verb("events")
-    instance.recorder.record("PageViewed", user=1)
+    assert instance.agent.round() is not Left.MORE
+    instance.recorder.record("PageViewed", user=1)  # what was recorded before the agent took notice stays
     assert instance.agent.round() is Left.MORE
     assert instance.account().delivered == {"PageViewed": 2}
 

@@ -213,5 +213,5 @@ class Tallies(RuleBasedStateMachine):
             assert not self._tallied(sendable_only=True).keys() & self.kept_here
 
 
-Tallies.TestCase.settings = settings(max_examples=250, stateful_step_count=30, deadline=None)
+Tallies.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 TestTallies = Tallies.TestCase

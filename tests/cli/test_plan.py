@@ -54,7 +54,7 @@ def test_the_plan_of_the_settings_is_shown_by_feature() -> None:
     result = run("plan", "show")
     assert result.exit_code == 0
     plan = load_plan(PLANS[0])
-    for word in [*plan.features, *plan.events]:
+    for word in [*plan.features, *plan.events, *plan.facts]:
         assert word in result.stdout
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import httpx
 import msgspec
 import pytest
 from hypothesis import settings
@@ -22,11 +23,13 @@ from heliograph.instance.facts import merge_facts
 from heliograph.instance.ping_sender import GRACE, MOST_DAYS, PingSender
 from heliograph.instance.ping_table import PingTable
 from heliograph.instance.state import State
-from heliograph.instance.transport import GatewayRefusalError, UnreachableError
+from heliograph.instance.transport import GatewayClient, GatewayRefusalError, UnreachableError
 from heliograph.instance.usage import day_number
+from heliograph.keys import load_or_create_key
 from heliograph.ping import Ping
 from heliograph.plan.pings import ping_problems
-from heliograph.wire import PingAnswer, PingReceipt, Problem
+from heliograph.settings import AgentSettings
+from heliograph.wire import PINGS_PATH, TOKEN_PATH, PingAnswer, PingReceipt, Problem
 from ping_plan import DAY, PLAN, at
 
 if TYPE_CHECKING:
@@ -251,6 +254,29 @@ def test_use_is_forgotten_after_the_days_of_the_setting(instance: Instance) -> N
     instance.now += timedelta(days=1)
     instance.sender.send_due(caught_up=True)
     assert not list(instance.state.usage.read(DAY, days=1, sendable_only=False))
+
+
+def test_the_client_sends_the_very_bytes_under_its_token_and_takes_the_answer(tmp_path: Path) -> None:
+    asked: list[httpx.Request] = []
+    receipt = PingReceipt(instance=INSTANCE, day=DAY, digest="d", agreement=None, received=1)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if request.url.path == TOKEN_PATH:
+            return httpx.Response(200, json={"access_token": "the-token", "expires_in": 600})
+        return httpx.Response(200, content=msgspec.json.encode(PingAnswer(receipt=receipt, signature="s")))
+
+    client = GatewayClient(
+        AgentSettings(instance=INSTANCE),
+        load_or_create_key(tmp_path / "instance.pem"),
+        transport=httpx.MockTransport(answer),
+    )
+    assert client.send_ping(b'{"format":1}') == PingAnswer(receipt=receipt, signature="s")
+    client.close()
+    assert [request.url.path for request in asked] == [TOKEN_PATH, PINGS_PATH]
+    assert asked[1].content == b'{"format":1}'
+    assert asked[1].headers["content-type"] == "application/json"
+    assert asked[1].headers["authorization"] == "Bearer the-token"
 
 
 class KilledError(Exception):

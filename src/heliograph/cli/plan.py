@@ -13,6 +13,7 @@ from rich.text import Text
 
 from heliograph.cli.common import fail, out, read_settings
 from heliograph.event import NAME_PATTERN
+from heliograph.plan.facts import expected
 from heliograph.plan.load import PlanError, load_plan
 from heliograph.plan.model import BooleanProperty, IntegerProperty, MemberProperty, NumberProperty
 from heliograph.plan.problem import nearest, shown
@@ -111,6 +112,12 @@ def _show_plan(plan: Plan) -> None:
                 table.add_row(Text(name), Text(event.description + _marks(event)), outcomes, properties)
         out.print()
         out.print(table)
+    if plan.facts:
+        facts = Table("fact", "meaning", "values", title="Facts", title_justify="left", title_style="bold", expand=True)
+        for name, fact in plan.facts.items():
+            facts.add_row(Text(name), Text(fact.description), Text(expected(fact)))
+        out.print()
+        out.print(facts)
 
 
 def _show_event(plan: Plan, name: str, event: EventDefinition) -> None:

@@ -128,13 +128,16 @@ class UsageTable:
         """Yield what was tallied for the `days` that end with `last`; `sendable_only` is what may go into a ping."""
         end = day_number(last)
         begin, least = end - days + 1, int(sendable_only)
-        query = "select day, event, user, events from usage where day between ? and ? and sendable >= ?"
-        for day, *rest in self._connection.execute(query, (begin, end, least)):
-            yield Usage(as_date(day), *rest)
-        for sendable, tallied in self._connection.execute("select sendable, tallied from usage_journal"):
-            for day, *rest in _decode_tallied(tallied):
-                if sendable >= least and begin <= day <= end:
-                    yield Usage(as_date(day), *rest)
+        # One statement sees one state, though an agent may be merging meanwhile.
+        query = (
+            "select day, event, user, events, null from usage where day between ? and ? and sendable >= ? "
+            "union all select null, null, null, null, tallied from usage_journal where sendable >= ?"
+        )
+        days_by_number = {number: as_date(number) for number in range(begin, end + 1)}
+        for *row, tallied in self._connection.execute(query, (begin, end, least, least)):
+            for day, event, user, events in [row] if tallied is None else _decode_tallied(tallied):
+                if day in days_by_number:
+                    yield Usage(days_by_number[day], event, user, events)
 
     def merge(self, *, at_least: int = 1) -> None:
         """Add the journal up into the table, if it has `at_least` so many rows."""

@@ -21,7 +21,8 @@ FACT: Final = "facts.NAME"
 _PAGE: Final = """\
 # The ping
 
-Made from the ping's definition and the plan `$plan`; `heliograph agent ping --fields` prints the fields for your plan.
+Made from the ping's definition and the plan `$plan`; `heliograph agent ping --fields` prints the fields for
+your plan.
 
 The ping is critical telemetry: what leaves an instance at level `critical`, and at level `events` beside the events
 ([consent.md](consent.md)). It is added up on the instance, from the same events. Users are counted there, and none is
@@ -39,8 +40,6 @@ stays there.
 
 ## Every field
 
-| field | meaning | type | unit | source | suppression |
-| --- | --- | --- | --- | --- | --- |
 $table
 
 `FEATURE` stands for each feature that was used on the day:
@@ -56,7 +55,8 @@ What the product says of itself, and how, is in [recording.md](recording.md#fact
 
 A number that is about fewer than $smallest users is null, and so is the number of events that they caused: which of
 the numbers below $smallest it was is not in the ping. Zero stays, as it is about nobody. An event without a user is
-nobody's, and does not count.
+nobody's, and does not count. The difference of two numbers is not suppressed by itself, such as of those who used the
+product within the week and those who did on the day.
 
 ## Which days, and when
 
@@ -90,7 +90,8 @@ class FieldRow(NamedTuple):
 def field_rows(plan: Plan) -> Iterator[FieldRow]:
     """Yield each field of the pings of `plan`: its facts one by one, and its features as ``FEATURE``."""
     for about in fields():
-        row = FieldRow(about.path, about.description, about.type, about.unit, about.source, about.suppression)
+        suppression = about.suppression or "never"
+        row = FieldRow(about.path, about.description, about.type, about.unit, about.source, suppression)
         if about.path != FACT:
             yield row
             continue

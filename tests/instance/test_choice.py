@@ -139,6 +139,7 @@ def test_a_running_agent_notices_a_changed_settings_file_and_doubts_one_that_no_
     instance.write("critical")
     assert instance.agent.decide().level is Level.CRITICAL
     instance.write("events")
+    assert instance.agent.decide().level is Level.EVENTS
     instance.recorder.record("PageViewed", user=1)
     instance.file.write_text("[agent]\nlevel = 7\n")
     assert instance.agent.decide().level is Level.OFF

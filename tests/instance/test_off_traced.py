@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -110,7 +111,8 @@ def test_at_events_the_trace_shows_sockets_so_that_their_absence_means_something
     trace = site.folder / "trace"
     words = [strace, "-f", "--seccomp-bpf", "-qq", "-e", "trace=%network", "-o", str(trace)]
     program = [sys.executable, "-m", "heliograph.cli", "--config", str(site.file), "agent", "run"]
-    with subprocess.Popen([*words, *program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([*words, *program], stdout=quiet, stderr=quiet, start_new_session=True) as process:
         try:
             end = time.monotonic() + 120
             while not (trace.exists() and SOCKET_CALL.search(trace.read_text(errors="replace"))):
@@ -118,7 +120,7 @@ def test_at_events_the_trace_shows_sockets_so_that_their_absence_means_something
                 assert time.monotonic() < end
                 time.sleep(0.1)
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)  # strace passes none on
     assert "AF_" in trace.read_text(errors="replace")
 
 

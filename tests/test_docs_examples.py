@@ -21,7 +21,7 @@ from documents import REPOSITORY
 from harness import INSTANCE, Vendor
 from heliograph.consent.agreement import Route
 from heliograph.consent.level import Level
-from heliograph.keys import load_or_create_key
+from heliograph.keys import load_or_create_key, public_key_text
 from heliograph.plan.load import load_plan
 from heliograph.registry.store import Registry
 from heliograph.settings import RegistrySettings
@@ -40,10 +40,12 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendor]:
         yield running
 
 
-def send(vendor: Vendor, events: str, instance: str = INSTANCE) -> subprocess.CompletedProcess[str]:
+def send(
+    vendor: Vendor, events: str, instance: str = INSTANCE, pin: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, str(REPOSITORY / "examples" / "send_ndjson.py"), "--gateway", vendor.address]
     words = ["--authority", str(vendor.authority_file), "--instance", instance]
-    key = ["--key", str(vendor.folder / "instance.pem")]
+    key = ["--key", str(vendor.folder / "instance.pem"), "--vendor-key", str(pin or vendor.vendor_keys)]
     return subprocess.run([*program, *words, *key], input=events, text=True, capture_output=True, check=False)
 
 
@@ -60,6 +62,16 @@ def test_plain_python_is_told_what_to_do_when_it_is_refused(vendor: Vendor) -> N
     assert done.returncode == 1
     assert "heliograph agent key" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_plain_python_sends_nothing_on_a_word_that_is_not_the_vendors(vendor: Vendor, tmp_path: Path) -> None:
+    pin = tmp_path / "other.keys"
+    pin.write_text(public_key_text(Ed25519PrivateKey.generate()))
+    before = len(vendor.entries())
+    done = send(vendor, EVENTS, pin=pin)
+    assert done.returncode == 1
+    assert "not the vendor's word" in done.stderr
+    assert len(vendor.entries()) == before
 
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("openssl")), reason="curl or openssl is not installed")

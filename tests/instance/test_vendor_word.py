@@ -116,7 +116,7 @@ class Instance:
 @pytest.fixture
 def vendor(tmp_path: Path) -> Iterator[Vendor]:
     (tmp_path / "vendor").mkdir()
-    with Vendor(tmp_path / "vendor", port=free_port()).running() as vendor:
+    with Vendor(tmp_path / "vendor").running() as vendor:
         yield vendor
 
 

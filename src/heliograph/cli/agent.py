@@ -128,7 +128,8 @@ def status(
 def level(
     context: typer.Context,
     choice: Annotated[
-        str | None, typer.Argument(metavar="[off|critical|events]", help="What to choose; only shown when left out.")
+        str | None,
+        typer.Argument(metavar="LEVEL", help="What to choose: off, critical or events; else only show."),
     ] = None,
     *,
     by: Annotated[str, typer.Option("--by", help="The role that chooses, to be recorded with it.")] = "",

@@ -144,7 +144,7 @@ class NoMeansNo(RuleBasedStateMachine):
         self.forbidden: set[int] = set()
         self.open_no: tuple[int, int] | None = None
         self.closed: list[tuple[int, int]] = []
-        self.said_no = self.wanted_out = False
+        self.said_no = self.wanted_out = self.dies_after = False
         self.out: dict[str, datetime] = {}
         self.until: dict[str, int] = {}
         """Up to when users were forgotten, or out before they were in again."""
@@ -178,7 +178,12 @@ class NoMeansNo(RuleBasedStateMachine):
         really_tell, really_purge = self.agent._objections.withheld.tell, self.agent._exporter.purge
 
         def tell(word: Word, now: datetime) -> None:
-            really_tell(word, now)
+            try:
+                really_tell(word, now)
+            except DeathError:
+                if self.dies_after:  # it is written down
+                    self._hear(word, microseconds(now))
+                raise
             self._hear(word, microseconds(now))
 
         def purge(*, tally: bool = False, sendable: bool = False) -> int:
@@ -353,6 +358,7 @@ class NoMeansNo(RuleBasedStateMachine):
     def the_agent_dies_in_a_round(self, where: tuple[Any, str], after: bool) -> None:
         owner, name = where
         really = getattr(owner, name)
+        self.dies_after = after
 
         def die(*arguments: Any, **fields: Any) -> None:
             if after:

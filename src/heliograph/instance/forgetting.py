@@ -131,9 +131,11 @@ def _write_forgotten(connection: sqlite3.Connection, whats: Sequence[tuple[str, 
 
 def _digest_key(connection: sqlite3.Connection) -> bytes:
     connection.execute(_SCHEMA)
-    connection.execute("insert or ignore into digest_key values (1, ?)", (secrets.token_bytes(32),))
-    [(key,)] = connection.execute("select key from digest_key")
-    return bytes(key)
+    found = connection.execute("select key from digest_key").fetchone()
+    if found is None:  # another process may be making one, too: the first one stays
+        connection.execute("insert or ignore into digest_key values (1, ?)", (secrets.token_bytes(32),))
+        found = connection.execute("select key from digest_key").fetchone()
+    return bytes(found[0])
 
 
 def _digest(key: bytes, kind: str, what: str) -> bytes:

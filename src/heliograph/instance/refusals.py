@@ -168,6 +168,8 @@ class Objections:
         self._silent: Final = Withheld(state, Level.CRITICAL)
         self.sessions: Final = SessionUsers(state)
         state.connection.execute(_SCHEMA)
+        query = "select 1 from seen_once where what = 'opt-outs'"
+        self._has_been_there = state.connection.execute(query).fetchone() is not None
 
     @property
     def generation(self) -> int:
@@ -206,10 +208,12 @@ class Objections:
                 "opted out there, and nothing is sent. Let those users opt out again, and delete these lines."
             )
         if found.lines:
-            self._state.connection.execute("insert or ignore into seen_once values ('opt-outs')")
+            if not self._has_been_there:
+                self._state.connection.execute("insert or ignore into seen_once values ('opt-outs')")
+                self._has_been_there = True
             with contextlib.suppress(OSError):  # a full disk: later
                 self._file.compact()
-        elif self._state.connection.execute("select 1 from seen_once where what = 'opt-outs'").fetchone():
+        elif self._has_been_there:
             raise OptOutsUnknownError(
                 f"{path}: is gone, so that it is not known who has opted out, and nothing is sent. Put back a copy, "
                 "or, if there is none and everybody may be recorded again, make an empty file."

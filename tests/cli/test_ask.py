@@ -129,7 +129,7 @@ def test_what_pings_and_events_say_differently_is_shown_and_no_failure(filled: C
         ("code_navigation", 0, 5, "more"),
     ]
     assert answer["parameters"]["days"] == 3
-    assert "1 pings are of days without events around them, and are not compared." in answer["notes"]
+    assert "Pings of days without events around them, which are not compared: 1." in answer["notes"]
 
 
 def test_thresholds_can_be_moved(filled: Callable[..., Result]) -> None:

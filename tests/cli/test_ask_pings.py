@@ -55,5 +55,5 @@ def test_an_instance_that_may_send_no_event_is_seen_by_its_ping(tmp_path: Path) 
     answer = json.loads(run("ask", "pings", "--json"))
     assert (answer["rows"], answer["notes"][1:]) == (
         [],
-        ["1 pings are of days without events around them, and are not compared."],
+        ["Pings of days without events around them, which are not compared: 1."],
     )

@@ -61,7 +61,7 @@ def test_a_ping_that_says_what_the_events_say_differs_in_nothing(reconcile: Call
         [told("2026-05-30", (6, 6, 6), {"search": (6, 6)}), told("2026-05-31", (5, 6, 6), {"navigation": (5, 5)})],
     )
     assert differences(answer) == []
-    assert answer.notes == ("10 numbers of 2 pings were compared; 10 are the same.",)
+    assert answer.notes == ("Pings compared: 2. Numbers: 10, of which the same: 10.",)
 
 
 def test_each_difference_has_its_kind_and_each_kind_its_explanation(reconcile: Callable[..., Answer]) -> None:
@@ -83,7 +83,7 @@ def test_each_difference_has_its_kind_and_each_kind_its_explanation(reconcile: C
         ("feature_users", "notebooks", None, 6, "late"),
         ("feature_users", "search", 5, 6, "more"),
     ]
-    assert answer.notes[0] == "11 numbers of 1 pings were compared; 3 are the same."
+    assert answer.notes[0] == "Pings compared: 1. Numbers: 11, of which the same: 3."
     assert [note.partition(" ")[0] for note in answer.notes[1:]] == ["suppressed", "late", "fewer", "more"]
     assert f"more (1): {EXPLANATIONS[Kind.MORE]}" in answer.notes
 
@@ -131,8 +131,8 @@ def test_days_that_only_one_of_the_two_has_are_not_compared(reconcile: Callable[
     answer = reconcile(events, pings)
     assert differences(answer) == []
     assert answer.notes == (
-        "5 numbers of 1 pings were compared; 5 are the same.",
-        "3 pings are of days without events around them, and are not compared.",
+        "Pings compared: 1. Numbers: 5, of which the same: 5.",
+        "Pings of days without events around them, which are not compared: 3.",
     )
 
 
@@ -237,5 +237,5 @@ def test_pings_counted_from_the_same_events_reconcile_without_a_difference(
     until = (FIRST + timedelta(days=last)).isoformat()
     answer = reconcile(rows, pings, until=until, days=days)
     assert {row["kind"] for row in answer.table.to_pylist()} <= {"suppressed"}
-    assert "pings were compared" in answer.notes[0]
-    assert not answer.notes[0].startswith("0 numbers of 0")
+    assert answer.notes[0].startswith("Pings compared: ")
+    assert not answer.notes[0].startswith("Pings compared: 0")

@@ -244,9 +244,9 @@ def _notes(differences: Iterable[Difference], *, pings: int, compared: int) -> I
         yield "There is no ping of these days."
         return
     kinds = Counter(each.kind for each in differences)
-    yield f"{kinds.total():,} numbers of {compared:,} pings were compared; {kinds[Kind.SAME]:,} are the same."
+    yield f"Pings compared: {compared:,}. Numbers: {kinds.total():,}, of which the same: {kinds[Kind.SAME]:,}."
     if compared < pings:
-        yield f"{pings - compared:,} pings are of days without events around them, and are not compared."
+        yield f"Pings of days without events around them, which are not compared: {pings - compared:,}."
     for kind, explanation in EXPLANATIONS.items():
         if kinds[kind]:
             yield f"{kind} ({kinds[kind]:,}): {explanation}"

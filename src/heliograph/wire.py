@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
-from heliograph.event import Verdict
+from heliograph.event import RANDOM_ID_PATTERN, Verdict
 
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - an address, not a secret
 POLICY_PATH: Final = "/v1/policy"
 EVENTS_PATH: Final = "/v1/events"
 ACCOUNT_PATH: Final = "/v1/account"
+ERASURES_PATH: Final = "/v1/erasures"
 HEALTH_PATH: Final = "/healthz"
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
@@ -91,6 +92,24 @@ class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     plan_digest: str
     valid_seconds: int
     """For how long this may be relied on; then the level is unknown, and so off."""
+
+
+class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An instance's wish that everything of one of its users be erased."""
+
+    user_id: Annotated[str, msgspec.Meta(pattern=f"^{RANDOM_ID_PATTERN.pattern}$", max_length=32)]
+    """The user's random id."""
+
+
+class ErasureAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The vendor's word that the erasure is recorded; it is carried out later."""
+
+    erasure: str
+    """The order's id."""
+    ordered: int
+    """When it was recorded: microseconds since 1970 in UTC."""
+    duplicate: bool
+    """Whether it had been ordered before and is still pending."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -124,6 +124,18 @@ class Refusal(enum.Enum):
         "The instance has delivered as many epochs as this gateway keeps in mind",
         "Record in fewer processes that live longer; the vendor has to raise the limit.",
     )
+    MALFORMED_ERASURE = (
+        "malformed_erasure",
+        400,
+        "The request is not for the erasure of one user",
+        "Send JSON with user_id alone: the 32 hexadecimal digits, in lower case, of one random id.",
+    )
+    TOO_MANY_ERASURES = (
+        "too_many_erasures",
+        429,
+        "Too many erasures of this instance are waiting to be carried out",
+        "Keep the request, and send it again later.",
+    )
     NOT_FOUND = (
         "not_found",
         404,

@@ -12,6 +12,7 @@ import uvicorn
 
 from heliograph.gateway.app import Gateway
 from heliograph.gateway.authentication import Authenticator
+from heliograph.gateway.erasures import ErasureDesk
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.log import Log
 from heliograph.gateway.receipts import ReceiptSigner
@@ -71,6 +72,7 @@ def gateway_server(
             log=log,
             plan=plan,
             settings=gateway,
+            erasures=ErasureDesk(view.registry, view.snapshot, now=now),
         )
         yield uvicorn.Server(_config(app, gateway, tls))
 

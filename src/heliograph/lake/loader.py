@@ -30,9 +30,10 @@ from heliograph.wire import ARROW
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
 
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, LakeSettings
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 _LOCK: Final = "loader.lock"
 _PLACE: Final = "heliograph.loaded"
 """The table's property that says where the loader stands: ``generation:offset``."""
+ERASED_EPOCHS: Final = "heliograph.erased-epochs"
+"""The table's property with the last sequence number erased of each epoch: JSON, ``{instance: {epoch: number}}``.
+
+What was loaded is known by the rows that are there; of those that are not any more, this has to tell.
+"""
 _SORT: Final = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending"), ("sequence", "ascending")]
 _POLL_SECONDS: Final = 0.3
 _log: Final = structlog.get_logger("heliograph.loader")
@@ -67,6 +73,7 @@ class Loader:
         self._schema = event_schema(plan)
         self._decoder = BodyDecoder(plan)
         self._table = open_events(lake, plan)
+        self._held_back: int | None = None
         self._recall()
         self.release()
 
@@ -83,14 +90,21 @@ class Loader:
 
     def _read_loaded(self) -> dict[tuple[str, int], int]:
         """Return the last sequence number of each epoch in the lake."""
+        loaded = {
+            (instance, epoch): sequence
+            for instance, epochs in read_erased_epochs(self._table).items()
+            for epoch, sequence in epochs.items()
+        }
         files = event_files(self._settings)
         if not files:
-            return {}
+            return loaded
         with duckdb.connect() as connection:
             rows = connection.execute(
                 "select instance, epoch, max(sequence) from read_parquet($files) group by all", {"files": files}
             ).fetchall()
-        return {(instance, epoch): sequence for instance, epoch, sequence in rows}
+        for instance, epoch, sequence in rows:
+            loaded[instance, epoch] = max(sequence, loaded.get((instance, epoch), 0))
+        return loaded
 
     def _read_place(self) -> Place:
         text = self._table.properties.get(_PLACE)
@@ -99,9 +113,19 @@ class Loader:
         generation, _, offset = text.partition(":")
         return Place(int(generation), int(offset))
 
-    def run(self, stop: threading.Event) -> None:
-        """Load whatever arrives, until told to stop."""
+    @property
+    def place(self) -> Place:
+        """Where in the log it stands."""
+        return self._place
+
+    def recall(self) -> None:
+        """Look at the lake again before loading more: somebody else has written to it."""
+        self._is_sure = False
+
+    def run(self, stop: threading.Event, between: Callable[[], object] = lambda: None) -> None:
+        """Load whatever arrives, until told to stop; `between` is called between any two rounds."""
         while not stop.is_set():
+            between()
             if self.load_round() == 0:
                 stop.wait(_POLL_SECONDS)
             else:
@@ -118,6 +142,8 @@ class Loader:
         place = self._place
         loaded: dict[tuple[str, int], int] = {}
         for place, entry, body in self._entries():  # noqa: B007 - where it stood last counts
+            if entry is None:
+                continue
             table = self._new_rows(entry, body, loaded)
             tables.append(table)
             rows += len(table)
@@ -135,15 +161,17 @@ class Loader:
         self._is_sure = True
         return rows
 
-    def _entries(self) -> Iterable[tuple[Place, Entry, bytes]]:
-        """Yield the deliveries after where the loader stands, over all segments."""
+    def _entries(self) -> Iterable[tuple[Place, Entry | None, bytes]]:
+        """Yield the deliveries after where the loader stands, over all segments; None where one begins.
+
+        A segment that has begun says that all before it are complete: that leaves them behind, too.
+        """
         for generation in segments(self._folder):
             if generation < self._place.generation:
                 continue
             offset = self._place.offset if generation == self._place.generation else 0
             for place, header, body in read_segment(self._folder, generation, offset):
-                if not isinstance(header, Checkpoint):
-                    yield place, header, body
+                yield place, None if isinstance(header, Checkpoint) else header, body
 
     def _new_rows(self, entry: Entry, body: bytes, loaded: dict[tuple[str, int], int]) -> pa.Table:
         """Return the rows of a delivery that neither the lake has nor, as `loaded` says, this round."""
@@ -189,7 +217,15 @@ class Loader:
 
     def release(self) -> None:
         """Tell the gateway which segments it may use again."""
-        write_atomically(self._folder / RELEASED, str(self._place.generation).encode())
+        generation = self._place.generation
+        if self._held_back is not None:
+            generation = min(generation, self._held_back)
+        write_atomically(self._folder / RELEASED, str(generation).encode())
+
+    def hold_back(self, generation: int | None) -> None:
+        """Let no segment from `generation` on be used again for now, so that none has remains; None: it is over."""
+        self._held_back = generation
+        self.release()
 
 
 @contextmanager
@@ -207,6 +243,12 @@ def _hold(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def read_erased_epochs(table: Table) -> dict[str, dict[int, int]]:
+    """Return the last sequence number erased of each epoch, by instance."""
+    text = table.properties.get(ERASED_EPOCHS, "{}")
+    return msgspec.json.decode(text, type=dict[str, dict[int, int]])
+
+
 def _format(place: Place) -> str:
     return f"{place.generation}:{place.offset}"
 
@@ -216,11 +258,21 @@ def sync_snapshot(table: Table) -> None:
     snapshot = table.current_snapshot()
     if snapshot is None:
         return
-    locations = [table.metadata_location, snapshot.manifest_list]
+    sync_files([table.metadata_location, *snapshot_files(table, snapshot, added_by={snapshot.snapshot_id})])
+
+
+def snapshot_files(table: Table, snapshot: Snapshot, *, added_by: set[int] | None = None) -> list[str]:
+    """Return the locations of a snapshot's files, or of those that the snapshots `added_by` have added."""
+    locations = [snapshot.manifest_list]
     for manifest in snapshot.manifests(table.io):
-        if manifest.added_snapshot_id == snapshot.snapshot_id:
+        if added_by is None or manifest.added_snapshot_id in added_by:
             locations.append(manifest.manifest_path)
             locations += [entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)]
+    return locations
+
+
+def sync_files(locations: Iterable[str]) -> None:
+    """Force files, and that they are in their folders, to disk."""
     paths = [Path(local_path(location)) for location in locations]
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)

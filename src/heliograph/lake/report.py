@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 from rich.table import Table
+from rich.text import Text
 
-from heliograph.lake.tables import event_files
+from heliograph.lake.rewriting import read_erased
+from heliograph.lake.tables import event_files, find_events
+from heliograph.registry.erasures import read_erasures
+from heliograph.registry.store import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from heliograph.settings import LakeSettings
+    from heliograph.consent.erasure import ErasureOrder
+    from heliograph.registry.erasures import Erasure
+    from heliograph.settings import LakeSettings, Settings
     from heliograph.wire import Counts
 
 
@@ -30,6 +37,25 @@ def count_repeated(settings: LakeSettings) -> int:
     return int(rows[0][0]) if rows else 0
 
 
+def count_erased(settings: Settings) -> dict[str, Counts]:
+    """Return the events that were erased, by instance and event name: those of proofs, and those not proved yet.
+
+    Raises:
+        RegistryError: The registry cannot be asked.
+    """
+    with Registry.open(settings.registry) as registry:
+        erasures = read_erasures(registry)
+    table = find_events(settings.lake)
+    counts = [each.proof.rows for each in erasures if each.proof is not None]
+    if table is not None:
+        counts += [read_erased(table, each.order.id).rows for each in erasures if each.proof is None]
+    total: dict[str, Counter[str]] = {}
+    for one in counts:
+        for instance, names in one.items():
+            total.setdefault(instance, Counter()).update(names)
+    return {instance: dict(names) for instance, names in total.items()}
+
+
 def _query(settings: LakeSettings, query: str) -> list[Any]:
     files = event_files(settings)
     if not files:
@@ -38,12 +64,42 @@ def _query(settings: LakeSettings, query: str) -> list[Any]:
         return connection.execute(query.format("read_parquet($files)"), {"files": files}).fetchall()
 
 
-def count_table(counts: Mapping[str, Counts]) -> Table:
+def count_table(counts: Mapping[str, Counts], erased: Mapping[str, Counts]) -> Table:
     """Return a table with a line for each instance."""
     table = Table(title="What the lake holds")
     table.add_column("instance")
-    table.add_column("events", justify="right")
-    table.add_column("names", justify="right")
-    for instance, names in sorted(counts.items()):
-        table.add_row(instance, f"{sum(names.values()):,}", str(len(names)))
+    for heading in ("events", "names", "erased"):
+        table.add_column(heading, justify="right")
+    for instance in sorted({*counts, *erased}):
+        names = counts.get(instance, {})
+        gone = sum(erased.get(instance, {}).values())
+        table.add_row(instance, f"{sum(names.values()):,}", str(len(names)), f"{gone:,}")
     return table
+
+
+def erasure_table(erasures: Sequence[Erasure]) -> Table:
+    """Return a table with a line for each erasure."""
+    table = Table(title="Erasures")
+    for heading in ("erasure", "recorded", "of", "since", "reason", "ordered by"):
+        table.add_column(heading)
+    table.add_column("rows", justify="right")
+    table.add_column("state")
+    for each in erasures:
+        order, proof = each.order, each.proof
+        table.add_row(
+            order.id,
+            f"{order.recorded:%Y-%m-%d %H:%M}",
+            describe(order),
+            "the beginning" if order.since is None else f"{order.since:%Y-%m-%d %H:%M}",
+            Text(order.reason),
+            Text(order.ordered_by),
+            "" if proof is None else f"{sum(proof.tables.values()):,}",
+            Text(each.state),
+        )
+    return table
+
+
+def describe(order: ErasureOrder) -> str:
+    """Return whom an order is for, in words."""
+    whose = f"account {order.account}" if order.instance is None else f"instance {order.instance}"
+    return whose if order.user_digest is None else f"one user of {whose}"

@@ -91,18 +91,23 @@ def open_events(settings: LakeSettings, plan: Plan) -> Table:
     return table
 
 
-def event_files(settings: LakeSettings) -> list[str]:
-    """Return the paths of the Parquet files that hold the events as of now; none when there is no lake yet."""
+def find_events(settings: LakeSettings) -> Table | None:
+    """Return the table of events as of now; None when there is no lake yet."""
     if not Path(settings.warehouse).is_dir():
-        return []
+        return None
     catalog = open_catalog(settings)
     if not inspect(catalog.engine).has_table(CATALOG_TABLE):
-        return []
+        return None
     try:
-        table = catalog.load_table(EVENTS)
+        return catalog.load_table(EVENTS)
     except NoSuchTableError:
-        return []
-    return sorted(local_path(task.file.file_path) for task in table.scan().plan_files())
+        return None
+
+
+def event_files(settings: LakeSettings) -> list[str]:
+    """Return the paths of the Parquet files that hold the events as of now; none when there is no lake yet."""
+    table = find_events(settings)
+    return [] if table is None else sorted(local_path(task.file.file_path) for task in table.scan().plan_files())
 
 
 def local_path(location: str) -> str:

@@ -16,8 +16,9 @@ from heliograph import keys
 from heliograph.consent.agreement import Agreement, Ending, Route, agreement_problems, text_problems
 from heliograph.event import format_time
 from heliograph.registry import checks, reading
+from heliograph.registry.erasure_tables import erasures
 from heliograph.registry.errors import RegistryError, RegistryUnavailableError
-from heliograph.registry.tables import accounts, agreements, changes, instances, metadata, overrides
+from heliograph.registry.tables import accounts, agreements, changes, instances, overrides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -249,6 +250,26 @@ class Registry:
             return found[0]
 
     @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a reading transaction to a module that keeps tables of its own here."""
+        with self._read() as connection:
+            yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """Give such a module a writing transaction, with no other writer at work."""
+        with self._alone() as connection:
+            yield connection
+
+    def forget_deleted(self) -> None:
+        """Let no byte of deleted rows stay in SQLite's files; PostgreSQL's own vacuum does that there."""
+        if self._engine.dialect.name == "sqlite":
+            with _unavailable_on_failure(), self._engine.connect() as connection:
+                driver = connection.connection.driver_connection
+                assert driver is not None  # noqa: S101 - a connection that is open has one
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextmanager
     def _read(self) -> Iterator[Connection]:
         with _unavailable_on_failure(), self._reading.begin() as connection:
             yield connection
@@ -261,7 +282,7 @@ class Registry:
 
     def _make_tables(self) -> None:
         with self._alone() as connection:
-            metadata.create_all(connection)
+            erasures.metadata.create_all(connection)  # what `tables` has, and that module adds
             if connection.scalar(select(changes.c.version)) is None:
                 connection.execute(insert(changes).values(id=1, version=0))
 
@@ -289,6 +310,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {_SQLITE_WAIT_SECONDS * 1000}")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")
     _write_ahead(connection)
 
 

@@ -79,6 +79,13 @@ class Lake:
         key = public_key_text(self.keys[name])
         self.registry.add_instance(name, account=account, deployment=Deployment.MANAGED, public_key=key)
 
+    def reopened(self) -> Self:
+        """The same folder, at the same time, after other processes have worked in it."""
+        made = self.__class__.__new__(self.__class__)
+        made.__dict__.update(self.__dict__)
+        made.registry = self.vendor.registry()
+        return made
+
     def __enter__(self) -> Self:
         return self
 

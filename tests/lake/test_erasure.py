@@ -19,6 +19,7 @@ from erasing import OTHER, OTHERS_USER, Lake, read_rows, send
 from harness import ACCOUNT, INSTANCE, USER
 from heliograph.gateway.log import RELEASED, Log, segment_path, segments
 from heliograph.lake import erasure, rewriting
+from heliograph.lake.erasure import Eraser
 from heliograph.lake.proving import FOLDER
 from heliograph.lake.report import count_erased, count_events
 from heliograph.lake.tables import EVENTS, NAMESPACE, event_files, open_catalog
@@ -236,6 +237,45 @@ def test_old_bytes_behind_the_end_of_a_recycled_segment_are_found_when_nothing_s
         assert lake.carry_out() == []
         assert lake.places_of(USER) == []
         lake.closes()
+
+
+def test_who_goes_on_sending_a_user_keeps_that_order_alone_waiting(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.send(INSTANCE, 1, 5)
+    lake.order(instance=INSTANCE, user_id=ANOTHER_USER)
+    lake.order(instance=INSTANCE, user_id=USER)
+    real = Eraser._scrub
+    sent = [5]
+
+    def scrub_and_receive(self: Eraser, newest: int) -> None:
+        real(self, newest)
+        lake.send(INSTANCE, sent[-1] + 1, sent[-1] + 1, user=ANOTHER_USER)
+        sent.append(sent[-1] + 1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Eraser, "_scrub", scrub_and_receive)
+        patch.setattr(erasure, "_SCRUBS", 2)
+        (problem,) = lake.carry_out()
+    assert problem.startswith("erasure-1: it is not all gone: the log still holds some of it, ")
+    assert [each.proof is not None for each in read_erasures(lake.registry)] == [False, True]
+    assert lake.carry_out() == []
+    lake.closes()
+
+
+def test_what_several_attempts_erase_is_added_up(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise rewriting.ErasureError("no")
+
+    lake.send(INSTANCE, 1, 5)
+    lake.order(instance=INSTANCE, user_id=USER)
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "forget_past", fail)
+        assert lake.carry_out() == ["no"]
+    assert count_erased(lake.settings) == {INSTANCE: {"SearchSubmitted": 5}}
+    lake.closes()
+    lake.send(INSTANCE, 6, 8)
+    assert lake.carry_out() == []
+    assert lake.proof().tables == {EVENTS: 8}
+    lake.closes()
 
 
 def test_others_who_write_meanwhile_make_it_count_again(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

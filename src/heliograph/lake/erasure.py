@@ -120,13 +120,16 @@ class Eraser:
             problems = self.carry_out(due) if due else []
         except RegistryUnavailableError as error:
             problems = [str(error)]
+            _log.error("erasures cannot be looked up", why=str(error))
         if problems:
             self._next_look = self._monotonic() + AGAIN_SECONDS
 
     def due(self) -> list[Pending]:
         """Return the orders that can be carried out now: nothing more of what they cover can arrive."""
         by = self._now() - timedelta(seconds=SETTLE_SECONDS)
-        return [each for each in pending(self._registry) if each.order.until < by][:_MOST_AT_ONCE]
+        due = [each for each in pending(self._registry) if each.order.until < by]
+        # Those that did not succeed before must not keep others waiting.
+        return sorted(due, key=lambda each: each.problem is not None)[:_MOST_AT_ONCE]
 
     def carry_out(self, orders: Sequence[Pending]) -> list[str]:
         """Erase what the orders cover, and prove it; return why those that stay pending do."""
@@ -153,7 +156,10 @@ class Eraser:
 
     def _carry_out(self, orders: Sequence[Pending]) -> list[Finding]:
         self._begin(orders, "emptying the log")
-        self.empty_log(orders)
+        held = self.empty_log(orders)
+        orders = [each for each in orders if each.order.id not in {finding.erasure for finding in held}]
+        if not orders:
+            return held
         self._begin(orders, "rewriting the lake")
         scopes = self.rewrite_tables(orders)
         self._begin(orders, "deleting files")
@@ -161,27 +167,30 @@ class Eraser:
         self._begin(orders, "telling the destinations")
         self.tell_destinations(orders)
         self._begin(orders, "looking through all files")
-        return self.prove(scopes, removed)
+        return [*held, *self.prove(scopes, removed)]
 
     def _begin(self, orders: Sequence[Pending], step: str) -> None:
         self._tell(step)
         note(self._registry, [each.order.id for each in orders], step)
 
-    def empty_log(self, orders: Sequence[Pending]) -> None:
-        """Load everything up to now, and have every segment of it deleted, whether a gateway runs or not."""
+    def empty_log(self, orders: Sequence[Pending]) -> list[Finding]:
+        """Load everything up to now, and have every segment of it deleted, whether a gateway runs or not.
+
+        Returns what came to the log while it was emptied, each time: of an instance that goes on sending a user.
+        """
         scopes = [Scope(each) for each in orders]
         findings: list[Finding] = []
         for _ in range(_SCRUBS):
             newest = max(segments(self._log_folder), default=None)
             if newest is None:
-                return
+                return []
             self._scrub(newest)
             scan = Scan(scopes)
             scan.scan_log(self._settings.gateway, self._wait)
             findings = scan.findings
             if not findings:
-                return  # else it came to the log while that was emptied
-        raise ErasureError(f"the log still holds some of it: {findings[0].place}")
+                break
+        return [Finding(each.erasure, f"the log still holds some of it, {each.place}") for each in findings]
 
     def _scrub(self, newest: int) -> None:
         self._loader.hold_back(newest + 1)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from harness import ACCOUNT, INSTANCE, USER, Vendor
+from harness import ACCOUNT, INSTANCE, USER
+from heliograph.consent.deployment import Deployment
 from heliograph.consent.erasure import ErasureProof, user_digest
 from heliograph.registry.erasures import WAITING, finish, note, order, pending, preview, read_erasures
 from heliograph.registry.errors import RegistryError
 from heliograph.registry.view import MAXIMUM_AGE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from heliograph.registry.store import Registry
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with Vendor(tmp_path).registry() as opened:
-        yield opened
+@pytest.fixture(autouse=True)
+def known(registry: Registry, new_key: Callable[[], str]) -> None:
+    """An account with one instance, in each kind of database."""
+    registry.add_account(ACCOUNT)
+    registry.add_instance(INSTANCE, account=ACCOUNT, deployment=Deployment.MANAGED, public_key=new_key())
 
 
 def make(registry: Registry, **fields: Any) -> Any:
@@ -81,12 +83,15 @@ def test_a_proof_ends_an_order_and_takes_the_random_id_from_every_byte_of_the_da
 ) -> None:
     made = make(registry, instance=INSTANCE, user_id=USER).order
     assert made.user_digest == user_digest(USER)
-    assert any(USER.encode() in path.read_bytes() for path in tmp_path.glob("registry.db*"))
+    files = list(tmp_path.glob("registry.db*"))  # none of PostgreSQL's
+    assert any(USER.encode() in path.read_bytes() for path in files) == bool(files)
     finish(registry, proof(made.id))
     finish(registry, proof(made.id))
     assert pending(registry) == []
     (found,) = read_erasures(registry)
     assert (found.proof, found.state) == (proof(made.id), "proved")
+    with registry.reading() as connection:
+        assert connection.execute(text("select count(*) from pending_erasures")).scalar() == 0
     assert not [path for path in tmp_path.glob("registry.db*") if USER.encode() in path.read_bytes()]
 
 

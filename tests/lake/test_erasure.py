@@ -394,6 +394,17 @@ def test_an_order_before_anything_was_ever_stored_is_proved(lake: Lake) -> None:
     assert lake.proof().tables == {}
 
 
+def test_an_account_without_instances_has_nothing_to_erase(lake: Lake) -> None:
+    lake.send(INSTANCE, 1, 5)
+    lake.load()
+    _mart(lake, "days", pa.table({"instance": [INSTANCE], "day": [date(2026, 10, 1)]}))
+    lake.registry.add_account("empty")
+    lake.order(account="empty")
+    assert lake.carry_out() == []
+    assert len(read_rows(lake)) == 5
+    assert len(_mart_rows(lake, "days")) == 1
+
+
 def test_deliveries_and_a_following_loader_go_on_during_an_erasure_and_lose_and_double_nothing(lake: Lake) -> None:
     stop = threading.Event()
     sent = {INSTANCE: 0, OTHER: 0}

@@ -59,7 +59,9 @@ class Scope(NamedTuple):
         found = []
         if "account" in columns:
             found.append(Comparison("account", "=", order.account))
-        if "instance" in columns:
+        if "instance" in columns and (order.instance is not None or "account" not in columns):
+            if not self.pending.instances:
+                return None
             found.append(Comparison("instance", "in", self.pending.instances))
         if order.user_digest is not None:
             return [*found, Comparison("user_id", "=", self.pending.user_id)] if "user_id" in columns else None
@@ -82,7 +84,7 @@ class Scope(NamedTuple):
         Of an order for one user, whether it may.
         """
         order = self.pending.order
-        if account != order.account or instance not in self.pending.instances:
+        if account != order.account or order.instance not in {None, instance}:
             return False
         if order.user_digest is not None:
             return True

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from heliograph.event import Verdict
+from heliograph.event import RANDOM_ID_PATTERN, Verdict
 
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - an address, not a secret
 POLICY_PATH: Final = "/v1/policy"
@@ -114,17 +114,6 @@ class PingAnswer(msgspec.Struct, frozen=True, kw_only=True):
     duplicate: bool = False
 
 
-class ErasureAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway's answer to an instance that wants one user erased."""
-
-    erasure: str
-    """The id of the order."""
-    ordered: int
-    """When it was ordered: microseconds since 1970 in UTC."""
-    duplicate: bool = False
-    """Whether it was ordered before, and is still to be carried out."""
-
-
 class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to an instance that asks what it may send."""
 
@@ -169,6 +158,24 @@ class KeysAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The public key, on one line."""
     endorsements: list[str]
     """Compact JWS of an `Endorsement` each, from the oldest on."""
+
+
+class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An instance's wish that everything of one of its users be erased."""
+
+    user_id: Annotated[str, Meta(pattern=f"^{RANDOM_ID_PATTERN.pattern}$", max_length=32)]
+    """The user's random id."""
+
+
+class ErasureAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The vendor's word that the erasure is recorded; it is carried out later."""
+
+    erasure: str
+    """The order's id."""
+    ordered: int
+    """When it was recorded: microseconds since 1970 in UTC."""
+    duplicate: bool = False
+    """Whether it had been ordered before and is still pending."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

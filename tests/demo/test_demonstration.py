@@ -241,6 +241,8 @@ def test_a_folder_that_is_not_the_demonstrations_is_left_alone(tmp_path: Path) -
         {"source": {"A": 3, "B": 1}},
         {"lake": {"A": 2}},
         {"lake": {"A": 3, "B": 1}},
+        {"erased": {"A": 1}},
+        {"lake": {"A": 1}, "erased": {"A": 1}},
         {"vendor": Account(accepted={"A": 4})},
         {"vendor": Account(accepted={"A": 3}, rejected={"A": {Verdict.MALFORMED: 1}})},
         {"vendor": Account(accepted={"A": 3}, absent={UNDECLARED: {Verdict.LOST: 1}})},
@@ -257,6 +259,7 @@ def test_a_figure_that_is_off_by_one_anywhere_is_named(wrong: dict[str, Any]) ->
     }
     assert compare("acme", **right).differences == []
     assert compare("acme", **(right | wrong)).differences
+    assert compare("acme", **(right | {"lake": {"A": 1}, "erased": {"A": 2}})).differences == []
 
 
 def test_what_the_plan_does_not_declare_is_accounted_for_without_its_name() -> None:

@@ -20,6 +20,7 @@ from heliograph.consent.agreement import (
     amendment_problems,
     text_problems,
 )
+from heliograph.consent.erasure import ErasureOrder, ErasureProof, order_problems
 from heliograph.consent.level import Level
 
 VENDOR: Final = ""
@@ -75,7 +76,7 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", 
         return f"{said} `{verify}` says more; a backup of the registry holds what was recorded."
 
 
-Stored = Agreement | Amendment | Ending | Override | Activation | DeploymentDecision
+Stored = Agreement | Amendment | Ending | Override | Activation | DeploymentDecision | ErasureOrder | ErasureProof
 """What can stand in a chain."""
 Record = Stored | Unreadable
 """What can be read from a chain."""
@@ -116,6 +117,8 @@ def record_problems(record: Stored) -> list[str]:
         return agreement_problems(record)
     if isinstance(record, Amendment):
         return amendment_problems(record)
+    if isinstance(record, ErasureOrder):
+        return order_problems(record)
     texts = {field: getattr(record, field, None) for field in ("document", "reason", "recorded_by")}
     return [
         problem

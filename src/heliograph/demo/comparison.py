@@ -29,6 +29,8 @@ class InstanceFigures(msgspec.Struct, kw_only=True):
     """The gateway's account: rejected there, or told to be absent."""
     lake: Counts
     """Counted in the lake."""
+    erased: Counts
+    """What erasures have taken out of the lake."""
     instance_delivered: Counts
     """The instance's account, from its receipts."""
     pending: int
@@ -36,12 +38,18 @@ class InstanceFigures(msgspec.Struct, kw_only=True):
 
 
 def compare(
-    instance: str, source: Counts, vendor: Account, own: InstanceAccount, lake: Mapping[str, int]
+    instance: str,
+    source: Counts,
+    vendor: Account,
+    own: InstanceAccount,
+    lake: Mapping[str, int],
+    *,
+    erased: Mapping[str, int] | None = None,
 ) -> InstanceFigures:
     """Put one instance's figures together and name every difference.
 
     For each event name: what the source had is what was accepted, rejected or dropped; what was accepted is in the
-    lake; and both ends say the same.
+    lake or erased; and both ends say the same.
     """
     rejected: VerdictCounts = {}
     merge_counts(rejected, vendor.rejected)
@@ -52,6 +60,7 @@ def compare(
         accepted=vendor.accepted,
         rejected=rejected,
         lake=dict(lake),
+        erased=dict(erased or {}),
         instance_delivered=own.delivered,
         pending=sum(own.pending.values()),
     )
@@ -67,9 +76,13 @@ def compare(
             differences.append(f"{name}: {source.get(name, 0):,} at the source, {declared[name]:,} accounted for")
     if undeclared:
         differences.append(f"{undeclared:,} undeclared events that the source does not have")
-    for name in sorted({*vendor.accepted, *lake}):
-        if vendor.accepted.get(name, 0) != lake.get(name, 0):
-            differences.append(f"{name}: {vendor.accepted.get(name, 0):,} accepted, {lake.get(name, 0):,} in the lake")
+    stored = Counter(lake) + Counter(figures.erased)
+    for name in sorted({*vendor.accepted, *stored}):
+        if vendor.accepted.get(name, 0) != stored[name]:
+            differences.append(
+                f"{name}: {vendor.accepted.get(name, 0):,} accepted, {lake.get(name, 0):,} in the lake, "
+                f"{figures.erased.get(name, 0):,} erased"
+            )
     if own.delivered != vendor.accepted:
         differences.append("the receipts and the gateway's account differ")
     if own.pending:

@@ -23,7 +23,7 @@ from heliograph.gateway.account import Account
 from heliograph.gateway.log import read_accounts
 from heliograph.instance.account import read_account
 from heliograph.instance.state import State
-from heliograph.lake.report import count_events, count_repeated
+from heliograph.lake.report import count_erased, count_events, count_repeated
 from heliograph.plan.load import load_plan
 from heliograph.wire import HEALTH_PATH
 
@@ -244,9 +244,12 @@ class Demonstration:
         wait_until(done, seconds=_EXPORT_SECONDS, what="the agents to deliver everything")
 
     def _wait_for_lake(self) -> None:
+        vendor = self._home.vendor
+        erased = sum(sum(names.values()) for names in count_erased(vendor).values())
+
         def loaded() -> bool:
-            lake = sum(sum(names.values()) for names in count_events(self._home.vendor.lake).values())
-            return lake >= sum(sum(account.accepted.values()) for account in self._accounts().values())
+            lake = sum(sum(names.values()) for names in count_events(vendor.lake).values())
+            return lake + erased >= sum(sum(account.accepted.values()) for account in self._accounts().values())
 
         wait_until(loaded, seconds=_LOAD_SECONDS, what="the loader")
 
@@ -256,14 +259,16 @@ class Demonstration:
         """Compare, print, write the figures, and tell whether they agree."""
         vendor = self._home.vendor
         accounts = self._accounts()
-        lake = count_events(vendor.lake)
+        lake, erased = count_events(vendor.lake), count_erased(vendor)
         instances = []
         for customer in customers:
             state = State(Path(customer.settings.agent.state), exclusive=False)
             own = read_account(state, Path(customer.settings.recorder.outbox), self._plan)
             state.close()
             name = customer.instance
-            instances.append(compare(name, sources[name], accounts.get(name, Account()), own, lake.get(name, {})))
+            account = accounts.get(name, Account())
+            figures_of = compare(name, sources[name], account, own, lake.get(name, {}), erased=erased.get(name))
+            instances.append(figures_of)
         repeated = count_repeated(vendor.lake)
         figures = Figures(
             agree=not repeated and not any(figures.differences for figures in instances),

@@ -18,6 +18,7 @@ from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.registry.errors import RegistryUnavailableError
 from heliograph.wire import (
     ACCOUNT_PATH,
+    ERASURES_PATH,
     EVENTS_PATH,
     GRANT_TYPE,
     HEALTH_PATH,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from heliograph.gateway.authentication import Authenticator
+    from heliograph.gateway.erasures import ErasureDesk
     from heliograph.gateway.intake import Intake, Permissions
     from heliograph.gateway.log import Log
     from heliograph.gateway.pings import PingIntake
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from heliograph.settings import GatewaySettings
 
 _MOST_TOKEN_BYTES: Final = 8 << 10
+_MOST_ERASURE_BYTES: Final = 1 << 10
 _BODY_SECONDS: Final = 60
 _JSON: Final = "application/json"
 _encode: Final = msgspec.json.Encoder().encode
@@ -98,9 +101,11 @@ class Gateway:
         policies: PolicySigner,
         keys: Callable[[], KeysAnswer],
         settings: GatewaySettings,
+        erasures: ErasureDesk,
     ) -> None:
         self._intake = intake
         self._pings = pings
+        self._erasures = erasures
         self._authenticator = authenticator
         self._permissions = permissions
         self._log = log
@@ -114,6 +119,7 @@ class Gateway:
             POLICY_PATH: ("GET", self.tell_policy),
             ACCOUNT_PATH: ("GET", self.tell_account),
             KEYS_PATH: ("GET", self.tell_keys),
+            ERASURES_PATH: ("POST", self.order_erasure),
             HEALTH_PATH: ("GET", self.tell_health),
         }
 
@@ -194,6 +200,11 @@ class Gateway:
     async def tell_account(self, request: Request) -> Any:
         """Tell an instance the vendor's half of its loss account."""
         return self._log.account(self._instance(request))
+
+    async def order_erasure(self, request: Request) -> Any:
+        """Record that a user of the instance is to be erased; no level keeps an instance from that."""
+        instance = self._instance(request)
+        return await self._erasures.order(instance, await request.body(_MOST_ERASURE_BYTES))
 
     async def tell_health(self, request: Request) -> Any:  # noqa: ARG002 - a handler's signature
         """Tell that the gateway answers."""

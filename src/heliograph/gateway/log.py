@@ -7,6 +7,8 @@ bytes, or one ping, whose header is its `PingEntry` and whose body the ping's JS
 
 Frames queued by many requests are written together and forced to disk once; only then are the requests answered.
 Every start and every failed write begins a new segment, so that bytes whose fate is unknown are never written over.
+When something is to be erased, the loader asks for a *scrub* up to a generation: a new segment is begun in a fresh
+file, and every segment up to that generation is deleted, once it is released, instead of being used again.
 The generation that a start begins with is at least the time in seconds: a log that takes the place of a lost one, or
 that is put back from an old copy, thus goes on after all that the loader has ever seen.
 """
@@ -36,7 +38,11 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".log"
 RELEASED: Final = "released"
 """A file in the log's folder with a generation: the loader has taken all segments before it."""
+SCRUB: Final = "scrub"
+"""A file in the log's folder with a generation: no byte of the segments up to it may stay, once they are released."""
 _LOCK: Final = "gateway.lock"
+_SCRUB_SECONDS: Final = 0.5
+"""How often the log looks whether a scrub is asked for."""
 _encode: Final = msgspec.json.Encoder().encode
 _log: Final = structlog.get_logger("heliograph.gateway")
 
@@ -90,6 +96,14 @@ def segment_path(folder: Path, generation: int) -> Path:
 def segments(folder: Path) -> list[int]:
     """Return the generations of the segments, ascending."""
     return sorted(int(path.stem) for path in folder.glob(f"*{SUFFIX}"))
+
+
+def read_generation(path: Path) -> int | None:
+    """Return the generation that a file of the loader's names; None when there is none."""
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def read_segment(folder: Path, generation: int, offset: int = 0) -> Iterator[tuple[Place, Header, bytes]]:
@@ -183,6 +197,7 @@ class Log:
         self._queue: list[_Queued] = []
         self._wake = threading.Condition()
         self._closing = False
+        self._next_look = 0.0
         self._thread = threading.Thread(target=self._commit_forever, name="log-commit", daemon=True)
         self._thread.start()
 
@@ -218,13 +233,16 @@ class Log:
     def _commit_forever(self) -> None:
         while True:
             with self._wake:
-                while not self._queue:
-                    if self._closing:
-                        return
-                    self._wake.wait()
+                if not self._queue and not self._closing:
+                    self._wake.wait(_SCRUB_SECONDS)
+                if self._closing and not self._queue:
+                    return
                 batch, self._queue = self._queue, []
             try:
                 self._commit(batch)
+                if time.monotonic() >= self._next_look:
+                    self._next_look = time.monotonic() + _SCRUB_SECONDS
+                    self._scrub()
             except Exception as error:  # noqa: BLE001 - without this thread every request would wait for ever
                 _log.critical("the log could not be written", error=type(error).__name__)
                 self._end_segment()
@@ -267,20 +285,46 @@ class Log:
             _take(self.accounts, queued.entry)
         _settle(waiting, None)
 
+    def _scrub(self) -> None:
+        """Do what a scrub asks for; everything that was queued before is written."""
+        scrub = self._scrub_generation()
+        if not any(generation <= scrub for generation in segments(self._folder)):
+            return
+        try:
+            if self._generation <= scrub:
+                self._begin_segment(0)
+            for generation in self._released():
+                if generation <= scrub:
+                    segment_path(self._folder, generation).unlink()
+            sync_folder(self._folder)
+        except (LogFullError, OSError) as error:
+            _log.error("the log could not be scrubbed", error=type(error).__name__)
+
+    def _scrub_generation(self) -> int:
+        scrub = read_generation(self._folder / SCRUB)
+        # A loader's word on another log does not count.
+        return -1 if scrub is None or scrub > self._generation else scrub
+
     def _begin_segment(self, need: int) -> None:
-        """Begin a segment with room for `need` bytes after its checkpoint, in a released file if there is one."""
-        self._end_segment()
+        """Begin a segment with room for `need` bytes after its checkpoint.
+
+        It is made in a released file if there is one that may be used again.
+        """
         generation = self._generation + 1
         checkpoint = encode_frame(_encode(Checkpoint(accounts=self.accounts)), b"", generation=generation)
         size = max(self._segment_bytes, len(checkpoint) + need)
         path = segment_path(self._folder, generation)
+        scrub = self._scrub_generation()
         released = self._released()
+        usable = [old for old in released if old > scrub]
         total = sum(segment_path(self._folder, old).stat().st_size for old in segments(self._folder))
         if not released and total + size > self._maximum_bytes:
             raise LogFullError
-        if released:
-            segment_path(self._folder, released[0]).rename(path)
-            for old in released[1:]:
+        self._end_segment()
+        if usable:
+            segment_path(self._folder, usable[0]).rename(path)
+        for old in released:
+            if old not in usable[:1]:
                 segment_path(self._folder, old).unlink()
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -295,13 +339,12 @@ class Log:
         self._generation, self._descriptor, self._offset, self._size = generation, descriptor, len(checkpoint), size
 
     def _released(self) -> list[int]:
-        try:
-            before = int((self._folder / RELEASED).read_text())
-        except (FileNotFoundError, ValueError):
+        before = read_generation(self._folder / RELEASED)
+        # A loader's word on another log does not count. The next generation is of this one: it may have been begun,
+        # seen by the loader, and given up. The newest stays in any case, as it holds the accounts.
+        if before is None or before > self._generation + 1:
             return []
-        if before > self._generation:  # a loader's word on another log
-            return []
-        return [generation for generation in segments(self._folder) if generation < before]
+        return [generation for generation in segments(self._folder) if generation < min(before, self._generation)]
 
     def _end_segment(self) -> None:
         if self._descriptor >= 0:

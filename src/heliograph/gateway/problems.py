@@ -142,6 +142,18 @@ class Refusal(enum.Enum):
         "Another ping of this day was stored before",
         "Keep the one that was stored, and go on with the next day.",
     )
+    MALFORMED_ERASURE = (
+        "malformed_erasure",
+        400,
+        "The request is not for the erasure of one user",
+        "Send JSON with user_id alone: the 32 hexadecimal digits, in lower case, of one random id.",
+    )
+    TOO_MANY_ERASURES = (
+        "too_many_erasures",
+        429,
+        "Too many erasures of this instance are waiting to be carried out",
+        "Keep the request, and send it again later.",
+    )
     NOT_FOUND = (
         "not_found",
         404,

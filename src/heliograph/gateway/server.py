@@ -12,6 +12,7 @@ import uvicorn
 
 from heliograph.gateway.app import Gateway
 from heliograph.gateway.authentication import Authenticator
+from heliograph.gateway.erasures import ErasureDesk
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.log import Log
 from heliograph.gateway.pings import PingIntake
@@ -95,6 +96,7 @@ def open_gateway(
             # Read each time: an agent that meets the new key at another gateway process may ask here.
             keys=lambda: KeysAnswer(key=public, endorsements=read_endorsements(signing_key)),
             settings=settings,
+            erasures=ErasureDesk(view.registry, view.snapshot, now=now),
         )
 
 

@@ -33,14 +33,20 @@ from heliograph.wire import ARROW
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
 
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, LakeSettings
 
 _LOCK: Final = "loader.lock"
+ERASED_EPOCHS: Final = "heliograph.erased-epochs"
+"""The table's property with the last sequence number erased of each epoch: JSON, ``{instance: {epoch: number}}``.
+
+What was loaded is known by the rows that are there; of those that are not any more, this has to tell.
+"""
 _SORT: Final = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending"), ("sequence", "ascending")]
 _POLL_SECONDS: Final = 0.3
 _log: Final = structlog.get_logger("heliograph.loader")
@@ -69,6 +75,7 @@ class Loader:
         self._decoder = BodyDecoder(plan)
         self._table = open_events(lake, plan)
         self._pings = PingTable(lake)
+        self._held_back: int | None = None
         self._recall()
         self.release()
 
@@ -86,18 +93,35 @@ class Loader:
 
     def _read_loaded(self) -> dict[tuple[str, int], int]:
         """Return the last sequence number of each epoch in the lake."""
+        loaded = {
+            (instance, epoch): sequence
+            for instance, epochs in read_erased_epochs(self._table).items()
+            for epoch, sequence in epochs.items()
+        }
         files = event_files(self._settings)
         if not files:
-            return {}
+            return loaded
         with duckdb.connect() as connection:
             rows = connection.execute(
                 "select instance, epoch, max(sequence) from read_parquet($files) group by all", {"files": files}
             ).fetchall()
-        return {(instance, epoch): sequence for instance, epoch, sequence in rows}
+        for instance, epoch, sequence in rows:
+            loaded[instance, epoch] = max(sequence, loaded.get((instance, epoch), 0))
+        return loaded
 
-    def run(self, stop: threading.Event) -> None:
-        """Load whatever arrives, until told to stop."""
+    @property
+    def place(self) -> Place:
+        """Where in the log it stands."""
+        return self._place
+
+    def recall(self) -> None:
+        """Look at the lake again before loading more: somebody else has written to it."""
+        self._is_sure = False
+
+    def run(self, stop: threading.Event, between: Callable[[], object] = lambda: None) -> None:
+        """Load whatever arrives, until told to stop; `between` is called between any two rounds."""
         while not stop.is_set():
+            between()
             if self.load_round() == 0:
                 stop.wait(_POLL_SECONDS)
             else:
@@ -116,7 +140,7 @@ class Loader:
         for place, entry, body in self._entries():
             if isinstance(entry, PingEntry):
                 self._pings.take(place, entry, body)
-            else:
+            elif entry is not None:
                 tables.append(self._new_rows(entry, body, loaded))
                 rows += len(tables[-1])
             if rows + self._pings.waiting >= self._settings.commit_rows:
@@ -135,15 +159,17 @@ class Loader:
         self._is_sure = True
         return rows + ping_rows
 
-    def _entries(self) -> Iterable[tuple[Place, Stored, bytes]]:
-        """Yield the deliveries and pings after where the loader stands, over all segments."""
+    def _entries(self) -> Iterable[tuple[Place, Stored | None, bytes]]:
+        """Yield the deliveries and pings after where the loader stands, over all segments; None where one begins.
+
+        A segment that has begun says that all before it are complete: that leaves them behind, too.
+        """
         for generation in segments(self._folder):
             if generation < self._place.generation:
                 continue
             offset = self._place.offset if generation == self._place.generation else 0
             for place, header, body in read_segment(self._folder, generation, offset):
-                if not isinstance(header, Checkpoint):
-                    yield place, header, body
+                yield place, None if isinstance(header, Checkpoint) else header, body
 
     def _new_rows(self, entry: Entry, body: bytes, loaded: dict[tuple[str, int], int]) -> pa.Table:
         """Return the rows of a delivery that neither the lake has nor, as `loaded` says, this round."""
@@ -196,7 +222,15 @@ class Loader:
 
     def release(self) -> None:
         """Tell the gateway which segments it may use again."""
-        write_atomically(self._folder / RELEASED, str(self._place.generation).encode())
+        generation = self._place.generation
+        if self._held_back is not None:
+            generation = min(generation, self._held_back)
+        write_atomically(self._folder / RELEASED, str(generation).encode())
+
+    def hold_back(self, generation: int | None) -> None:
+        """Let no segment from `generation` on be used again for now, so that none has remains; None: it is over."""
+        self._held_back = generation
+        self.release()
 
 
 @contextmanager
@@ -214,16 +248,31 @@ def _hold(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def read_erased_epochs(table: Table) -> dict[str, dict[int, int]]:
+    """Return the last sequence number erased of each epoch, by instance."""
+    text = table.properties.get(ERASED_EPOCHS, "{}")
+    return msgspec.json.decode(text, type=dict[str, dict[int, int]])
+
+
 def sync_snapshot(table: Table) -> None:
     """Force the files of the newest snapshot to disk: PyIceberg leaves that to its caller."""
     snapshot = table.current_snapshot()
-    locations = [table.metadata_location]
-    if snapshot is not None:
-        locations.append(snapshot.manifest_list)
-        for manifest in snapshot.manifests(table.io):
-            if manifest.added_snapshot_id == snapshot.snapshot_id:
-                locations.append(manifest.manifest_path)
-                locations += [entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)]
+    added = [] if snapshot is None else snapshot_files(table, snapshot, added_by={snapshot.snapshot_id})
+    sync_files([table.metadata_location, *added])
+
+
+def snapshot_files(table: Table, snapshot: Snapshot, *, added_by: set[int] | None = None) -> list[str]:
+    """Return the locations of a snapshot's files, or of those that the snapshots `added_by` have added."""
+    locations = [snapshot.manifest_list]
+    for manifest in snapshot.manifests(table.io):
+        if added_by is None or manifest.added_snapshot_id in added_by:
+            locations.append(manifest.manifest_path)
+            locations += [entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)]
+    return locations
+
+
+def sync_files(locations: Iterable[str]) -> None:
+    """Force files, and that they are in their folders, to disk."""
     paths = [Path(local_path(location)) for location in locations]
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)

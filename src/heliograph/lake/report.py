@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 from rich.table import Table
+from rich.text import Text
 
-from heliograph.lake.tables import event_files, ping_files
+from heliograph.lake.rewriting import read_erased
+from heliograph.lake.tables import event_files, find_events, ping_files
+from heliograph.registry.erasures import read_erasures
+from heliograph.registry.store import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from heliograph.settings import LakeSettings
+    from heliograph.consent.erasure import ErasureOrder
+    from heliograph.registry.erasures import Erasure
+    from heliograph.settings import LakeSettings, Settings
     from heliograph.wire import Counts
 
 
@@ -37,6 +44,25 @@ def count_pings(settings: LakeSettings) -> Counts:
     return dict(_query(ping_files(settings), query))
 
 
+def count_erased(settings: Settings) -> dict[str, Counts]:
+    """Return the events that were erased, by instance and event name: those of proofs, and those not proved yet.
+
+    Raises:
+        RegistryError: The registry cannot be asked.
+    """
+    with Registry.open(settings.registry) as registry:
+        erasures = read_erasures(registry)
+    table = find_events(settings.lake)
+    counts = [each.proof.rows for each in erasures if each.proof is not None]
+    if table is not None:
+        counts += [read_erased(table, each.order.id).rows for each in erasures if each.proof is None]
+    total: dict[str, Counter[str]] = {}
+    for one in counts:
+        for instance, names in one.items():
+            total.setdefault(instance, Counter()).update(names)
+    return {instance: dict(names) for instance, names in total.items()}
+
+
 def _query(files: list[str], query: str) -> list[Any]:
     if not files:
         return []
@@ -44,13 +70,42 @@ def _query(files: list[str], query: str) -> list[Any]:
         return connection.execute(query.format("read_parquet($files)"), {"files": files}).fetchall()
 
 
-def count_table(counts: Mapping[str, Counts], pings: Counts) -> Table:
+def count_table(counts: Mapping[str, Counts], pings: Counts, erased: Mapping[str, Counts]) -> Table:
     """Return a table with a line for each instance."""
     table = Table(title="What the lake holds")
     table.add_column("instance")
-    for heading in ("events", "names", "pings"):
+    for heading in ("events", "names", "erased", "pings"):
         table.add_column(heading, justify="right")
-    for instance in sorted({*counts, *pings}):
+    for instance in sorted({*counts, *erased, *pings}):
         names = counts.get(instance, {})
-        table.add_row(instance, f"{sum(names.values()):,}", str(len(names)), f"{pings.get(instance, 0):,}")
+        gone = sum(erased.get(instance, {}).values())
+        table.add_row(instance, f"{sum(names.values()):,}", str(len(names)), f"{gone:,}", f"{pings.get(instance, 0):,}")
     return table
+
+
+def erasure_table(erasures: Sequence[Erasure]) -> Table:
+    """Return a table with a line for each erasure."""
+    table = Table(title="Erasures")
+    for heading in ("erasure", "recorded", "of", "since", "reason", "recorded by"):
+        table.add_column(heading)
+    table.add_column("rows", justify="right")
+    table.add_column("state")
+    for each in erasures:
+        order, proof = each.order, each.proof
+        table.add_row(
+            order.id,
+            f"{order.recorded:%Y-%m-%d %H:%M}",
+            describe(order),
+            "the beginning" if order.since is None else f"{order.since:%Y-%m-%d %H:%M}",
+            Text(order.reason),
+            Text(order.recorded_by),
+            "" if proof is None else f"{sum(proof.tables.values()):,}",
+            Text(each.state),
+        )
+    return table
+
+
+def describe(order: ErasureOrder) -> str:
+    """Return whom an order is for, in words."""
+    whose = f"account {order.account}" if order.instance is None else f"instance {order.instance}"
+    return whose if order.user_digest is None else f"one user of {whose}"

@@ -123,6 +123,23 @@ def open_pings(settings: LakeSettings) -> Table:
     return catalog.create_table_if_not_exists(PINGS, PING_SCHEMA, properties=_PROPERTIES)
 
 
+def find_events(settings: LakeSettings) -> Table | None:
+    """Return the table of events as of now; None when there is no lake yet."""
+    return _find(settings, EVENTS)
+
+
+def _find(settings: LakeSettings, name: str) -> Table | None:
+    if not Path(settings.warehouse).is_dir():
+        return None
+    catalog = open_catalog(settings)
+    if not inspect(catalog.engine).has_table(CATALOG_TABLE):
+        return None
+    try:
+        return catalog.load_table(name)
+    except NoSuchTableError:
+        return None
+
+
 def event_files(settings: LakeSettings) -> list[str]:
     """Return the paths of the Parquet files that hold the events as of now; none when there is no lake yet."""
     return _files(settings, EVENTS)
@@ -134,16 +151,8 @@ def ping_files(settings: LakeSettings) -> list[str]:
 
 
 def _files(settings: LakeSettings, name: str) -> list[str]:
-    if not Path(settings.warehouse).is_dir():
-        return []
-    catalog = open_catalog(settings)
-    if not inspect(catalog.engine).has_table(CATALOG_TABLE):
-        return []
-    try:
-        table = catalog.load_table(name)
-    except NoSuchTableError:
-        return []
-    return sorted(local_path(task.file.file_path) for task in table.scan().plan_files())
+    table = _find(settings, name)
+    return [] if table is None else sorted(local_path(task.file.file_path) for task in table.scan().plan_files())
 
 
 def local_path(location: str) -> str:

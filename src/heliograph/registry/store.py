@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from sqlalchemy import insert, update
 
 from heliograph import keys
 from heliograph.consent.agreement import Agreement, Amendment, Ending, Route
-from heliograph.consent.records import VENDOR, Activation, DeploymentDecision, Override, Record, Stored, chain_of
+from heliograph.consent.records import VENDOR, Activation, DeploymentDecision, Override, Record, Stored
 from heliograph.event import format_time
 from heliograph.registry import chains, checks, reading
 from heliograph.registry.database import Database
-from heliograph.registry.tables import accounts, changes, instances
+from heliograph.registry.tables import changes, instances
+from heliograph.registry.transaction import Transaction
 from heliograph.registry.upgrade import upgrade
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ Target = Literal["account", "instance"]
 
 NOT_STATED: Final = "not stated"
 """Stands for who recorded something, or why, where the caller does not say."""
-
-_Stored = TypeVar("_Stored", bound=Stored)
 
 
 def utc_now() -> datetime:
@@ -126,59 +125,62 @@ class Registry:
 
     def append_record(self, chain: str, record: Stored) -> Link:
         """Add a record of any kind to the chain of an account, or of the vendor (`VENDOR`)."""
-        with self._write() as (connection, before):
-            checks.raise_any(checks.check_record(before, chain, record))
-            return chains.append(connection, chain, record)
+        with self.transaction() as transaction:
+            checks.raise_any(checks.check_record(transaction.snapshot, chain, record))
+            return chains.append(transaction.connection, chain, record)
 
     def add_account(self, name: str) -> None:
         """Add a customer."""
-        with self._write() as (connection, before):
-            checks.raise_any(checks.check_new_account(before, name))
-            connection.execute(insert(accounts).values(name=name, added=format_time(self._now())))
-            chains.begin(connection, name)
+        with self.transaction() as transaction:
+            transaction.add_account(name)
 
     def add_instance(self, name: str, *, account: str, deployment: Deployment, public_key: str) -> None:
         """Add an instance of `account`; `public_key` is what ``heliograph agent key`` prints on it."""
-        with self._write() as (connection, before):
+        with self.transaction() as transaction:
             checks.raise_any(
                 [
-                    *checks.check_new_instance(before, name),
-                    *checks.check_account(before, account),
-                    *checks.check_key(before, name, public_key),
+                    *checks.check_new_instance(transaction.snapshot, name),
+                    *checks.check_account(transaction.snapshot, account),
+                    *checks.check_key(transaction.snapshot, name, public_key),
                 ]
             )
-            connection.execute(
+            transaction.connection.execute(
                 insert(instances).values(
                     name=name,
                     account=account,
                     deployment=deployment.value,
                     public_key=_on_one_line(public_key),
-                    added=format_time(self._now()),
+                    added=format_time(transaction.now),
                 )
             )
 
     def replace_key(self, name: str, public_key: str) -> None:
         """Give the instance `name` another key; gateways then refuse what the old one vouches for."""
-        with self._write() as (connection, before):
-            checks.raise_any([*checks.check_instance(before, name), *checks.check_key(before, name, public_key)])
+        with self.transaction() as transaction:
+            checks.raise_any(
+                [
+                    *checks.check_instance(transaction.snapshot, name),
+                    *checks.check_key(transaction.snapshot, name, public_key),
+                ]
+            )
             new = update(instances).values(public_key=_on_one_line(public_key))
-            connection.execute(new.where(instances.c.name == name))
+            transaction.connection.execute(new.where(instances.c.name == name))
 
     def set_active(
         self, name: str, *, active: bool, reason: str = NOT_STATED, recorded_by: str = NOT_STATED
     ) -> Activation:
         """Record that the instance `name` is let in, or kept out without being forgotten."""
-        with self._write() as (connection, before):
-            checks.raise_any(checks.check_instance(before, name))
+        with self.transaction() as transaction:
+            checks.raise_any(checks.check_instance(transaction.snapshot, name))
             activation = Activation(
-                account=before.instances[name].account,
+                account=transaction.snapshot.instances[name].account,
                 instance=name,
                 active=active,
                 reason=reason,
-                recorded=self._now(),
+                recorded=transaction.now,
                 recorded_by=recorded_by,
             )
-            return _add(connection, before, activation)
+            return transaction.append(activation)
 
     def add_agreement(
         self,
@@ -194,22 +196,18 @@ class Registry:
         redline: str | None = None,
     ) -> Agreement:
         """Record for good what `account` agreed to; see `Agreement`. By default it holds from now on."""
-        with self._write() as (connection, before):
-            now = self._now()
-            agreement = Agreement(
-                id=checks.next_id("agreement", before.agreements()),
-                account=account,
+        with self.transaction() as transaction:
+            return transaction.append_agreement(
+                account,
                 route=route,
                 document=document,
                 terms_version=terms_version,
-                terms_digest=terms_digest.lower(),
+                terms_digest=terms_digest,
                 recorded_by=recorded_by,
-                recorded=now,
-                effective_from=effective_from or now,
+                effective_from=effective_from,
                 effective_to=effective_to,
                 redline=redline,
             )
-            return _add(connection, before, agreement)
 
     def amend_agreement(
         self,
@@ -225,12 +223,12 @@ class Registry:
         effective: datetime | None = None,
     ) -> Amendment:
         """Record for good how the agreement with the id `agreement` changes; see `Amendment`. By default from now."""
-        with self._write() as (connection, before):
-            checks.raise_any(checks.check_agreement(before, agreement))
-            now = self._now()
+        with self.transaction() as transaction:
+            checks.raise_any(checks.check_agreement(transaction.snapshot, agreement))
+            now = transaction.now
             amendment = Amendment(
-                id=checks.next_id("amendment", before.amendments()),
-                account=before.agreements()[agreement].account,
+                id=checks.next_id("amendment", transaction.snapshot.amendments()),
+                account=transaction.snapshot.agreements()[agreement].account,
                 agreement=agreement,
                 document=document,
                 recorded_by=recorded_by,
@@ -242,24 +240,24 @@ class Registry:
                 redline=redline,
                 lifts_redline=lifts_redline,
             )
-            return _add(connection, before, amendment)
+            return transaction.append(amendment)
 
     def end_agreement(
         self, agreement: str, *, reason: str, effective: datetime | None = None, recorded_by: str = NOT_STATED
     ) -> Ending:
         """Record that the agreement with the id `agreement` ends; by default now."""
-        with self._write() as (connection, before):
-            checks.raise_any(checks.check_agreement(before, agreement))
-            now = self._now()
+        with self.transaction() as transaction:
+            checks.raise_any(checks.check_agreement(transaction.snapshot, agreement))
+            now = transaction.now
             ending = Ending(
                 agreement=agreement,
-                account=before.agreements()[agreement].account,
+                account=transaction.snapshot.agreements()[agreement].account,
                 reason=reason,
                 recorded=now,
                 recorded_by=recorded_by,
                 effective=effective or now,
             )
-            return _add(connection, before, ending)
+            return transaction.append(ending)
 
     def set_override(
         self, target: str, level: Level, *, reason: str, kind: Target | None = None, recorded_by: str = NOT_STATED
@@ -276,31 +274,31 @@ class Registry:
         Returns:
             What was narrowed.
         """
-        with self._write() as (connection, before):
+        with self.transaction() as transaction:
             found: list[Target] = []
-            if target in before.accounts and kind != "instance":
+            if target in transaction.snapshot.accounts and kind != "instance":
                 found.append("account")
-            if target in before.instances and kind != "account":
+            if target in transaction.snapshot.instances and kind != "account":
                 found.append("instance")
             checks.raise_any(checks.check_target(target, found))
             is_account = found == ["account"]
             override = Override(
-                account=target if is_account else before.instances[target].account,
+                account=target if is_account else transaction.snapshot.instances[target].account,
                 instance=None if is_account else target,
                 level=level,
                 reason=reason,
-                recorded=self._now(),
+                recorded=transaction.now,
                 recorded_by=recorded_by,
             )
-            _add(connection, before, override)
+            transaction.append(override)
             return found[0]
 
     def decide_deployment(
         self, level: Level, *, document: str, reason: str, recorded_by: str, effective: datetime | None = None
     ) -> DeploymentDecision:
         """Record what on-premises instances may send from `effective` on, by default from now on."""
-        with self._write() as (connection, before):
-            now = self._now()
+        with self.transaction() as transaction:
+            now = transaction.now
             decision = DeploymentDecision(
                 level=level,
                 document=document,
@@ -309,20 +307,24 @@ class Registry:
                 recorded=now,
                 recorded_by=recorded_by,
             )
-            return _add(connection, before, decision)
+            return transaction.append(decision)
 
     @contextmanager
-    def _write(self) -> Iterator[tuple[Connection, Snapshot]]:
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin a writing transaction: all of what is done in the block is recorded, or nothing if it raises."""
         with self._database.write() as connection:
-            yield connection, reading.read_snapshot(connection)
+            yield Transaction(connection, reading.read_snapshot(connection), self._now())
             connection.execute(update(changes).values(version=changes.c.version + 1))
 
+    @contextmanager
+    def read_transaction(self) -> Iterator[Connection]:
+        """Begin a transaction that reads one state of the tables."""
+        with self._database.read() as connection:
+            yield connection
 
-def _add(connection: Connection, before: Snapshot, record: _Stored) -> _Stored:
-    chain = chain_of(record)
-    checks.raise_any(checks.check_record(before, chain, record))
-    chains.append(connection, chain, record)
-    return record
+    def forget_deleted(self) -> None:
+        """Let no byte of deleted rows stay in SQLite's files; PostgreSQL's own vacuum does that there."""
+        self._database.forget_deleted()
 
 
 def _on_one_line(public_key: str) -> str:

@@ -53,3 +53,15 @@ chains: Final = Table(
     Column("length", Integer, nullable=False),
     Column("digest", String(64), nullable=False, comment="Of the last record, or the chain's genesis."),
 )
+
+pending_erasures: Final = Table(
+    "pending_erasures",
+    metadata,
+    Column("erasure", String(63), primary_key=True, comment="The order's id; the order itself is a record."),
+    Column("instance", String(63), comment="The instance, where one user is to be erased."),
+    Column("user_digest", String(64)),
+    Column("user_id", String(32), comment="The user's random id: here alone, and gone once the order is proved."),
+    Column("step", Text, nullable=False, comment="What is being done, in words."),
+    Column("problem", Text, comment="Why the last attempt did not succeed."),
+)
+"""What is kept only while an order is pending."""

@@ -12,7 +12,7 @@ from heliograph.registry.errors import RegistryError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-NEWEST: Final = "2"
+NEWEST: Final = "3"
 """The revision that this program writes and reads."""
 BASELINE: Final = "1"
 """What version 0.1.0 made, which did not say so in its database."""

@@ -67,6 +67,11 @@ class RegistryView:
         self._thread.join()
         self._registry.close()
 
+    @property
+    def registry(self) -> Registry:
+        """The registry itself, for the few who have to write to it."""
+        return self._registry
+
     def refresh(self) -> None:
         """Look for changes now.
 

@@ -161,6 +161,10 @@ class LakeSettings(Section, frozen=True, kw_only=True):
     )
     commit_rows: Annotated[PositiveInt, _about("Rows that make the loader commit at once.")] = 250_000
     commit_seconds: Annotated[PositiveSeconds, _about("Longest wait of a loaded row for its commit.")] = 2.0
+    erasure_grace_seconds: Annotated[
+        PositiveSeconds,
+        _about("How long an erasure leaves replaced files to whoever has just begun to read them, before it deletes."),
+    ] = 5.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

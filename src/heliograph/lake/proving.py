@@ -1,0 +1,202 @@
+"""The proof of an erasure: every file under the lake's warehouse and the log is looked through, referenced or not."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.manifest import ManifestFile
+
+from heliograph.frames import write_atomically
+from heliograph.gateway.bodies import inflate
+from heliograph.gateway.log import SUFFIX, PingEntry
+from heliograph.gateway.scrub import look_through
+from heliograph.lake.matching import sql_case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from heliograph.gateway.log import Stored
+    from heliograph.lake.matching import Scope
+    from heliograph.settings import GatewaySettings
+
+FOLDER: Final = "erasures"
+"""Under the warehouse: lists of scanned files, each named by its own SHA-256."""
+_BLOCK: Final = 1 << 20
+_BOUND_CHARACTERS: Final = 15
+"""Iceberg keeps the first 16 characters of a column's least and greatest value, and may count the last one up."""
+
+
+class Finding(NamedTuple):
+    """Something that is still there."""
+
+    erasure: str
+    place: str
+    """The file, and what is in it: no value of it."""
+
+
+class Scanned(NamedTuple):
+    """One file that was looked through."""
+
+    path: Path
+    size: int
+    digest: str
+
+
+class Scan:
+    """Looks through files for what orders cover, and keeps the list of them."""
+
+    def __init__(self, scopes: Sequence[Scope]) -> None:
+        self.files: list[Scanned] = []
+        self.findings: list[Finding] = []
+        self._scopes = scopes
+        self._shared: set[bytes] = set()
+        self._needles = {
+            scope.id: scope.pending.user_id.encode() for scope in scopes if scope.pending.user_id is not None
+        }
+
+    def scan_warehouse(self, folder: Path, *, but: frozenset[Path] = frozenset()) -> None:
+        """Look through every file under the warehouse, but not for users in the files that hold the orders."""
+        paths = sorted(each for each in folder.rglob("*") if each.is_file())
+        for path in paths:
+            if path.suffix == ".parquet":
+                self._scan_parquet(path)
+        for path in paths:
+            self._scan_bytes(path, needles={} if path.resolve() in but else self._own_needles())
+            if path.suffix == ".avro" and not path.name.startswith("snap-"):
+                self._scan_manifest(path)
+
+    def _own_needles(self) -> dict[str, bytes]:
+        """Return the ids that nobody else has: of an instance that was copied, another has the same."""
+        return {erasure: needle for erasure, needle in self._needles.items() if needle not in self._shared}
+
+    def scan_log(self, gateway: GatewaySettings, wait: Callable[[float], object]) -> None:
+        """Look through every segment of the log, every body in it, and every byte that is no frame."""
+        folder = Path(gateway.log)
+        for path in sorted(each for each in folder.glob("*") if each.is_file() and each.suffix != SUFFIX):
+            self._scan_bytes(path, needles=self._own_needles())
+        for segment in look_through(folder, wait):
+            path = folder / f"{segment.generation:010d}{SUFFIX}"
+            self.files.append(Scanned(path, segment.size, segment.digest))
+            if segment.remains is not None:
+                place = f"{path}: bytes at {segment.remains} that are no delivery of this segment"
+                self.findings += [Finding(scope.id, place) for scope in self._scopes]
+            for entry, body in segment.entries:
+                self.findings += [
+                    Finding(erasure, f"{path}: a {_kind(entry)} of {entry.receipt.instance}")
+                    for erasure in self._covered(entry, body, gateway.maximum_inflated_bytes)
+                ]
+
+    def _covered(self, entry: Stored, body: bytes, most: int) -> Iterator[str]:
+        receipt = entry.receipt
+        content: bytes | None = None
+        for scope in self._scopes:
+            if not scope.covers_arrival(entry.account, receipt.instance, receipt.received):
+                continue
+            needle = self._needles.get(scope.id)
+            if needle is not None:
+                if content is None:
+                    content = _events_of(entry, body, most)
+                if needle not in content:
+                    continue
+            yield scope.id
+
+    def _scan_bytes(self, path: Path, *, needles: dict[str, bytes]) -> None:
+        digest = hashlib.sha256()
+        found: set[str] = set()
+        before = b""
+        size = 0
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+                window = before + block
+                found |= {erasure for erasure, needle in needles.items() if needle in window}
+                before = window[-64:]
+        self.files.append(Scanned(path, size, digest.hexdigest()))
+        self.findings += [Finding(erasure, f"{path}: the user's random id") for erasure in sorted(found)]
+
+    def _scan_parquet(self, path: Path) -> None:
+        try:
+            columns = pq.read_schema(path).names
+            found = self._count(path, columns)
+        except (pa.ArrowException, OSError, duckdb.Error):
+            self._unreadable(path)
+            return
+        for erasure, user_id, count in found:
+            if erasure is not None:
+                self.findings.append(Finding(erasure, f"{path}: {count:,} rows"))
+            else:
+                self._shared.add(user_id.encode())
+
+    def _count(self, path: Path, columns: Sequence[str]) -> list[tuple[str | None, str, int]]:
+        """Return how many rows of a file each order covers, and those of its users that none does."""
+        case = sql_case(self._scopes, columns)
+        if case is None:
+            return []
+        sql, parameters = case
+        user = "user_id" if "user_id" in columns else "null"
+        query = f"""
+            select erasure, case when erasure is null then user_id end, count(*)
+            from (select {sql} as erasure, {user} as user_id from read_parquet($file, hive_partitioning = false))
+            where erasure is not null or user_id in (select unnest($users::varchar[])) group by all
+        """  # noqa: S608 - made from names of columns, with all values as parameters
+        users = [needle.decode() for needle in self._needles.values()]
+        with duckdb.connect() as connection:
+            return connection.execute(query, {**parameters, "file": str(path), "users": users}).fetchall()
+
+    def _scan_manifest(self, path: Path) -> None:
+        manifest = ManifestFile.from_args(
+            manifest_path=path.as_uri(),
+            manifest_length=0,
+            partition_spec_id=0,
+            added_snapshot_id=0,
+            sequence_number=0,
+            min_sequence_number=0,
+        )
+        try:
+            entries = manifest.fetch_manifest_entry(PyArrowFileIO(), discard_deleted=False)
+        except Exception:  # noqa: BLE001 - whatever its bytes do to the decoder, it cannot be read
+            self._unreadable(path)
+            return
+        bounds = [
+            value
+            for entry in entries
+            for side in (entry.data_file.lower_bounds, entry.data_file.upper_bounds)
+            for value in (side or {}).values()
+        ]
+        for erasure, needle in self._own_needles().items():
+            if any(needle[:_BOUND_CHARACTERS] in value for value in bounds):
+                self.findings.append(Finding(erasure, f"{path}: the user's random id in a column's bounds"))
+
+    def _unreadable(self, path: Path) -> None:
+        self.findings += [Finding(scope.id, f"{path}: it cannot be read") for scope in self._scopes]
+
+    def listing(self) -> bytes:
+        """Return the list of files, in the form of ``sha256sum``."""
+        return "".join(f"{each.digest}  {each.path.absolute()}\n" for each in self.files).encode()
+
+    def keep_listing(self, warehouse: Path) -> str:
+        """Keep the list under the warehouse, and return its SHA-256, by which it is named."""
+        listing = self.listing()
+        digest = hashlib.sha256(listing).hexdigest()
+        folder = warehouse / FOLDER
+        folder.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(folder / f"{digest}.sha256", listing)
+        return digest
+
+
+def _kind(entry: Stored) -> str:
+    return "ping" if isinstance(entry, PingEntry) else "delivery"
+
+
+def _events_of(entry: Stored, body: bytes, most: int) -> bytes:
+    """Return what may name users: a ping names nobody."""
+    if isinstance(entry, PingEntry) or not entry.receipt.accepted:
+        return b""
+    return inflate(body, entry.content_encoding, most)

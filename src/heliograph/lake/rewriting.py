@@ -1,0 +1,233 @@
+"""Taking rows out of an Iceberg table for good: out of its rows, then out of its past, then off the disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+import msgspec
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+
+from heliograph.frames import sync_folder
+from heliograph.lake.loader import ERASED_EPOCHS, read_erased_epochs, snapshot_files, sync_files
+from heliograph.lake.matching import iceberg_filter, sql_case
+from heliograph.lake.tables import EVENTS, NAMESPACE, local_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
+
+    from heliograph.lake.matching import Scope
+
+_ERASED: Final = "heliograph.erased."
+"""A table's property of this name and an order's id: what the order has erased, in the same commit as the rows."""
+_ATTEMPTS: Final = 10
+
+
+class ErasureError(Exception):
+    """An erasure did not succeed, and its order stays pending; the message says why."""
+
+
+class Erased(msgspec.Struct, kw_only=True):
+    """What an order has erased from one table so far."""
+
+    rows: dict[str, dict[str, int]] = {}
+    """Events by instance and name; of any other table, nothing."""
+    total: int = 0
+    files: int = 0
+    """Data files that held such rows."""
+    first_day: date | None = None
+    """The first day on which an erased event happened."""
+
+    def add(self, other: Erased) -> None:
+        """Add what a further commit erased."""
+        for instance, names in other.rows.items():
+            self.rows[instance] = dict(Counter(self.rows.get(instance, {})) + Counter(names))
+        self.total += other.total
+        self.files += other.files
+        days = [day for day in (self.first_day, other.first_day) if day is not None]
+        self.first_day = min(days, default=None)
+
+
+def concerned_tables(catalog: SqlCatalog) -> list[Table]:
+    """Return the tables whose rows belong to an account or an instance, the events first."""
+    tables = [catalog.load_table(name) for name in sorted(catalog.list_tables(NAMESPACE))]
+    found = [table for table in tables if {"account", "instance"}.intersection(columns_of(table))]
+    return sorted(found, key=lambda table: table_name(table) != EVENTS)
+
+
+def table_name(table: Table) -> str:
+    """Return a table's name with its namespace."""
+    return ".".join(table.name())
+
+
+def columns_of(table: Table) -> list[str]:
+    """Return the names of a table's columns."""
+    return [field.name for field in table.schema().fields]
+
+
+def read_erased(table: Table, erasure: str) -> Erased:
+    """Return what an order that is not proved yet has erased from a table."""
+    return msgspec.json.decode(table.properties.get(_ERASED + erasure, "{}"), type=Erased)
+
+
+def count_matches(table: Table, scopes: Sequence[Scope]) -> tuple[dict[str, Erased], dict[str, dict[int, int]]]:
+    """Return what of a table each order covers, and the last number covered of each epoch, by instance."""
+    columns = columns_of(table)
+    case = sql_case(scopes, columns)
+    tasks = table.scan(row_filter=iceberg_filter(scopes, columns)).plan_files() if case is not None else []
+    files = sorted(local_path(task.file.file_path) for task in tasks)
+    found: dict[str, Erased] = {}
+    epochs: dict[str, dict[int, int]] = {}
+    if case is None or not files:
+        return found, epochs
+    is_events = table_name(table) == EVENTS
+    covered: dict[str, set[str]] = {}
+    for erasure, file, count, *more in _grouped(case, files, is_events=is_events):
+        covered.setdefault(erasure, set()).add(file)
+        one = Erased(total=count)
+        if is_events:
+            instance, name, epoch, last, first = more
+            one.rows, one.first_day = {instance: {name: count}}, first.date()
+            numbers = epochs.setdefault(instance, {})
+            numbers[epoch] = max(last, numbers.get(epoch, 0))
+        found.setdefault(erasure, Erased()).add(one)
+    for erasure, names in covered.items():
+        found[erasure].files = len(names)
+    return found, epochs
+
+
+def _grouped(case: tuple[str, dict[str, Any]], files: list[str], *, is_events: bool) -> list[tuple[Any, ...]]:
+    sql, parameters = case
+    columns = ", instance, name, epoch, max(sequence), min(time)" if is_events else ""
+    query = f"""
+        select erasure, filename, count(*){columns}
+        from (
+            select *, {sql} as erasure
+            from read_parquet($files, union_by_name = true, filename = true, hive_partitioning = false)
+        )
+        where erasure is not null group by all
+    """  # noqa: S608 - made from names of columns, with all values as parameters
+    with duckdb.connect() as connection:
+        return connection.execute(query, {**parameters, "files": files}).fetchall()
+
+
+def erase_rows(table: Table, scopes: Sequence[Scope]) -> None:
+    """Take the rows that the orders cover out of the newest snapshot, and write down how many that were.
+
+    Data files are rewritten one after the other, so that one of them has to fit into memory.
+
+    Raises:
+        ErasureError: Others wrote to the table at each attempt.
+    """
+    for _ in range(_ATTEMPTS):
+        table.refresh()
+        found, epochs = count_matches(table, scopes)
+        if not found:
+            return
+        properties = _properties(table, found, epochs)
+        try:
+            with table.transaction() as transaction:
+                transaction.delete(iceberg_filter(scopes, columns_of(table)))
+                transaction.set_properties(properties)
+        except (CommitFailedException, ValidationException):
+            continue  # counted again, so that what is written down is what was erased
+    raise ErasureError(
+        f"{table_name(table)}: others write to it at each attempt. Only the loader may write to the lake"
+    )
+
+
+def _properties(table: Table, found: dict[str, Erased], epochs: dict[str, dict[int, int]]) -> dict[str, str]:
+    properties = {}
+    for erasure, erased in found.items():
+        total = read_erased(table, erasure)
+        total.add(erased)
+        properties[_ERASED + erasure] = msgspec.json.encode(total).decode()
+    if epochs:
+        known = read_erased_epochs(table)
+        for instance, numbers in epochs.items():
+            into = known.setdefault(instance, {})
+            for epoch, number in numbers.items():
+                into[epoch] = max(number, into.get(epoch, 0))
+        properties[ERASED_EPOCHS] = msgspec.json.encode(known).decode()
+    return properties
+
+
+def forget_past(table: Table) -> None:
+    """Let the table remember its newest snapshot alone: older ones still name the files with the erased rows."""
+    table.refresh()
+    newest = _without_deleted_entries(table)
+    if newest is None:
+        return
+    # From here on it stands alone. Files of all ages: who wrote them may have been killed before this.
+    sync_files([table.metadata_location, *snapshot_files(table, newest)])
+    for name, reference in table.refs().items():
+        if name != MAIN_BRANCH and reference.snapshot_id != newest.snapshot_id:
+            manage = table.manage_snapshots()
+            is_tag = reference.snapshot_ref_type is SnapshotRefType.TAG
+            (manage.remove_tag(name) if is_tag else manage.remove_branch(name)).commit()
+    table.refresh()
+    older = [each.snapshot_id for each in table.snapshots() if each.snapshot_id != newest.snapshot_id]
+    if older:
+        table.maintenance.expire_snapshots().by_ids(older).commit()
+        table.refresh()
+        sync_files([table.metadata_location])
+
+
+def _without_deleted_entries(table: Table) -> Snapshot | None:
+    """Return the newest snapshot, made anew if it still tells of the files that it has done away with.
+
+    A snapshot that deletes has a manifest of what it deletes, with the least and greatest values of each column. The
+    next one leaves that manifest out, even if it adds nothing.
+    """
+    newest = table.current_snapshot()
+    manifests = [] if newest is None else newest.manifests(table.io)
+    if any(not (manifest.has_added_files() or manifest.has_existing_files()) for manifest in manifests):
+        with table.transaction() as transaction, transaction.update_snapshot().fast_append():
+            pass
+        table.refresh()
+    return table.current_snapshot()
+
+
+def unreferenced_files(table: Table) -> list[Path]:
+    """Return the files in a table's folder that nothing refers to any more.
+
+    Raises:
+        ErasureError: A file that the table refers to is not there, so that nothing can be said of the others.
+    """
+    table.refresh()
+    metadata = table.metadata
+    locations = [table.metadata_location]
+    for snapshot in metadata.snapshots:
+        locations += snapshot_files(table, snapshot)
+    locations += [each.statistics_path for each in (*metadata.statistics, *metadata.partition_statistics)]
+    kept = {Path(local_path(location)).resolve() for location in locations}
+    missing = [path for path in kept if not path.exists()]
+    if missing:
+        raise ErasureError(f"{missing[0]}: {table_name(table)} refers to this file, and it is not there")
+    folder = Path(local_path(table.location())).resolve()
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path not in kept)
+
+
+def delete_files(paths: Sequence[Path]) -> None:
+    """Delete files such that they stay deleted."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in paths}:
+        sync_folder(folder)
+
+
+def forget_counts(table: Table, pending: set[str]) -> None:
+    """Take out what was written down for orders that are proved: their proofs say it."""
+    table.refresh()
+    done = [key for key in table.properties if key.startswith(_ERASED) and key.removeprefix(_ERASED) not in pending]
+    if done:
+        with table.transaction() as transaction:
+            transaction.remove_properties(*done)

@@ -122,9 +122,8 @@ class Registry:
 
     def add_account(self, name: str) -> None:
         """Add a customer."""
-        with self._write() as (connection, before):
-            checks.raise_any(checks.check_new_account(before, name))
-            connection.execute(insert(accounts).values(name=name, added=format_time(self._now())))
+        with self.transaction() as transaction:
+            transaction.add_account(name)
 
     def add_instance(self, name: str, *, account: str, deployment: Deployment, public_key: str) -> None:
         """Add an instance of `account`; `public_key` is what ``heliograph agent key`` prints on it."""
@@ -174,28 +173,18 @@ class Registry:
         redline: str | None = None,
     ) -> Agreement:
         """Record for good what `account` agreed to; see `Agreement`. By default it holds from now on."""
-        with self._write() as (connection, before):
-            now, number = self._now(), _next_number(connection, agreements)
-            agreement = Agreement(
-                id=f"agreement-{number}",
-                account=account,
+        with self.transaction() as transaction:
+            return transaction.append_agreement(
+                account,
                 route=route,
                 document=document,
                 terms_version=terms_version,
-                terms_digest=terms_digest.lower(),
+                terms_digest=terms_digest,
                 recorded_by=recorded_by,
-                recorded=now,
-                effective_from=effective_from or now,
+                effective_from=effective_from,
                 effective_to=effective_to,
                 redline=redline,
             )
-            zones = [
-                *checks.check_zone("effective from", effective_from),
-                *checks.check_zone("effective to", effective_to),
-            ]
-            checks.raise_any([*checks.check_account(before, account), *(zones or agreement_problems(agreement))])
-            _append_record(connection, number, agreement)
-            return agreement
 
     def end_agreement(self, agreement: str, *, reason: str, effective: datetime | None = None) -> Ending:
         """Record that the agreement with the id `agreement` ends; by default now."""
@@ -249,6 +238,18 @@ class Registry:
             return found[0]
 
     @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin a writing transaction: all of what is done in the block is recorded, or nothing if it raises."""
+        with self._write() as (connection, before):
+            yield Transaction(connection, before, self._on_premises_decision, self._now)
+
+    @contextmanager
+    def read_transaction(self) -> Iterator[Connection]:
+        """Begin a transaction that reads one state of the tables."""
+        with self._read() as connection:
+            yield connection
+
+    @contextmanager
     def _read(self) -> Iterator[Connection]:
         with _unavailable_on_failure(), self._reading.begin() as connection:
             yield connection
@@ -271,6 +272,65 @@ class Registry:
             if connection.dialect.name == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             yield connection
+
+
+class Transaction:
+    """A writing transaction of the registry, alone among its writers; see `Registry.transaction`.
+
+    Its methods raise `RegistryError`, which undoes the transaction if it leaves the block.
+    """
+
+    def __init__(
+        self, connection: Connection, before: Snapshot, on_premises_decision: str, now: Callable[[], datetime]
+    ) -> None:
+        self.connection: Final = connection
+        """For tables of the caller's own."""
+        self.now: Final = now()
+        self.snapshot = before
+        """What is registered, with the accounts that this transaction has added."""
+        self._on_premises_decision = on_premises_decision
+
+    def add_account(self, name: str) -> None:
+        """Add a customer."""
+        checks.raise_any(checks.check_new_account(self.snapshot, name))
+        self.connection.execute(insert(accounts).values(name=name, added=format_time(self.now)))
+        self.snapshot = reading.read_snapshot(self.connection, self._on_premises_decision)
+
+    def append_agreement(
+        self,
+        account: str,
+        *,
+        route: Route,
+        document: str,
+        terms_version: str,
+        terms_digest: str,
+        recorded_by: str,
+        effective_from: datetime | None = None,
+        effective_to: datetime | None = None,
+        redline: str | None = None,
+    ) -> Agreement:
+        """Record an agreement; see `Registry.add_agreement`."""
+        number = _next_number(self.connection, agreements)
+        agreement = Agreement(
+            id=f"agreement-{number}",
+            account=account,
+            route=route,
+            document=document,
+            terms_version=terms_version,
+            terms_digest=terms_digest.lower(),
+            recorded_by=recorded_by,
+            recorded=self.now,
+            effective_from=effective_from or self.now,
+            effective_to=effective_to,
+            redline=redline,
+        )
+        zones = [
+            *checks.check_zone("effective from", effective_from),
+            *checks.check_zone("effective to", effective_to),
+        ]
+        checks.raise_any([*checks.check_account(self.snapshot, account), *(zones or agreement_problems(agreement))])
+        _append_record(self.connection, number, agreement)
+        return agreement
 
 
 @contextmanager

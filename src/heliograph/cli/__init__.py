@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli import agent, ask, config, demo, gateway, lake, plan, registry
+from heliograph.cli import agent, ask, config, demo, gateway, lake, plan, registry, trial
 
 app = typer.Typer(
     name="heliograph",
@@ -23,6 +23,7 @@ app.add_typer(gateway.app, name="gateway")
 app.add_typer(lake.app, name="lake")
 app.add_typer(plan.app, name="plan")
 app.add_typer(registry.app, name="registry")
+app.add_typer(trial.app, name="trial")
 app.command(name="demo")(demo.demo)
 
 

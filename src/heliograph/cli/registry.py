@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from heliograph.cli.common import fail, out, print_json, read_settings
+from heliograph.cli.common import fail, out, parse_moment, print_json, read_settings
 from heliograph.consent.agreement import Agreement, Route, Unreadable, last_moment
 from heliograph.consent.deployment import Deployment  # noqa: TC001 - typer reads the annotations
 from heliograph.consent.level import Level  # noqa: TC001 - typer reads the annotations
@@ -42,14 +42,6 @@ class Kind(enum.StrEnum):
 
     ACCOUNT = "account"
     INSTANCE = "instance"
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no date: write 2026-10-01, or 2026-10-01T12:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 @contextmanager
@@ -149,11 +141,11 @@ def agree(
     recorded_by: Annotated[str, typer.Option(help="Your role or team.")],
     start: Annotated[
         datetime | None,
-        typer.Option("--from", parser=_moment, metavar="TIME", help="First moment in force; default: now."),
+        typer.Option("--from", parser=parse_moment, metavar="TIME", help="First moment in force; default: now."),
     ] = None,
     end: Annotated[
         datetime | None,
-        typer.Option("--to", parser=_moment, metavar="TIME", help="First moment after it; default: open."),
+        typer.Option("--to", parser=parse_moment, metavar="TIME", help="First moment after it; default: open."),
     ] = None,
     redline: Annotated[
         str | None, typer.Option(help="What a redline or carve-out says that takes event-level rights away.")
@@ -190,7 +182,7 @@ def end(
     reason: Annotated[str, typer.Option(help="Why, in words for the customer's admin as well.")],
     at: Annotated[
         datetime | None,
-        typer.Option(parser=_moment, metavar="TIME", help="First moment no longer in force; default: now."),
+        typer.Option(parser=parse_moment, metavar="TIME", help="First moment no longer in force; default: now."),
     ] = None,
 ) -> None:
     """Record that an agreement ends. It stays readable.
@@ -252,7 +244,9 @@ def explain(
     at: Annotated[
         datetime | None,
         typer.Option(
-            parser=_moment, metavar="TIME", help="Answer for this moment, by what was recorded up to it; default: now."
+            parser=parse_moment,
+            metavar="TIME",
+            help="Answer for this moment, by what was recorded up to it; default: now.",
         ),
     ] = None,
 ) -> None:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 1 << 20
 
 _HEADING: Final = re.compile(r"#{1,6}\s+(?P<text>.*)")
-_ITEM: Final = re.compile(r"\s+\S|[-*+•|>]\s|\(?[0-9a-zA-Z]{1,4}[.)]\s|#{1,6}\s|[0-9]+(\.[0-9]+)+\.?\s")
-"""How a line begins that stands for itself: an item of a list, a heading, a row, or anything indented."""
+_ITEM: Final = re.compile(
+    r"(?:[-*+•|>]|\(?[0-9]{1,3}[.)]|\(?[a-zA-Z][.)]|\([0-9a-zA-Z]{1,5}\)|[0-9]+(?:\.[0-9]+)+\.?)\s.*"
+)
+"""How a line begins that stands for itself: the item of a list, a numbered clause, a row, a quotation."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,9 +151,12 @@ def paragraphs(text: str) -> list[Paragraph]:
         elif heading := _HEADING.fullmatch(words):
             found.append(Paragraph(Kind.HEADING, heading["text"]))
             goes_on = False
-        elif goes_on and not _ITEM.match(line):
+        elif _ITEM.fullmatch(words):
+            found.append(Paragraph(Kind.ITEM, words))
+            goes_on = True
+        elif goes_on:
             found[-1] = Paragraph(found[-1].kind, f"{found[-1].text} {words}")
         else:
-            found.append(Paragraph(Kind.ITEM if _ITEM.match(line) else Kind.PROSE, words))
+            found.append(Paragraph(Kind.PROSE, words))
             goes_on = True
     return found

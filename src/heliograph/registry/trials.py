@@ -31,14 +31,23 @@ if TYPE_CHECKING:
     from heliograph.consent.agreement import Agreement
     from heliograph.registry.store import Registry
     from heliograph.registry.terms import Terms
+    from heliograph.settings import TrialsSettings
 
 TOKEN_BYTES: Final = 32
 PATH: Final = "/trial/"
 """The path of a link's page, up to the token."""
 LONGEST_DAYS: Final = 366
 
+_ADDRESS: Final = re.compile(r"https://[^/?#@\s]+")
 _ID_PREFIX: Final = "trial-"
 _ID: Final = re.compile(r"trial-([1-9][0-9]{0,8})")
+
+
+def address_problems(settings: TrialsSettings) -> list[str]:
+    """Return what keeps links from beginning with the public address; empty: nothing."""
+    if _ADDRESS.fullmatch(settings.public_address):
+        return []
+    return ["trials.public_address: give https://, a host, and a port if need be, with nothing behind it"]
 
 
 class LinkState(enum.StrEnum):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -72,6 +74,16 @@ class TrialSite:
     @property
     def terms_file(self) -> Path:
         return self.folder / "terms.md"
+
+    @property
+    def terms_digest(self) -> str:
+        return hashlib.sha256(self.terms_file.read_bytes()).hexdigest()
+
+    @staticmethod
+    def free_port() -> int:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            return int(listening.getsockname()[1])
 
     @property
     def settings(self) -> Settings:

@@ -122,6 +122,7 @@ class TrialServer:
                 Route(PATH + "{token}" + RECORD, self.show_record, methods=["GET"]),
                 Route(TERMS_PATH + "{digest}", self.show_terms, methods=["GET"]),
                 Route(ASSETS_PATH + "{name}", self.show_asset, methods=["GET"]),
+                Route("/favicon.ico", self.show_icon, methods=["GET"]),
                 Route(SIGN_UP_PATH, self.take_sign_up, methods=["POST"]),
                 Route(HEALTH_PATH, self.tell_health, methods=["GET"]),
             ],
@@ -202,6 +203,11 @@ class TrialServer:
             return self._unusable(None, "")
         return Response(asset.content, media_type=asset.media_type, headers={"cache-control": _FOR_GOOD})
 
+    async def show_icon(self, request: Request) -> Response:  # noqa: ARG002 - a handler's signature
+        """Give the icon where browsers look for it if no page tells them."""
+        icon = next(asset for name, asset in self._assets.items() if name.endswith(".svg"))
+        return Response(icon.content, media_type=icon.media_type)
+
     async def take_sign_up(self, request: Request) -> Response:
         """Record what a sign-up site reports."""
         try:
@@ -215,7 +221,7 @@ class TrialServer:
             _log.info("sign-up recorded", agreement=answer.agreement)
         return Response(msgspec.json.encode(answer), media_type=_JSON)
 
-    async def tell_health(self, request: Request) -> Response:  # noqa: ARG002 - a handler's signature
+    async def tell_health(self, request: Request) -> Response:  # noqa: ARG002 - likewise
         """Tell that the server answers."""
         return JSONResponse({"status": "ok"})
 

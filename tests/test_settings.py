@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,8 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
     if field.expected.startswith("one of"):
         return st.sampled_from(field.expected.removeprefix("one of ").split(", "))
     if isinstance(field.default, int):
-        return st.integers(1, 65_535 if field.name == "port" else 2**63 - 1)
+        bound = re.search(r" to (\d+)$", field.expected)
+        return st.integers(1, int(bound[1]) if bound else 2**63 - 1)
     if isinstance(field.default, float):
         return st.floats(0, exclude_min=True, allow_infinity=False)
     return st.text(st.characters(codec="utf-8"), max_size=20)

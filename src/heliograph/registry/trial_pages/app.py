@@ -234,9 +234,7 @@ class TrialServer:
         headers = dict(getattr(error, "headers", None) or {})
         if request.url.path == SIGN_UP_PATH:
             return _problem(SignUpRefusedError(SignUpRefusal.METHOD_NOT_ALLOWED), headers)
-        response = self._pages.message(_METHOD)
-        response.headers.update(headers)
-        return response
+        return self._pages.message(_METHOD, headers=headers)
 
     def tell_unavailable(self, request: Request) -> Response:
         """Say that something does not work here."""

@@ -14,6 +14,7 @@ from heliograph.registry.terms import paragraphs
 from heliograph.registry.trials import PATH, LinkState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from heliograph.consent.agreement import Agreement
@@ -172,11 +173,12 @@ class Pages:
             terms_file=f"{TERMS_PATH}{agreement.terms_digest}",
         )
 
-    def message(self, message: Message, record: str | None = None) -> HTMLResponse:
+    def message(
+        self, message: Message, record: str | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> HTMLResponse:
         """Return a page that says why not; `record` is the address of what was recorded instead."""
-        return self._response(
-            "message.html", message.status, title=message.title, lead=message.lead, steps=message.steps, record=record
-        )
+        told = {"title": message.title, "lead": message.lead, "steps": message.steps, "record": record}
+        return HTMLResponse(self._environment.get_template("message.html").render(told), message.status, headers)
 
     def _response(self, template: str, status: int, **told: object) -> HTMLResponse:
         return HTMLResponse(self._environment.get_template(template).render(told), status)

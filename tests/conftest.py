@@ -1,4 +1,4 @@
-"""What all tests share: golden files, which `pytest --golden-renew` renews, and the history data set."""
+"""What all tests share: golden files, which `pytest --golden-renew` renews, data sets, a database, a browser."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from browser import running_browser
 from heliograph.demo.postgres import PostgresCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser
 
 os.environ["COLUMNS"] = "160"  # the command line looks once, when it is imported
 os.environ.pop("DO_NOT_TRACK", None)  # with it, nothing would be recorded
@@ -64,3 +67,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresClust
     folder = tmp_path_factory.mktemp("postgres")
     with PostgresCluster(folder, settings={"max_prepared_transactions": "20", "fsync": "off"}) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser. For one module, as an event loop of Playwright's runs in this thread as long as it is there."""
+    with running_browser() as browser:
+        yield browser

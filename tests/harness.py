@@ -256,8 +256,12 @@ class Vendor:
 
 def told(answer: httpx.Response) -> PolicyStatement:
     """What a gateway's answer says of the policy; the signature is looked at elsewhere."""
-    policy = msgspec.json.decode(answer.content, type=PolicyAnswer).policy
-    content = jwt.PyJWS().decode_complete(policy, options={"verify_signature": False})["payload"]
+    return said(msgspec.json.decode(answer.content, type=PolicyAnswer))
+
+
+def said(answer: PolicyAnswer) -> PolicyStatement:
+    """What an answer says, as `told`."""
+    content = jwt.PyJWS().decode_complete(answer.policy, options={"verify_signature": False})["payload"]
     return msgspec.json.decode(content, type=PolicyStatement)
 
 

@@ -17,6 +17,9 @@ from heliograph.event import ABSENT, BEFORE_SEQUENCE, ENVELOPE, Verdict
 from heliograph.gateway.problems import Refusal
 from heliograph.insights.difference import Kind
 from heliograph.ping import ActiveUsers, FeatureUse, Ping
+from heliograph.registry.sign_up_problems import SignUpRefusal
+from heliograph.registry.sign_ups import SignUp, SignUpAnswer
+from heliograph.registry.trials import LinkState
 from heliograph.settings import Settings
 from heliograph.wire import (
     Answer,
@@ -146,6 +149,24 @@ def test_every_verb_teaches_with_an_example_that_would_be_taken(path: str, comma
 def test_every_refusal_is_explained_in_its_own_words() -> None:
     rows = [line for line in documents.section("docs/wire.md", "Problems").splitlines() if line.startswith("| `")]
     assert rows == [f"| `{each.code}` | {each.status} | {each.title} | {each.remedy} |" for each in Refusal]
+
+
+def test_every_refusal_of_a_sign_up_is_explained_in_its_own_words() -> None:
+    rows = [line for line in documents.section("docs/trials.md", "Problems").splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{each.code}` | {each.status} | {each.title} | {each.remedy} |" for each in SignUpRefusal]
+
+
+def test_every_field_of_a_sign_up_and_every_state_of_a_link_is_explained() -> None:
+    cells = {
+        name
+        for title in ("Sign-ups", "A trial led by a customer engineer")
+        for row in documents.section("docs/trials.md", title).splitlines()
+        if row.startswith("| `")
+        for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+    assert cells == {*SignUp.__struct_fields__, *LinkState}
+    told = documents.inline_code(documents.section("docs/trials.md", "Sign-ups"))
+    assert set(SignUpAnswer.__struct_fields__) <= set(told)
 
 
 def test_every_verdict_is_explained_with_where_it_is_given() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,9 +58,6 @@ def anchored_settings(settings: Settings, folder: Path) -> Settings:
     )
 
 
-BOUNDS = {"port": (1, 65_535), "usage_days": (35, 3_650)}
-
-
 def values_of(field: Field) -> st.SearchStrategy[Any]:
     """Draw what `field` may hold."""
     if field.expected.startswith("one of"):
@@ -67,8 +65,8 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
     if isinstance(field.default, bool):
         return st.booleans()
     if isinstance(field.default, int):
-        least, most = BOUNDS.get(field.name, (1, 2**63 - 1))
-        return st.integers(least, most)
+        bounds = {word: int(bound) for word, bound in re.findall(r"(from|to) (\d+)", field.expected)}
+        return st.integers(bounds.get("from", 1), bounds.get("to", 2**63 - 1))
     if isinstance(field.default, float):
         return st.floats(0, exclude_min=True, allow_infinity=False)
     return st.text(st.characters(codec="utf-8"), max_size=20)

@@ -18,6 +18,7 @@ import heliograph.registry
 from heliograph.consent.agreement import Agreement, Ending
 from heliograph.consent.level import Level
 from heliograph.consent.records import Activation, Override, Unreadable
+from heliograph.registry import trial_tables
 from heliograph.registry.errors import RegistryError, RegistryUnavailableError
 from heliograph.registry.store import Registry
 from heliograph.registry.tables import metadata
@@ -148,4 +149,5 @@ def test_the_steps_make_the_tables_that_the_program_names(registry_url: str, pre
     made = {name: {column["name"] for column in found.get_columns(name)} for name in found.get_table_names()}
     engine.dispose()
     assert made.pop("alembic_version")
+    assert trial_tables.metadata is metadata
     assert made == {table.name: set(table.columns.keys()) for table in metadata.sorted_tables}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -48,6 +49,15 @@ def read_plan(settings: Settings) -> Plan:
         return load_plan(settings.plan.file)
     except PlanError as error:
         fail(str(problem) for problem in error.problems)
+
+
+def parse_moment(text: str) -> datetime:
+    """Return the moment that an option gives, in UTC: a date, or a date and a time."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no date: write 2026-10-01, or 2026-10-01T12:00:00Z") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def print_json(value: object) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from heliograph.cli.common import err, fail, out, print_json, read_plan, read_settings, use_logs
+from heliograph.cli.common import err, fail, out, parse_moment, print_json, read_plan, read_settings, use_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,21 +23,13 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 0.3
 
 
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no date: write 2026-10-01, or 2026-10-01T12:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def erase(
     context: typer.Context,
     *,
     account: Annotated[str, typer.Option(help="Whose events.")],
     since: Annotated[
         datetime,
-        typer.Option(parser=_moment, metavar="TIME", help="What arrived from this moment on; 1970-01-01 for all."),
+        typer.Option(parser=parse_moment, metavar="TIME", help="What arrived from this moment on; 1970-01-01 for all."),
     ],
     reason: Annotated[str, typer.Option(help="Why: kept with the order for good.")],
     instance: Annotated[

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import enum
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from heliograph.cli.common import fail, read_settings
+from heliograph.cli.common import fail, parse_moment, read_settings
 from heliograph.consent.agreement import Route  # noqa: TC001 - typer reads the annotations
 from heliograph.consent.deployment import Deployment  # noqa: TC001 - typer reads the annotations
 from heliograph.consent.level import Level
 from heliograph.event import format_time
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from collections.abc import Iterator
 
     from heliograph.registry.store import Registry
@@ -46,15 +46,6 @@ class Decided(enum.StrEnum):
 
     EVENTS = "events"
     CRITICAL = "critical"
-
-
-def parse_moment(text: str) -> datetime:
-    """Return the moment that an option names, in UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no date: write 2026-10-01, or 2026-10-01T12:00:00Z") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from heliograph.cli.common import fail, out, print_json
-from heliograph.cli.registry import Kind, app, open_registry, parse_moment
+from heliograph.cli.common import fail, out, parse_moment, print_json
+from heliograph.cli.registry import Kind, app, open_registry
 from heliograph.consent.agreement import Agreement
 from heliograph.consent.chain import genesis
 from heliograph.consent.contract import standings, state_words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +20,11 @@ from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.gateway.rotation import read_endorsements
 from heliograph.keys import load_or_create_key, public_key_text
 from heliograph.registry.view import RegistryView
+from heliograph.tls import server_tls
 from heliograph.wire import KeysAnswer
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     from heliograph.plan.model import Plan
@@ -32,14 +33,6 @@ if TYPE_CHECKING:
 _MOST_CONNECTIONS: Final = 2_000
 _KEEP_ALIVE_SECONDS: Final = 75
 _GRACE_SECONDS: Final = 5
-
-
-def server_tls(certificate: str, private_key: str) -> ssl.SSLContext:
-    """Return what TLS must be: version 1.2 or newer, with the server's certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, private_key)
-    return context
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from heliograph.settings.sections import (
     RegistrySettings,
     Section,
     Settings,
+    TrialsSettings,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Section",
     "Settings",
     "SettingsError",
+    "TrialsSettings",
     "commented_file",
     "load_settings",
     "masked",

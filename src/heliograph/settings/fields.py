@@ -23,6 +23,8 @@ class Field(NamedTuple):
     """Whether it is a file, a folder, or a URL that may hold one."""
     secret: bool
     """Whether it may hold a password."""
+    whole: bool
+    """Whether it is a password altogether, and not a connection string that holds one."""
 
     @property
     def variable(self) -> str:

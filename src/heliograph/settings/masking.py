@@ -10,6 +10,7 @@ import msgspec
 from heliograph.settings.fields import FIELDS
 
 if TYPE_CHECKING:
+    from heliograph.settings.fields import Field
     from heliograph.settings.sections import Settings
 
 MASK: Final = "********"
@@ -29,9 +30,15 @@ def masked(settings: Settings) -> Settings:
     changes = {}
     for section, fields in FIELDS.items():
         values = getattr(settings, section)
-        secrets = {name: mask(getattr(values, name)) for name, field in fields.items() if field.secret}
+        secrets = {name: _masked_value(field, getattr(values, name)) for name, field in fields.items() if field.secret}
         changes[section] = msgspec.structs.replace(values, **secrets)
     return msgspec.structs.replace(settings, **changes)
+
+
+def _masked_value(field: Field, value: str) -> str:
+    if field.whole:
+        return MASK if value else ""
+    return mask(value)
 
 
 def mask(connection: str) -> str:

@@ -18,15 +18,16 @@ PositiveInt = Annotated[int, Meta(ge=1)]
 UsageDays = Annotated[int, Meta(ge=35, le=3_650)]
 """A month of 28 days, and a week in which the agent did not run."""
 PositiveSeconds = Annotated[float, Meta(gt=0)]
+Days = Annotated[int, Meta(ge=1, le=366)]
 
 
-def _about(text: str, *, path: bool = False, secret: bool = False) -> Meta:
+def _about(text: str, *, path: bool = False, secret: bool = False, whole: bool = False) -> Meta:
     """Return what is known of a field beside its type.
 
     A `path` is a file or a folder, or a URL that may hold one (``sqlite:///…``); if it is relative, it starts
-    from the settings file's folder. A `secret` may hold a password.
+    from the settings file's folder. A `secret` may hold a password; it is `whole` when nothing of it may be shown.
     """
-    return Meta(description=text, extra={"path": path, "secret": secret})
+    return Meta(description=text, extra={"path": path, "secret": secret, "whole": whole})
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,6 +153,48 @@ class RegistrySettings(Section, frozen=True, kw_only=True):
     url: Annotated[str, _about("Database, as an SQLAlchemy URL.", path=True, secret=True)] = "sqlite:///registry.db"
 
 
+class TrialsSettings(Section, frozen=True, kw_only=True):
+    """Trials: the page on which a prospect accepts the Terms, and the webhook of the sign-up sites."""
+
+    host: Annotated[str, _about("Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, _about("Port to listen on.")] = 8444
+    certificate: Annotated[str, _about("The server's certificate chain (PEM).", path=True)] = "trials.crt"
+    private_key: Annotated[str, _about("The key of that certificate (PEM).", path=True)] = "trials.key"
+    public_address: Annotated[
+        str, _about("Where prospects reach the page: https, a host, and a port if need be. Links begin with it.")
+    ] = "https://localhost:8444"
+    vendor: Annotated[str, _about("The vendor's name, as the page shows it.")] = "the vendor"
+    contact: Annotated[
+        str,
+        _about("Whom a prospect asks: a team's address, as the page shows it; empty: whoever sent the link."),
+    ] = ""
+    terms: Annotated[
+        str, _about("The Terms that are accepted: a file in UTF-8, shown as text; see docs/trials.md.", path=True)
+    ] = "terms.md"
+    terms_version: Annotated[
+        str, _about("Label of these Terms, such as 2026-05. A changed text needs a label of its own.")
+    ] = ""
+    link_days: Annotated[Days, _about("Days for which a link can be used, if not said otherwise.")] = 14
+    sign_up_days: Annotated[Days, _about("Days of a trial whose sign-up does not say.")] = 30
+    webhook_secrets: Annotated[
+        str,
+        _about(
+            "Secrets of the sign-up webhook (whsec_…), with a space between; empty: see webhook_secrets_file. "
+            "Best given by the environment.",
+            secret=True,
+            whole=True,
+        ),
+    ] = ""
+    webhook_secrets_file: Annotated[
+        str,
+        _about(
+            "File with these secrets, one a line, readable for its owner alone (mode 0600); empty: none. "
+            "Without any secret no sign-up is taken.",
+            path=True,
+        ),
+    ] = ""
+
+
 class LakeSettings(Section, frozen=True, kw_only=True):
     """The lake: Apache Iceberg tables over Parquet files."""
 
@@ -176,4 +219,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     event_logs: EventLogsSettings = EventLogsSettings()
     gateway: GatewaySettings = GatewaySettings()
     registry: RegistrySettings = RegistrySettings()
+    trials: TrialsSettings = TrialsSettings()
     lake: LakeSettings = LakeSettings()

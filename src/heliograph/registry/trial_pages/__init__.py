@@ -1,0 +1,1 @@
+"""The pages on which a prospect reads and accepts the Terms, and the address of the sign-up webhook."""

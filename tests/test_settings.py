@@ -62,7 +62,8 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
     if field.expected.startswith("one of"):
         return st.sampled_from(field.expected.removeprefix("one of ").split(", "))
     if isinstance(field.default, int):
-        return st.integers(1, 65_535 if field.name == "port" else 2**63 - 1)
+        _, bounded, most = field.expected.partition(" to ")
+        return st.integers(1, int(most) if bounded else 2**63 - 1)
     if isinstance(field.default, float):
         return st.floats(0, exclude_min=True, allow_infinity=False)
     return st.text(st.characters(codec="utf-8"), max_size=20)
@@ -283,6 +284,14 @@ def test_what_is_no_password_is_shown() -> None:
     assert mask("sqlite:///registry.db") == "sqlite:///registry.db"
     assert mask("host=db user=u password=x dbname=d") == f"host=db user=u password={MASK} dbname=d"
     assert mask("postgresql://u:p@q@host/db") == f"postgresql://u:{MASK}@host/db"
+
+
+def test_a_secret_that_is_no_connection_string_is_masked_whole() -> None:
+    for secret in ("canary", "canary=1==", "https://canary", "a=b canary=c"):
+        settings = load_settings(environment={"HELIOGRAPH_CRM_CONSUMER_SECRET": secret})
+        assert settings.crm.consumer_secret == secret
+        assert masked(settings).crm.consumer_secret == MASK
+        assert "canary" not in commented_file(masked(settings))
 
 
 def test_masked_settings_differ_in_secrets_alone() -> None:

@@ -29,9 +29,16 @@ def masked(settings: Settings) -> Settings:
     changes = {}
     for section, fields in FIELDS.items():
         values = getattr(settings, section)
-        secrets = {name: mask(getattr(values, name)) for name, field in fields.items() if field.secret}
+        secrets = {name: _hidden(name, getattr(values, name)) for name, field in fields.items() if field.secret}
         changes[section] = msgspec.structs.replace(values, **secrets)
     return msgspec.structs.replace(settings, **changes)
+
+
+def _hidden(name: str, value: str) -> str:
+    """Return `value` masked: all of it where the field's name says that it is a secret, else its password."""
+    if re.fullmatch(_SECRET_WORD, name):
+        return value and MASK
+    return mask(value)
 
 
 def mask(connection: str) -> str:

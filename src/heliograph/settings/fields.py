@@ -30,6 +30,11 @@ class Field(NamedTuple):
         return f"{PREFIX}{self.section}_{self.name}".upper()
 
     @property
+    def all_secret(self) -> bool:
+        """Whether it is a secret as a whole, and no connection string that may hold one."""
+        return self.secret and self.name.endswith("secret")
+
+    @property
     def expected(self) -> str:
         """What it may hold, in words: ``a whole number from 0 to 65535``."""
         plain, *metas = get_args(self.kind)

@@ -10,6 +10,7 @@ import msgspec
 from heliograph.settings.fields import FIELDS
 
 if TYPE_CHECKING:
+    from heliograph.settings.fields import Field
     from heliograph.settings.sections import Settings
 
 MASK: Final = "********"
@@ -29,14 +30,13 @@ def masked(settings: Settings) -> Settings:
     changes = {}
     for section, fields in FIELDS.items():
         values = getattr(settings, section)
-        secrets = {name: _hidden(name, getattr(values, name)) for name, field in fields.items() if field.secret}
+        secrets = {name: _hidden(field, getattr(values, name)) for name, field in fields.items() if field.secret}
         changes[section] = msgspec.structs.replace(values, **secrets)
     return msgspec.structs.replace(settings, **changes)
 
 
-def _hidden(name: str, value: str) -> str:
-    """Return `value` masked: all of it where the field's name says that it is a secret, else its password."""
-    if re.fullmatch(_SECRET_WORD, name):
+def _hidden(field: Field, value: str) -> str:
+    if field.all_secret:
         return value and MASK
     return mask(value)
 

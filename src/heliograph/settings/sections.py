@@ -149,7 +149,7 @@ class CrmSettings(Section, frozen=True, kw_only=True):
     consumer_key: Annotated[str, _about("Consumer key of the connected app (OAuth client credentials).")] = ""
     consumer_secret: Annotated[
         str,
-        _about("Its consumer secret; empty: taken from consumer_secret_file. Given by the environment.", secret=True),
+        _about("Its consumer secret; empty: from consumer_secret_file. Best given by the environment.", secret=True),
     ] = ""
     consumer_secret_file: Annotated[
         str, _about("File with the consumer secret alone, which nobody but its owner may read (mode 0600).", path=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import documents
 from heliograph.consent.agreement import Agreement, Ending, Route, Unreadable
 from heliograph.consent.level import Level
 from heliograph.registry.crm import Change, CrmAccount, Severity, Standing, changes, compare, evidence
@@ -225,3 +227,10 @@ def test_an_alarm_says_what_differs_and_what_to_do() -> None:
     [missing] = compare(evidence(YES, hour(9)), [record(allowed=None)])
     assert missing.difference.startswith("the CRM says neither Yes nor No; the evidence says Yes since 2026-10-01: ")
     assert "`heliograph registry end agreement-1`" in missing.remedy
+
+
+def test_every_standing_is_explained_with_its_severity() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+)(, alarm)? \|", documents.section("docs/crm.md", "Drift"), re.MULTILINE)
+    assert {name: (severity, bool(alarm)) for name, severity, alarm in rows} == {
+        str(each): (str(each.severity or "none"), each.is_alarm) for each in Standing
+    }

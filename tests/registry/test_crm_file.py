@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import stat
+import tempfile
 from datetime import date
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,9 +16,6 @@ from hypothesis import strategies as st
 from heliograph.registry.crm import Change, CrmError
 from heliograph.registry.crm_file import CrmFile, _parsed
 from heliograph.settings import CrmSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DAY = date(2026, 10, 9)
 
@@ -129,6 +127,24 @@ def test_the_words_for_yes_and_no_can_be_others(file: Path) -> None:
     assert "acme,Ja,2026-10-09" in file.read_text(encoding="utf-8")
     with pytest.raises(CrmError, match=r"crm\.yes, crm\.no: must be two different words"):
         crm(file, yes="ja", no="JA ")
+
+
+CELLS = st.text(st.characters(codec="utf-8"), max_size=8)
+
+
+@given(st.lists(CELLS, min_size=1, max_size=4), st.sampled_from(["\n", "\r\n"]))
+def test_whatever_people_keep_in_other_columns_is_there_after_a_change(notes: list[str], newline: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "crm.csv"
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator=newline, quoting=csv.QUOTE_ALL)
+            writer.writerow(["account", "value", "date", "note"])
+            writer.writerows([f"account-{number}", "No", "", note] for number, note in enumerate(notes))
+        crm(file).write([change("account-0")])
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert [row["note"] for row in rows] == notes
+        assert [row["value"] for row in rows] == ["Yes", *["No"] * (len(notes) - 1)]
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: f"account,value,date\n{text}".encode()))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli import agent, ask, config, demo, gateway, lake, plan, registry
+from heliograph.cli import agent, ask, config, crm, demo, gateway, lake, plan, registry
 
 app = typer.Typer(
     name="heliograph",
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.add_typer(agent.app, name="agent")
 app.add_typer(ask.app, name="ask")
 app.add_typer(config.app, name="config")
+app.add_typer(crm.app, name="crm")
 app.add_typer(gateway.app, name="gateway")
 app.add_typer(lake.app, name="lake")
 app.add_typer(plan.app, name="plan")

@@ -147,12 +147,9 @@ class CrmFile:
         return problems
 
     def _write(self, table: _Table) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator=table.newline)
-        writer.writerow(table.header)
-        writer.writerows(table.rows)
+        lines = (_line(row) + table.newline for row in [table.header, *table.rows])
         try:
-            _replace(self._file.resolve(), (table.mark + text.getvalue()).encode())
+            _replace(self._file.resolve(), (table.mark + "".join(lines)).encode())
         except (OSError, ValueError) as error:
             raise CrmError([f"{self._file}: cannot be written: {_reason(error)}; look at crm.file"]) from None
 
@@ -161,7 +158,8 @@ def _parsed(text: str) -> tuple[_Table, list[str]]:
     """Return the rows of `text`, and what keeps them from being read as such."""
     mark = _MARK if text.startswith(_MARK) else ""
     content = text.removeprefix(_MARK)
-    table = _Table(header=[], rows=[], lines=[], mark=mark, newline="\r\n" if "\r\n" in content else "\n")
+    newline = "\r\n" if content.partition("\n")[0].endswith("\r") else "\n"
+    table = _Table(header=[], rows=[], lines=[], mark=mark, newline=newline)
     reader = csv.reader(io.StringIO(content, newline=""), strict=True)
     try:
         table.header = [name.strip() for name in next(reader, [])]
@@ -176,6 +174,13 @@ def _parsed(text: str) -> tuple[_Table, list[str]]:
         for name in COLUMNS
         if table.header.count(name) != 1
     ]
+
+
+def _line(cells: list[str]) -> str:
+    # The library quotes what is in its own end of line: with another, a lone carriage return would end a row.
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n")
 
 
 def _replace(file: Path, content: bytes) -> None:

@@ -237,7 +237,7 @@ def _since(snapshot: Snapshot, account: AccountRecord, at: datetime, *, allowed:
     # The account alone, since a past snapshot of all of them for each moment of each would take its time.
     alone = msgspec.structs.replace(snapshot, accounts={account.name: account}, instances={})
     since = at
-    for moment in sorted({moment for moment in _moments(account) if account.added <= moment <= at}, reverse=True):
+    for moment in sorted({moment for moment in _moments(account) if moment <= at}, reverse=True):
         then = alone.as_of(moment).accounts.get(account.name)
         if then is None or (_word(then, moment).level is Level.EVENTS) != allowed:
             break

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import settings as bounds
 from hypothesis import strategies as st
 
 from heliograph.settings import (
@@ -78,6 +79,7 @@ ANY_SETTINGS = st.builds(
 )
 
 
+@bounds(deadline=None)
 @given(ANY_SETTINGS)
 def test_the_commented_file_reads_back_as_the_settings_it_was_printed_from(settings: Settings) -> None:
     with tempfile.TemporaryDirectory() as folder:

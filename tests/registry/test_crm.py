@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import documents
@@ -152,6 +152,7 @@ SNAPSHOTS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(SNAPSHOTS)
 @example(registry(agreement(1, effective_to=hour(5)), agreement(2, recorded=5)))
 def test_since_is_the_last_change_that_somebody_asking_every_half_hour_would_have_seen(snapshot: Snapshot) -> None:

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliograph.registry.crm import Change, CrmError
@@ -132,6 +132,7 @@ def test_the_words_for_yes_and_no_can_be_others(file: Path) -> None:
 CELLS = st.text(st.characters(codec="utf-8"), max_size=8)
 
 
+@settings(deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=4), st.sampled_from(["\n", "\r\n"]))
 def test_whatever_people_keep_in_other_columns_is_there_after_a_change(notes: list[str], newline: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

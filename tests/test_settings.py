@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import settings as bounds
 from hypothesis import strategies as st
 
 from heliograph.settings import (
@@ -81,10 +82,12 @@ ANY_SETTINGS = st.builds(
 )
 
 
+@bounds(deadline=None)
 @given(ANY_SETTINGS)
 def test_the_commented_file_reads_back_as_the_settings_it_was_printed_from(settings: Settings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "s.toml"
+        file.touch(0o600)
         file.write_bytes(commented_file(settings).encode())
         assert load_settings(file, environment={}) == anchored_settings(settings, Path(folder))
 
@@ -287,6 +290,31 @@ def test_what_is_no_password_is_shown() -> None:
     assert mask("sqlite:///registry.db") == "sqlite:///registry.db"
     assert mask("host=db user=u password=x dbname=d") == f"host=db user=u password={MASK} dbname=d"
     assert mask("postgresql://u:p@q@host/db") == f"postgresql://u:{MASK}@host/db"
+
+
+def test_a_secret_that_is_no_connection_string_is_masked_whole() -> None:
+    for secret in ("canary", "canary=1==", "https://canary", "a=b canary=c"):
+        settings = load_settings(environment={"HELIOGRAPH_CRM_CONSUMER_SECRET": secret})
+        assert settings.crm.consumer_secret == secret
+        assert masked(settings).crm.consumer_secret == MASK
+        assert "canary" not in commented_file(masked(settings))
+
+
+def test_a_secret_in_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    file = written(tmp_path, '[crm]\nconsumer_secret = "canary"\n[gateway]\nprt = 1')
+    file.chmod(0o640)
+    problems = problems_of(file)
+    assert len(problems) == 2
+    assert problems[1] == (
+        f"{file}: crm.consumer_secret: others may read this file. Give the secret by HELIOGRAPH_CRM_CONSUMER_SECRET "
+        f"in the environment; or run `chmod 600 {file}`."
+    )
+    file.chmod(0o600)
+    file.write_text('[crm]\nconsumer_secret = "canary"', encoding="utf-8")
+    assert load_settings(file, environment={}).crm.consumer_secret == "canary"
+    file.write_text('[crm]\nconsumer_secret = ""', encoding="utf-8")
+    file.chmod(0o644)
+    assert load_settings(file, environment={}).crm.consumer_secret == ""
 
 
 def test_masked_settings_differ_in_secrets_alone() -> None:

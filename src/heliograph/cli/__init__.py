@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli import agent, ask, config, demo, gateway, lake, plan, registry_report, trial, users
+from heliograph.cli import agent, ask, config, crm, demo, gateway, lake, plan, registry_report, trial, users
 
 app = typer.Typer(
     name="heliograph",
@@ -21,6 +21,7 @@ for verb in (users.opt_out, users.opt_in, users.opt_outs, users.forget):
 app.add_typer(agent.app, name="agent")
 app.add_typer(ask.app, name="ask")
 app.add_typer(config.app, name="config")
+app.add_typer(crm.app, name="crm")
 app.add_typer(gateway.app, name="gateway")
 app.add_typer(lake.app, name="lake")
 app.add_typer(plan.app, name="plan")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from contextlib import contextmanager
+from datetime import datetime  # noqa: TC003 - typer reads the annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -16,7 +17,6 @@ from heliograph.consent.level import Level
 from heliograph.event import format_time
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from collections.abc import Iterator
 
     from heliograph.registry.store import Registry

@@ -9,6 +9,7 @@ import difflib
 import math
 import os
 import re
+import stat
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -68,6 +69,7 @@ def load_settings(path: str | Path | None = None, *, environment: Mapping[str, s
     values: Values = {section: {} for section in SECTIONS}
     if path is not None or file.exists():
         _put_all(values, _file_entries(file, problems), problems, strict=True)
+        problems += _exposed_secrets(file, values)
         _anchor_paths(values, file.parent)
     _put_all(values, _environment_entries(environment), problems, strict=False)
     if problems:
@@ -106,6 +108,18 @@ def _file_entries(file: Path, problems: list[str]) -> Iterator[_Entry]:
         else:
             for name, value in table.items():
                 yield _Entry(_where(file, places, section, name), section, name, value)
+
+
+def _exposed_secrets(file: Path, values: Values) -> Iterator[str]:
+    """Yield each secret that the file holds although others may read it."""
+    secrets = [field for fields in FIELDS.values() for field in fields.values() if field.whole]
+    held = [field for field in secrets if values[field.section].get(field.name)]
+    if held and stat.S_IMODE(file.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
+        for field in held:
+            yield (
+                f"{file}: {field.section}.{field.name}: others may read this file. Give the secret by "
+                f"{field.variable} in the environment; or run `chmod 600 {file}`."
+            )
 
 
 def _environment_entries(environment: Mapping[str, str]) -> Iterator[_Entry]:

@@ -195,6 +195,53 @@ class TrialsSettings(Section, frozen=True, kw_only=True):
     ] = ""
 
 
+class CrmSettings(Section, frozen=True, kw_only=True):
+    """The CRM, or a file in its place, which mirrors what the registry's evidence allows."""
+
+    kind: Annotated[
+        Literal["none", "csv", "salesforce"], _about("Where the mirror is: a CSV file, Salesforce, or nowhere.")
+    ] = "none"
+    file: Annotated[str, _about("The CSV file, with the columns account, value and date.", path=True)] = "crm.csv"
+    url: Annotated[
+        str,
+        _about("Address of the Salesforce organisation (My Domain), https only: https://example.my.salesforce.com."),
+    ] = ""
+    api_version: Annotated[str, _about("Version of Salesforce's REST API.")] = "62.0"
+    certificate_authority: Annotated[
+        str, _about("File with the certificates to trust (PEM); empty: the usual ones.", path=True)
+    ] = ""
+    consumer_key: Annotated[str, _about("Consumer key of the connected app (OAuth client credentials).")] = ""
+    consumer_secret: Annotated[
+        str,
+        _about(
+            "Its consumer secret; empty: from consumer_secret_file. Best given by the environment.",
+            secret=True,
+            whole=True,
+        ),
+    ] = ""
+    consumer_secret_file: Annotated[
+        str, _about("File with the consumer secret alone, which nobody but its owner may read (mode 0600).", path=True)
+    ] = ""
+    account_field: Annotated[
+        str, _about("API name of the account field in Salesforce that holds the registry's account name.")
+    ] = "Heliograph_Account__c"
+    value_field: Annotated[str, _about("API name of the account field that says Yes or No.")] = (
+        "User_Level_Event_Usage_Data_Analytics__c"
+    )
+    date_field: Annotated[str, _about("API name of the account field, of type date, that says since when.")] = (
+        "User_Level_Event_Usage_Data_Since__c"
+    )
+    value_kind: Annotated[
+        Literal["picklist", "checkbox"], _about("Whether the field that says Yes or No is a picklist or a checkbox.")
+    ] = "picklist"
+    yes: Annotated[str, _about("The word for Yes, in a picklist and in the CSV file.")] = "Yes"
+    no: Annotated[str, _about("The word for No, in a picklist and in the CSV file.")] = "No"
+    batch_records: Annotated[
+        int, Meta(ge=1, le=200), _about("Records written by one request; Salesforce takes 200 at most.")
+    ] = 200
+    timeout_seconds: Annotated[PositiveSeconds, _about("How long to wait for an answer of the CRM.")] = 30.0
+
+
 class LakeSettings(Section, frozen=True, kw_only=True):
     """The lake: Apache Iceberg tables over Parquet files."""
 
@@ -220,4 +267,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gateway: GatewaySettings = GatewaySettings()
     registry: RegistrySettings = RegistrySettings()
     trials: TrialsSettings = TrialsSettings()
+    crm: CrmSettings = CrmSettings()
     lake: LakeSettings = LakeSettings()

@@ -35,6 +35,7 @@ from heliograph.instance.state import State
 from heliograph.instance.transport import TransportError, UnreachableError
 from heliograph.instance.withheld import Withheld, Word, microseconds
 from heliograph.keys import public_key_text
+from heliograph.registry.snapshot import Permission
 from heliograph.settings import AgentSettings, GatewaySettings, RecorderSettings, Settings
 from heliograph.wire import ErasureAnswer, KeysAnswer, PingAnswer, PolicyAnswer, total_counts
 from test_once import KEY, MEMORY, DirectGateway, Histories
@@ -92,7 +93,7 @@ class ConsentGateway(DirectGateway):
             raise UnreachableError("away")
         agreement = "agreement-1" if self.level is Level.EVENTS else None
         signer = PolicySigner(KEY, SMALL_PLAN, valid_seconds=3600, now=self.now)
-        return signer.answer(INSTANCE, Decision(self.level, (), agreement))
+        return signer.answer(INSTANCE, Permission("acme", Decision(self.level, (), agreement)))
 
     def request_erasure(self, user_id: str) -> ErasureAnswer:
         if not self.is_there:

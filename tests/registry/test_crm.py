@@ -221,7 +221,7 @@ def test_an_alarm_says_what_differs_and_what_to_do() -> None:
     [wrong] = compare(evidence(NO, hour(9)), [record(allowed=True)])
     assert wrong.difference == (
         "the CRM says Yes since 2026-10-01; the evidence says No since 2026-10-01: "
-        "No agreement is in force: critical telemetry only."
+        "No agreement is in force: critical telemetry only. The vendor has not narrowed it."
     )
     assert "`heliograph registry agree acme`" in wrong.remedy
     [missing] = compare(evidence(YES, hour(9)), [record(allowed=None)])

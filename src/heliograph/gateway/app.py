@@ -191,7 +191,7 @@ class Gateway:
     async def tell_policy(self, request: Request) -> Any:
         """Tell an instance what it may send, as far as the vendor's side decides."""
         instance = self._instance(request)
-        return self._policies.answer(instance, self._permissions(instance).decision)
+        return self._policies.answer(instance, self._permissions(instance))
 
     async def tell_keys(self, request: Request) -> Any:  # noqa: ARG002 - a handler's signature
         """Tell anyone with which key the gateway signs, and how it follows from earlier ones."""

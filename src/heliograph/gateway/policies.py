@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from heliograph.consent.level import Decision
     from heliograph.plan.model import Plan
+    from heliograph.registry.snapshot import Permission
 
 
 class PolicySigner:
@@ -34,8 +34,9 @@ class PolicySigner:
         self._valid_seconds = valid_seconds
         self._now = now
 
-    def answer(self, instance: str, decision: Decision) -> PolicyAnswer:
-        """Return what `instance` is told of the `decision` about it."""
+    def answer(self, instance: str, permission: Permission) -> PolicyAnswer:
+        """Return what `instance` is told of its `permission`."""
+        decision = permission.decision
         statement = PolicyStatement(
             instance=instance,
             level=decision.level.value,
@@ -45,5 +46,6 @@ class PolicySigner:
             plan_digest=self._plan_digest,
             issued=int(self._now().timestamp()),
             valid_seconds=self._valid_seconds,
+            evidence=permission.evidence,
         )
         return PolicyAnswer(policy=sign(statement, self._key, POLICY_TYPE))

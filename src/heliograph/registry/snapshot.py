@@ -47,6 +47,8 @@ class Permission(msgspec.Struct, frozen=True):
     account: str
     """Empty where the instance is unknown."""
     decision: Decision
+    evidence: str | None = None
+    """Digest of the account's chain of records, from which the decision follows; None where there is no account."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +89,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def permission(self, name: str, at: datetime) -> Permission:
         """Return the level of the instance `name` at the moment `at`, with its account."""
         instance = self.instances.get(name)
-        return Permission("" if instance is None else instance.account, self.level(name, at))
+        if instance is None:
+            return Permission("", self.level(name, at))
+        return Permission(instance.account, self.level(name, at), self.head(instance.account))
 
     def account_level(self, name: str, at: datetime) -> Decision:
         """Return what the contract and an override of the account `name` allow at `at`, whatever its instances."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+import structlog
 
 from browser import running_browser
 from heliograph.demo.postgres import PostgresCluster
@@ -49,6 +50,13 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
         assert held == text, f"{path} differs from what is made now; if that is meant: pytest --golden-renew"
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """A verb that a test runs in this process sets the log up for its own output, which is closed after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

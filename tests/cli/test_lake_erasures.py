@@ -68,7 +68,7 @@ def test_where_no_loader_runs_it_is_carried_out_here(lake: Lake) -> None:
     assert shown["order"]["reason"] == "agreement-1 revoked"
     assert shown["proof"]["rows"] == {INSTANCE: {"SearchSubmitted": 5}}
     line = next(line for line in run("lake", "status").output.splitlines() if INSTANCE in line)
-    assert re.findall(r"\d+", line.replace(INSTANCE, "")) == ["0", "0", "5"]
+    assert re.findall(r"\d+", line.replace(INSTANCE, "")) == ["0", "0", "5", "0"]
     lake.closes()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import INSTANCE, USER, Vendor
+from harness import INSTANCE, USER, Vendor, told
 from heliograph.consent.erasure import user_digest
 from heliograph.consent.level import Level
 from heliograph.registry import erasures as recorded
@@ -57,7 +57,7 @@ def test_an_order_for_a_user_is_recorded_once_while_it_is_pending(vendor: Vendor
 def test_no_level_keeps_an_instance_from_it(vendor: Vendor, http: httpx.Client) -> None:
     with vendor.registry() as registry:
         registry.set_override(INSTANCE, Level.OFF, reason="asked for")
-    while http.get("/v1/policy").json()["level"] != "off":
+    while told(http.get("/v1/policy")).level != "off":
         pass
     assert http.post(ERASURES_PATH, json={"user_id": USER}).status_code == 200
 

@@ -333,7 +333,7 @@ def test_every_table_of_the_lake_loses_what_it_has_of_an_order(lake: Lake) -> No
     users = [USER, ANOTHER_USER, USER]
     moments = [lake.clock().replace(tzinfo=None) - timedelta(days=9), *[lake.clock().replace(tzinfo=None)] * 2]
     _mart(lake, "user_days", pa.table({"instance": whose, "user_id": users, "day": days}))
-    _mart(lake, "pings", pa.table({"account": accounts, "received": pa.array(moments, pa.timestamp("us"))}))
+    _mart(lake, "arrivals", pa.table({"account": accounts, "received": pa.array(moments, pa.timestamp("us"))}))
     _mart(lake, "totals", pa.table({"account": accounts, "n": [1, 2, 3]}))
     _mart(lake, "calendar", pa.table({"day": days}))
 
@@ -341,14 +341,14 @@ def test_every_table_of_the_lake_loses_what_it_has_of_an_order(lake: Lake) -> No
     assert lake.carry_out() == []
     assert [row["user_id"] for row in _mart_rows(lake, "user_days")] == [ANOTHER_USER, USER]
     assert lake.proof().tables == {EVENTS: 5, f"{NAMESPACE}.user_days": 1}
-    assert len(_mart_rows(lake, "pings")) == len(_mart_rows(lake, "totals")) == 3
+    assert len(_mart_rows(lake, "arrivals")) == len(_mart_rows(lake, "totals")) == 3
 
     lake.send(INSTANCE, 6, 8)
     _mart(lake, "more_days", pa.table({"instance": whose, "day": days}))
     lake.order(since=lake.clock() - timedelta(days=3))
     assert lake.carry_out() == []
     assert [row["day"] for row in _mart_rows(lake, "more_days")] == [days[0], days[2]]
-    assert len(_mart_rows(lake, "pings")) == 2
+    assert len(_mart_rows(lake, "arrivals")) == 2
     assert [row["account"] for row in _mart_rows(lake, "totals")] == ["other"]
     assert len(_mart_rows(lake, "calendar")) == 3
 

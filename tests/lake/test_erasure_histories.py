@@ -180,5 +180,5 @@ class Histories(RuleBasedStateMachine):
             self.lake.closes()
 
 
-Histories.TestCase.settings = settings(max_examples=25, stateful_step_count=16, deadline=None)
+Histories.TestCase.settings = settings(max_examples=12, stateful_step_count=16, deadline=None)
 TestHistories = Histories.TestCase

@@ -338,7 +338,7 @@ def test_the_command_line_tells_of_pings_at_both_places(vendor: Vendor, tmp_path
     counted = msgspec.json.decode(shown("lake", "status", "--json"))
     assert counted == {"events": {INSTANCE: {"SearchSubmitted": 1}}, "pings": {INSTANCE: 2}, "erased": {}}
     [line] = [line for line in shown("lake", "status").splitlines() if INSTANCE in line]
-    assert line.replace("│", " ").split() == [INSTANCE, "1", "1", "2"]
+    assert line.replace("│", " ").split() == [INSTANCE, "1", "1", "0", "2"]
     latest = (DAY + timedelta(days=1)).isoformat()
     assert f"the latest ping is of {latest}" in shown("gateway", "account")
     assert msgspec.json.decode(shown("gateway", "account", "--json"))[INSTANCE]["ping"]["day"] == latest

@@ -211,7 +211,7 @@ def drift(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.standing not in {Standing.AGREES, Standing.UNKNOWN_IN_CRM}]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(snapshot=SNAPSHOTS, rows=CRMS)
 def test_whatever_the_crm_said_after_a_synchronisation_nothing_differs_and_the_evidence_has_won(
     place: Place, snapshot: Snapshot, rows: list[Row]

@@ -220,7 +220,7 @@ def test_the_accounts_can_be_looked_at_afterwards(exported: tuple[Path, dict[str
 
     name = first["instance"]
     assert run(home / "vendor.toml", "gateway", "account", name, "--json")[name]["accepted"] == first["accepted"]
-    assert run(home / "vendor.toml", "lake", "status", "--json")[name] == first["lake"]
+    assert run(home / "vendor.toml", "lake", "status", "--json")["events"][name] == first["lake"]
     own = run(home / "customers" / name / "heliograph.toml", "agent", "status", "--json")
     assert (own["delivered"], own["pending"]) == (first["accepted"], {})
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import INSTANCE, SMALL_PLAN, Vendor
+from harness import SMALL_PLAN, Vendor
 from heliograph.consent.level import Level
 from heliograph.consent.policy import Doubt, Policy
 from heliograph.event import Verdict
@@ -229,19 +230,19 @@ def test_the_agent_tells_the_recorders(vendor: Vendor, tmp_path: Path) -> None:
     recorder.close()
 
 
-def test_a_policy_that_is_not_known_is_told_as_nothing_known(vendor: Vendor, tmp_path: Path) -> None:
+def test_a_policy_that_is_not_known_is_told_as_nothing_known(
+    vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = Site(vendor, tmp_path / "instance")
-    with vendor.registry() as registry:
-        registry.set_override(INSTANCE, Level.CRITICAL, reason="the customer asked")
-    agent = site.agent("events")
-    agent.decide()
-    agent._vendor.doubt = Doubt.UNKNOWN_LEVEL
-    assert agent.decide().level is Level.OFF
-    notice = read_notice(site.folder / "outbox")
-    assert notice is not None
-    assert notice.level is None
-    assert agent._objections.withheld.intervals == ()
-    agent.close()
+    with contextlib.closing(site.agent("events")) as agent:
+        assert agent.decide().level is Level.EVENTS
+        monkeypatch.setattr(agent._vendor, "refresh", lambda **_: None)
+        agent._vendor.doubt = Doubt.UNKNOWN_LEVEL
+        assert agent.decide().level is Level.OFF
+        notice = read_notice(site.folder / "outbox")
+        assert notice is not None
+        assert notice.level is None
+        assert agent._objections.withheld.intervals == ()
 
 
 def test_recorders_that_cannot_be_told_keep_nothing_from_being_withheld(vendor: Vendor, tmp_path: Path) -> None:

@@ -529,7 +529,7 @@ def tamper(database: Path, which: int) -> None:
         connection.execute("update changes set version = version + 1")
 
 
-Histories.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+Histories.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 TestHistories = Histories.TestCase
 
 

@@ -322,8 +322,8 @@ rarely = st.sampled_from([False, False, False, True])
 
 
 class Histories(RuleBasedStateMachine):
-    @initialize()
-    def begin(self) -> None:
+    @initialize(decided=st.booleans())
+    def begin(self, decided: bool) -> None:
         self.world = World()
         self.place = Place(0, 0)
         self.values: Counter[int] = Counter()
@@ -331,7 +331,8 @@ class Histories(RuleBasedStateMachine):
         self.number = 0
         self.word_of_admin = dict.fromkeys(INSTANCES, Level.EVENTS)
         self.agree(start=timedelta(days=-1), length=None, struck=False)
-        self.decide_for_premises(level=Level.EVENTS, when=timedelta(days=-1))
+        if decided:
+            self.decide_for_premises(level=Level.EVENTS, when=timedelta(days=-1))
 
     def teardown(self) -> None:
         if hasattr(self, "world"):

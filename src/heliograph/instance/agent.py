@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
+    from heliograph.instance.withheld import Word
     from heliograph.plan.model import Plan
     from heliograph.settings import Settings
 
@@ -109,7 +110,7 @@ class Agent:
             state=self._state,
             client=self._client,
             plan=plan,
-            outbox=Path(settings.recorder.outbox),
+            outbox=outbox,
             usage_days=agent.usage_days,
             may_send=lambda: self._may_send(Level.CRITICAL),
             failed=self._vendor.forget_when_heard,
@@ -117,6 +118,7 @@ class Agent:
         )
         self._source = _Source(settings, plan) if settings.event_logs.dsn else None
         self._level: Level | None = None
+        self._word: Word | None = None
         self._failures = 0
 
     def close(self) -> None:
@@ -205,6 +207,7 @@ class Agent:
         """Keep in mind what was said, for what was recorded meanwhile, and let the recorders know."""
         now = self._now()
         word = heard(decided, None if self._vendor.in_doubt else self._vendor.policy, admin.spoken, now)
+        self._word = word
         self._objections.tell(word, now)
         try:
             self._notice.tell(word.level_name, until=word.until, now=now)
@@ -220,7 +223,7 @@ class Agent:
 
     def _withhold(self) -> Left:
         """Purge what is queued when somebody has said no; only keep it back where nothing is known."""
-        if not (self._chosen().said_no or self._vendor.said_no):
+        if self._word is None or not self._word.refuses(Level.EVENTS):
             return Left.SOME
         self._pings.withdraw()
         self._purge(tally=self._settings.recorder.keep_local, sendable=False)

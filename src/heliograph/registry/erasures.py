@@ -209,9 +209,9 @@ def _pending(
 
 def note(registry: Registry, ids: Iterable[str], step: str, *, problem: str | None = None) -> None:
     """Say what is being done for pending orders, and why the last attempt did not succeed."""
-    with registry.transaction() as transaction:
+    with registry.write_transaction() as connection:
         chosen = pending_erasures.c.erasure.in_(list(ids))
-        transaction.connection.execute(update(pending_erasures).where(chosen).values(step=step, problem=problem))
+        connection.execute(update(pending_erasures).where(chosen).values(step=step, problem=problem))
 
 
 def finish(registry: Registry, proof: ErasureProof) -> None:

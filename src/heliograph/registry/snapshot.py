@@ -106,8 +106,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         Whoever notes it can ask later whether all up to it is still as it was.
         """
         known = self.accounts.get(account)
-        digests = [digest for digest in known.digests if digest] if known else []
-        return digests[-1] if digests else genesis(account)
+        digests = known.digests if known else ()
+        # From the end, as it is asked for at every delivery.
+        return next((digest for digest in reversed(digests) if digest), None) or genesis(account)
 
     def words(self, instance: InstanceRecord, at: datetime) -> dict[Party, Decision]:
         """Return what each party at the vendor's side says of `instance`; whoever is missing is unknown."""

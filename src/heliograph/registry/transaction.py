@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from heliograph.consent.chain import Link
     from heliograph.registry.snapshot import Snapshot
 
 _Stored = TypeVar("_Stored", bound=Stored)
@@ -44,10 +45,13 @@ class Transaction:
 
     def append(self, record: _Stored) -> _Stored:
         """Add a record to the chain that it belongs to."""
-        chain = chain_of(record)
-        checks.raise_any(checks.check_record(self.snapshot, chain, record))
-        chains.append(self.connection, chain, record)
+        self.append_to(chain_of(record), record)
         return record
+
+    def append_to(self, chain: str, record: Stored) -> Link:
+        """Add a record to the chain of this name, which has to be its own."""
+        checks.raise_any(checks.check_record(self.snapshot, chain, record))
+        return chains.append(self.connection, chain, record)
 
     def append_agreement(
         self,

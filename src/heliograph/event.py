@@ -28,13 +28,22 @@ RANDOM_ID_PATTERN: Final = re.compile(r"[0-9a-f]{32}")
 VERSION_PATTERN: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}")
 """A product's version: up to four numbers with dots between. Anything else is not sent."""
 
-ENVELOPE: Final = ("name", "sequence", "time", "user_id", "session_id", "outcome", "version", "source")
+ENVELOPE: Final = ("name", "sequence", "time", "user_id", "session_id", "outcome", "version", "source", "actor")
 """The fields that every event has, in wire order. All others are properties, which the plan declares."""
 
 RESERVED: Final = frozenset(
-    (*ENVELOPE, "instance", "account", "epoch", "agreement", "plan", "received", "user", "session")
+    (*ENVELOPE, "instance", "account", "epoch", "agreement", "plan", "received", "user", "session", "anonymous")
 )
 """Names that no property may have: the envelope, the lake's own columns, and `record`'s own arguments."""
+
+
+class Actor(enum.StrEnum):
+    """Who acts where it is not one of the customer's own people: marked on the instance, and never counted."""
+
+    OPERATOR = "operator"
+    """One of the vendor's people, who look after the instance."""
+    SERVICE = "service"
+    """A program: a service account, a script, a monitor."""
 
 
 class Verdict(enum.StrEnum):
@@ -72,8 +81,10 @@ class Verdict(enum.StrEnum):
     """The plan declares no such property for this event."""
     INVALID_PROPERTY = "invalid_property"
     """A declared property has a value of another type, out of range, or not of its list."""
+    SENSITIVE_VALUE = "sensitive_value"
+    """A value that the plan allows looks like personal or secret data."""
     INVALID_ENVELOPE = "invalid_envelope"
-    """A missing or ill-formed time, random id, outcome, version or source."""
+    """A missing or ill-formed time, random id, outcome, version, source or actor."""
     FUTURE_TIME = "future_time"
     """Its time lies ahead of the gateway's clock by more than the tolerance."""
     MALFORMED = "malformed"
@@ -101,6 +112,7 @@ ABSENT: Final = frozenset(
         Verdict.UNDECLARED_EVENT,
         Verdict.UNDECLARED_PROPERTY,
         Verdict.INVALID_PROPERTY,
+        Verdict.SENSITIVE_VALUE,
         Verdict.INVALID_ENVELOPE,
         Verdict.FUTURE_TIME,
         Verdict.MALFORMED,

@@ -87,11 +87,7 @@ def test_a_plan_and_an_event_can_be_had_as_json() -> None:
     whole = json.loads(run("plan", "show", "--json").stdout)
     assert whole["events"]["goToDefinition"]["core"] is True
     event = json.loads(run("plan", "show", PLANS[1], "FileEdited", "--json").stdout)
-    assert (event["name"], event["class"], event["properties"]["files"]["type"]) == (
-        "FileEdited",
-        "usage",
-        "integer",
-    )
+    assert (event["name"], event["properties"]["files"]["type"]) == ("FileEdited", "integer")
 
 
 def test_what_cannot_be_shown_is_explained() -> None:

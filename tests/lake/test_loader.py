@@ -79,6 +79,7 @@ def test_a_stored_row_holds_the_event_and_what_allowed_it(vendor: Vendor) -> Non
         "outcome": "ok",
         "version": "5.3.1",
         "source": "web",
+        "actor": None,
         "agreement": vendor.agreement,
         "plan": "small@1",
         "pattern_type": "regexp",

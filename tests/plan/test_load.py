@@ -154,7 +154,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "list for a mapping": ("outcomes: {ok: It was shown.}", "outcomes: [ok]"),
     "text for a list": ("[web, backend]", "web"),
     "mapping for text": ("action: read", "action: {a: b}"),
-    "unknown format version": ("heliograph_plan: 1", "heliograph_plan: 2"),
+    "unknown format version": ("heliograph_plan: 1", "heliograph_plan: 3"),
     "class above usage": ("    core: true", "    class: personal"),
     "day that is none": ("2027-06-30", "2027-02-30"),
     "expired before it was added": ("2027-06-30", "2026-10-01"),

@@ -15,7 +15,14 @@ from heliograph.cli.common import fail, out, read_settings
 from heliograph.event import NAME_PATTERN
 from heliograph.plan.facts import expected
 from heliograph.plan.load import PlanError, load_plan
-from heliograph.plan.model import BooleanProperty, IntegerProperty, MemberProperty, NumberProperty
+from heliograph.plan.model import (
+    BooleanProperty,
+    CountProperty,
+    DurationProperty,
+    IntegerProperty,
+    MemberProperty,
+    NumberProperty,
+)
 from heliograph.plan.problem import nearest, shown
 
 if TYPE_CHECKING:
@@ -156,6 +163,10 @@ def _range(definition: Property) -> str:
             return f"whole number, {definition.minimum:,} to {definition.maximum:,}"
         case NumberProperty():
             return f"number, {definition.minimum:,} to {definition.maximum:,}"
+        case DurationProperty():
+            return f"milliseconds, 0 to {definition.maximum:,}"
+        case CountProperty():
+            return f"count, in buckets from {', '.join(f'{bound:,}' for bound in definition.buckets)}"
         case BooleanProperty():
             return "true or false"
         case MemberProperty():

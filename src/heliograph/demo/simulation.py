@@ -8,7 +8,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from heliograph.plan.model import BooleanProperty, EventDefinition, IntegerProperty, MemberProperty, Plan
+from heliograph.plan.model import (
+    BooleanProperty,
+    CountProperty,
+    DurationProperty,
+    EventDefinition,
+    MemberProperty,
+    NumberProperty,
+    Plan,
+)
 
 if TYPE_CHECKING:
     import random
@@ -126,8 +134,12 @@ class Simulation:
                 [values[name]] = source.choices(kind.members, weights)
             elif isinstance(kind, BooleanProperty):
                 values[name] = source.random() < 0.3  # noqa: PLR2004
+            elif isinstance(kind, CountProperty):
+                weights = [1 / (1 + rank) for rank in range(len(kind.buckets))]
+                [values[name]] = source.choices(kind.buckets, weights)
             else:
-                # Most values are small, as durations and counts are.
-                value = kind.minimum + (kind.maximum - kind.minimum) * source.random() ** 6 / 10
-                values[name] = int(value) if isinstance(kind, IntegerProperty) else value
+                # Most values are small, as durations are.
+                minimum = 0 if isinstance(kind, DurationProperty) else kind.minimum
+                value = minimum + (kind.maximum - minimum) * source.random() ** 6 / 10
+                values[name] = value if isinstance(kind, NumberProperty) else int(value)
         return values

@@ -144,4 +144,4 @@ class BatchBuilder:
         )
 
 
-_ENVELOPE: Final = frozenset({"name", "sequence", "time", "outcome", "version", "source"})
+_ENVELOPE: Final = frozenset({"name", "sequence", "time", "outcome", "version", "source", "actor"})

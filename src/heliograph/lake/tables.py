@@ -44,6 +44,7 @@ _BEFORE_PROPERTIES: Final = [
     pa.field("outcome", pa.string()),
     pa.field("version", pa.string()),
     pa.field("source", pa.string()),
+    pa.field("actor", pa.string()),
     pa.field("agreement", pa.string()),
     pa.field("plan", pa.string()),
     pa.field("received", TIME),

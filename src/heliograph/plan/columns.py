@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from heliograph.event import RANDOM_ID_PATTERN, UNDECLARED, VERSION_PATTERN, Verdict
+from heliograph.event import RANDOM_ID_PATTERN, UNDECLARED, VERSION_PATTERN, Actor, Verdict
 from heliograph.plan.buffers import (
     as_mask,
     bare_column,
@@ -20,7 +20,14 @@ from heliograph.plan.buffers import (
     rows_with_value,
     valid_rows,
 )
-from heliograph.plan.model import BooleanProperty, IntegerProperty, MemberProperty, NumberProperty
+from heliograph.plan.model import (
+    BooleanProperty,
+    CountProperty,
+    DurationProperty,
+    IntegerProperty,
+    MemberProperty,
+    NumberProperty,
+)
 from heliograph.wire import Skeleton
 
 if TYPE_CHECKING:
@@ -48,11 +55,14 @@ _ENVELOPE_TYPES: Final = {
     "outcome": SMALL_WORDS,
     "version": SMALL_WORDS,
     "source": SMALL_WORDS,
+    "actor": SMALL_WORDS,
 }
 _REQUIRED: Final = ("name", "sequence", "time")
 _PROPERTY_TYPES: Final = {
     IntegerProperty: pa.int64(),
     NumberProperty: pa.float64(),
+    DurationProperty: pa.int64(),
+    CountProperty: pa.int64(),
     BooleanProperty: pa.bool_(),
     MemberProperty: SMALL_WORDS,
 }
@@ -61,9 +71,11 @@ _VERDICTS: Final = (
     Verdict.UNDECLARED_EVENT,
     Verdict.UNDECLARED_PROPERTY,
     Verdict.INVALID_PROPERTY,
+    Verdict.SENSITIVE_VALUE,
     Verdict.INVALID_ENVELOPE,
     Verdict.FUTURE_TIME,
 )
+_ACTORS: Final = frozenset(Actor)
 _RANDOM_ID_LENGTH: Final = 32
 _IS_HEXADECIMAL: Final = np.isin(np.arange(256), list(b"0123456789abcdef"))
 _CODES: Final = {verdict: code for code, verdict in enumerate(_VERDICTS)}
@@ -196,6 +208,8 @@ class ColumnChecker:
             check.reject_words(column, position, lambda word: bool(VERSION_PATTERN.fullmatch(word)))
         elif name == "source":
             check.reject_words(column, position, self._sources.__contains__)
+        elif name == "actor":
+            check.reject_words(column, position, _ACTORS.__contains__)
         elif name == "outcome":
             check.reject_members(rows_with_value(column), column, position, self._outcomes, Verdict.INVALID_ENVELOPE)
 

@@ -63,7 +63,7 @@ def compose(content: bytes, *, file: str) -> Node:
     if problems:
         raise PlanError(problems)
     if not isinstance(node, yaml.ScalarNode | yaml.CollectionNode):
-        remedy = "Begin with `heliograph_plan: 1`; docs/plan.md has an example."
+        remedy = "Begin with `heliograph_plan: 2`; docs/plan.md has an example."
         raise _refusal(file, "the file holds nothing", remedy, place=(1, 1))
     return node
 

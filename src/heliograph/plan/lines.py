@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, defstruct
 
-from heliograph.event import RANDOM_ID_PATTERN, UNDECLARED, VERSION_PATTERN, Verdict
-from heliograph.plan.model import BooleanProperty, IntegerProperty, MemberProperty
+from heliograph.event import ENVELOPE, RANDOM_ID_PATTERN, UNDECLARED, VERSION_PATTERN, Actor, Verdict
+from heliograph.plan.model import (
+    BooleanProperty,
+    CountProperty,
+    DurationProperty,
+    IntegerProperty,
+    MemberProperty,
+    NumberProperty,
+)
 from heliograph.wire import Skeleton
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 
 _RandomId = Annotated[str, Meta(min_length=32, max_length=32)]
 _Version = Annotated[str, Meta(max_length=23)]
-_ENVELOPE_FIELDS: Final = frozenset({"sequence", "time", "user_id", "session_id", "outcome", "version", "source"})
+_ENVELOPE_FIELDS: Final = frozenset(ENVELOPE) - {"name"}
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RANDOM_IDS: Final = re.compile(f"({RANDOM_ID_PATTERN.pattern})*")
 _user_id, _session_id, _version, _time = map(attrgetter, ("user_id", "session_id", "version", "time"))
@@ -40,13 +47,19 @@ class _Rough(msgspec.Struct):
 
 
 def _property_type(definition: Property) -> Any:
-    if isinstance(definition, IntegerProperty):
-        return Annotated[int, Meta(ge=definition.minimum, le=definition.maximum)]
-    if isinstance(definition, BooleanProperty):
-        return bool
-    if isinstance(definition, MemberProperty):
-        return Literal[definition.members]
-    return Annotated[float, Meta(ge=definition.minimum, le=definition.maximum)]
+    match definition:
+        case IntegerProperty():
+            return Annotated[int, Meta(ge=definition.minimum, le=definition.maximum)]
+        case NumberProperty():
+            return Annotated[float, Meta(ge=definition.minimum, le=definition.maximum)]
+        case DurationProperty():
+            return Annotated[int, Meta(ge=0, le=definition.maximum)]
+        case CountProperty():
+            return Literal[definition.buckets]
+        case BooleanProperty():
+            return bool
+        case MemberProperty():
+            return Literal[definition.members]
 
 
 def line_type(name: str, event: EventDefinition, sources: Sequence[str]) -> type[msgspec.Struct]:
@@ -59,6 +72,7 @@ def line_type(name: str, event: EventDefinition, sources: Sequence[str]) -> type
         ("outcome", Literal[tuple(event.outcomes)] | None, None),
         ("version", _Version | None, None),
         ("source", Literal[tuple(sources)] | None, None),
+        ("actor", Literal[tuple(map(str, Actor))] | None, None),
     ]
     fields += [(key, _property_type(definition) | None, None) for key, definition in event.properties.items()]
     return defstruct(

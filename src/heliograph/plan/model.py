@@ -9,54 +9,105 @@ from typing import Literal, TypeAlias
 import msgspec
 
 
-class IntegerProperty(msgspec.Struct, frozen=True, tag_field="type", tag="integer", kw_only=True):
-    """A whole number between two bounds, both included; a duration is one, in milliseconds."""
+class Described(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What every value has that a plan declares."""
 
     description: str
+    """What it says, in a sentence."""
+    suppress: dict[str, str] = {}
+    """Lint rules that may be broken here, each with the reason; see `heliograph.plan.lint`."""
+
+
+class IntegerProperty(Described, frozen=True, tag_field="type", tag="integer", kw_only=True):
+    """A whole number between two bounds, both included."""
+
     minimum: int = 0
     maximum: int
+    precision: int = 1
+    """What leaves is a multiple of it: the instance rounds to the nearest."""
 
 
-class NumberProperty(msgspec.Struct, frozen=True, tag_field="type", tag="number", kw_only=True):
+class NumberProperty(Described, frozen=True, tag_field="type", tag="number", kw_only=True):
     """A number between two bounds, both included."""
 
-    description: str
     minimum: float = 0.0
     maximum: float
+    precision: float | None = None
+    """What leaves is a multiple of it, a power of ten up to 1: the instance rounds to the nearest; None: all digits."""
 
 
-class BooleanProperty(msgspec.Struct, frozen=True, tag_field="type", tag="boolean", kw_only=True):
+class DurationProperty(Described, frozen=True, tag_field="type", tag="duration", kw_only=True):
+    """A span of time from zero to a bound, in whole milliseconds; its name ends in ``_ms``."""
+
+    maximum: int
+    """Milliseconds."""
+    precision: int = 1
+    """Milliseconds: what leaves is a multiple of it."""
+
+
+class CountProperty(Described, frozen=True, tag_field="type", tag="count", kw_only=True):
+    """How many there were, told roughly: what leaves is the lower bound of the bucket that holds the number."""
+
+    buckets: tuple[int, ...]
+    """The lower bounds, rising, the first one zero or more; the last bucket has no upper bound."""
+
+
+class BooleanProperty(Described, frozen=True, tag_field="type", tag="boolean", kw_only=True):
     """True or false."""
 
-    description: str
 
-
-class MemberProperty(msgspec.Struct, frozen=True, tag_field="type", tag="member", kw_only=True):
+class MemberProperty(Described, frozen=True, tag_field="type", tag="member", kw_only=True):
     """One of a list of words that the plan spells out."""
 
-    description: str
     members: tuple[str, ...]
 
 
-class VersionFact(msgspec.Struct, frozen=True, tag_field="type", tag="version", kw_only=True):
+class VersionFact(Described, frozen=True, tag_field="type", tag="version", kw_only=True):
     """Up to four numbers with dots between, as in ``5.3.1``; see `heliograph.event.VERSION_PATTERN`."""
 
-    description: str
 
-
-class CountsFact(msgspec.Struct, frozen=True, tag_field="type", tag="counts", kw_only=True):
+class CountsFact(Described, frozen=True, tag_field="type", tag="counts", kw_only=True):
     """A whole number, from 0 to a bound, for each of some words of a list that the plan spells out."""
 
-    description: str
     members: tuple[str, ...]
     maximum: int
 
 
-Property: TypeAlias = IntegerProperty | NumberProperty | BooleanProperty | MemberProperty
+Property: TypeAlias = (
+    IntegerProperty | NumberProperty | DurationProperty | CountProperty | BooleanProperty | MemberProperty
+)
 Fact: TypeAlias = VersionFact | IntegerProperty | BooleanProperty | MemberProperty | CountsFact
 
 
-class EventDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Deprecation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An event that is still taken, and that no new code should record."""
+
+    since: date
+    reason: str
+    use: str | None = None
+    """The event to record in its place."""
+
+
+class Retirement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An event that is not collected any more, and what it meant: what is stored of it stays readable."""
+
+    description: str
+    feature: str
+    until: date
+    """The last day on which it was collected."""
+    reason: str
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How much a plan lets be told, at most; see `heliograph.plan.budget`."""
+
+    event_bits: float = 64.0
+    """Bits that one event can carry beside its name, time and ids."""
+    user_day_bits: float = 20_000.0
+    """Bits that all of a user's events of one day can carry together."""
+
+
+class EventDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One event: what it means, which question it answers, and what it may carry."""
 
     description: str
@@ -79,9 +130,16 @@ class EventDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     outcomes: dict[str, str] = msgspec.field(default_factory=lambda: {"ok": "It worked."})
     """The outcomes that it can have, and what each means."""
     properties: dict[str, Property] = {}
+    rate: int = 100
+    """How many of it one user makes in one day, at most, as estimated: for the information budget."""
+    deprecated: Deprecation | None = None
+    renamed_from: tuple[str, ...] = ()
+    """Its earlier names: their history is its own."""
+    suppress: dict[str, str] = {}
+    """Lint rules that may be broken in this event, each with the reason."""
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How `heliograph ask searches` counts a month: an event, split by one of its member properties."""
 
     event: str
@@ -90,11 +148,11 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The members to show first; all others follow."""
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A tracking plan as loaded and checked by `heliograph.plan.load.load_plan`."""
 
-    heliograph_plan: Literal[1]
-    """The version of this format."""
+    heliograph_plan: Literal[1, 2]
+    """The version of this format: 2 came with durations, counts, precision, and what is below `facts`."""
     name: str
     version: int
     description: str
@@ -106,6 +164,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     searches: Comparison | None = None
     facts: dict[str, Fact] = {}
     """What the product may say of its instance as a whole, by name: it goes into the ping (`heliograph.ping`)."""
+    retired: dict[str, Retirement] = {}
+    """Events of earlier versions, by name. No event may have such a name again."""
+    budget: Budget = Budget()
+    suppress: dict[str, str] = {}
+    """Lint rules that may be broken anywhere in the plan, each with the reason."""
 
     @property
     def label(self) -> str:

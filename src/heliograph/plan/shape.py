@@ -43,7 +43,7 @@ _MEANINGS: Final = {
 """What a scalar without quotes is to YAML, where it is not text."""
 
 _REMEDIES: Final = {
-    "heliograph_plan": "This release reads format 1: write `heliograph_plan: 1`, or use the release that the "
+    "heliograph_plan": "This release reads formats 1 and 2: write `heliograph_plan: 2`, or use the release that the "
     "plan was written for.",
     "class": "Leave it out: nothing above that class may be collected.",
     "expires": "Write `never`, or the day on which its owner decides again, such as 2027-06-30.",

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from heliograph.cli.common import fail, out, read_settings
+from heliograph.cli.plan_generate import generate
 from heliograph.event import NAME_PATTERN
 from heliograph.plan.facts import expected
 from heliograph.plan.load import PlanError, load_plan
@@ -171,3 +172,6 @@ def _range(definition: Property) -> str:
             return "true or false"
         case MemberProperty():
             return ", ".join(definition.members)
+
+
+app.command()(generate)

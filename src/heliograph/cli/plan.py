@@ -13,6 +13,7 @@ from rich.text import Text
 
 from heliograph.cli.common import fail, out, read_settings
 from heliograph.cli.plan_diff import diff
+from heliograph.cli.plan_generate import generate
 from heliograph.event import NAME_PATTERN
 from heliograph.plan.facts import expected
 from heliograph.plan.load import PlanError, load_plan
@@ -175,3 +176,4 @@ def _range(definition: Property) -> str:
 
 
 app.command()(diff)
+app.command()(generate)

@@ -409,7 +409,9 @@ class Nest:
     def forms(self, door: str, disguises: Iterable[str] = DISGUISES, kinds: Iterable[str] = KINDS) -> list[Form]:
         """Return new canaries for a door: one of each kind in each disguise."""
         wanted = list(disguises)
-        pairs = [(kind, disguise) for kind in kinds for disguise in wanted if disguise != "split" or kind not in _DIGITS_ONLY]
+        pairs = [
+            (kind, disguise) for kind in kinds for disguise in wanted if disguise != "split" or kind not in _DIGITS_ONLY
+        ]
         made = [form(self._maker.make(kind), disguise) for kind, disguise in pairs]
         self.planted.setdefault(door, []).extend(made)
         return made
@@ -424,4 +426,6 @@ class Nest:
 
     def needles(self) -> dict[bytes, tuple[str, Form]]:
         """Return everything that must not be found, and what was planted where if it is."""
-        return {needle: (door, each) for door, forms in self.planted.items() for each in forms for needle in each.needles()}
+        return {
+            needle: (door, each) for door, forms in self.planted.items() for each in forms for needle in each.needles()
+        }

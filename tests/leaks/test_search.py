@@ -71,9 +71,7 @@ def avro(content: bytes, path: Path) -> None:
     block = packer.compress(content) + packer.flush()
     size = (2 * len(block)).to_bytes(2, "little")
     packed = bytes([size[0] & 0x7F | 0x80, (2 * len(block) >> 7) & 0x7F | 0x80, 2 * len(block) >> 14])
-    path.write_bytes(
-        b"Obj\x01\x02\x14avro.codec\x0edeflate\x00" + b"M" * 16 + b"\x02" + packed + block + b"M" * 16
-    )
+    path.write_bytes(b"Obj\x01\x02\x14avro.codec\x0edeflate\x00" + b"M" * 16 + b"\x02" + packed + block + b"M" * 16)
 
 
 def sqlite(content: bytes, path: Path) -> None:

@@ -41,6 +41,12 @@ _FIELD_AT_FAULT: Final = re.compile(r"at `\$\.([a-z0-9_]+)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 
 
+_NO_EVENT: Final[Any] = defstruct(
+    "NoEvent", [("nothing", Annotated[int, Meta(ge=1, le=0)])], tag_field="name", tag=UNDECLARED
+)
+"""What no line decodes to. Where there is but one type, msgspec does not ask for the tag that tells it from others."""
+
+
 class _Rough(msgspec.Struct):
     """What can be told of an event that does not pass."""
 
@@ -96,9 +102,9 @@ class LineChecker:
         types = {name: line_type(name, event, plan.sources) for name, event in plan.events.items()}
         self._properties = {name: frozenset(event.properties) for name, event in plan.events.items()}
         self._names = {kind: name for name, kind in types.items()}
-        union: Any = None
+        union: Any = _NO_EVENT
         for kind in types.values():
-            union = kind if union is None else union | kind
+            union |= kind
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(union)
         self._rough = msgspec.json.Decoder(_Rough)
         self._declared = frozenset(plan.property_kinds())

@@ -41,10 +41,10 @@ _FIELD_AT_FAULT: Final = re.compile(r"at `\$\.([a-z0-9_]+)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 
 
-_NO_EVENT: Final[Any] = defstruct(
-    "NoEvent", [("nothing", Annotated[int, Meta(ge=1, le=0)])], tag_field="name", tag=UNDECLARED
-)
-"""What no line decodes to. Where there is but one type, msgspec does not ask for the tag that tells it from others."""
+class _Nameless(msgspec.Struct, tag_field="name", tag=""):
+    """No event is of this type: with a single type in place of a union, msgspec would take a line without a name."""
+
+    nothing: Annotated[int, Meta(ge=1, le=0)]
 
 
 class _Rough(msgspec.Struct):
@@ -102,7 +102,7 @@ class LineChecker:
         types = {name: line_type(name, event, plan.sources) for name, event in plan.events.items()}
         self._properties = {name: frozenset(event.properties) for name, event in plan.events.items()}
         self._names = {kind: name for name, kind in types.items()}
-        union: Any = _NO_EVENT
+        union: Any = _Nameless
         for kind in types.values():
             union |= kind
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(union)

@@ -113,7 +113,7 @@ _LONG_RANDOM_RUN: Final = re.compile(r"[A-Za-z0-9+/=]{24,}")
 _CHUNK: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _CONSONANTS: Final = re.compile(r"[bcdfghjklmnpqrstvwxz]{10,}", re.IGNORECASE)
 _RANDOM_LENGTH: Final = 14
-_RANDOM_CHUNK: Final = 2.6
+_RANDOM_CHUNK: Final = 2.8
 """Letters and digits by chance change their class every 1.6 to 2.4 characters; words do every four or more."""
 _RANDOM_LETTERS: Final = 20
 _RANDOM_LETTER_CHUNK: Final = 2.3

@@ -115,6 +115,10 @@ _CONSONANTS: Final = re.compile(r"[bcdfghjklmnpqrstvwxz]{10,}", re.IGNORECASE)
 _RANDOM_LENGTH: Final = 14
 _RANDOM_CHUNK: Final = 2.8
 """Letters and digits by chance change their class every 1.6 to 2.4 characters; words do every four or more."""
+_LONG_RUN: Final = 32
+_LONG_RUN_CHUNK: Final = 3.1
+_RANDOM_NUMBERS: Final = 3
+"""Words have one or two numbers in them, as in ``utf8ToBase64``."""
 _RANDOM_LETTERS: Final = 20
 _RANDOM_LETTER_CHUNK: Final = 2.3
 """The same for letters of both cases without a digit among them."""
@@ -265,8 +269,9 @@ def _is_random(run: str) -> bool:
     chunks = _CHUNK.findall(inner)
     if len(inner) < _RANDOM_LENGTH - 2:
         return False
-    if any(map(str.isdigit, inner)):
-        return len(inner) < _RANDOM_CHUNK * len(chunks)
+    if (numbers := sum(map(str.isdigit, chunks))) > 0:
+        longest = _LONG_RUN_CHUNK if len(inner) >= _LONG_RUN else _RANDOM_CHUNK
+        return numbers >= _RANDOM_NUMBERS or len(inner) < longest * len(chunks)
     return len(inner) >= _RANDOM_LETTERS and len(inner) < _RANDOM_LETTER_CHUNK * len(chunks)
 
 

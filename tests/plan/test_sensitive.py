@@ -82,7 +82,7 @@ FOUND: Final[dict[Sensitive, list[str]]] = {
     Sensitive.HIGH_ENTROPY: [
         "550e8400-e29b-41d4-a716-446655440000",
         "d41d8cd98f00b204e9800998ecf8427e",
-        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzZ8QkLm4Tp",
         "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3",
         "q7Zp2LxV9sKd4TnB",
     ],

@@ -18,7 +18,7 @@ from heliograph.plan.model import (
     NumberProperty,
 )
 from heliograph.plan.problem import nearest
-from heliograph.plan.words import values_in_words
+from heliograph.plan.in_words import values_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

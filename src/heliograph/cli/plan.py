@@ -14,6 +14,7 @@ from rich.text import Text
 from heliograph.cli.common import fail, out, read_settings
 from heliograph.cli.plan_diff import diff
 from heliograph.cli.plan_generate import generate
+from heliograph.cli.plan_try import try_
 from heliograph.event import NAME_PATTERN
 from heliograph.plan.facts import expected
 from heliograph.plan.in_words import values_in_words
@@ -159,3 +160,4 @@ def _marks(event: EventDefinition) -> str:
 
 app.command()(diff)
 app.command()(generate)
+app.command(name="try")(try_)

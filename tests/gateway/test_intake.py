@@ -156,6 +156,54 @@ def _dictionary_that_is_replaced() -> tuple[bytes, str, str]:
     return zstd(sink.getvalue().to_pybytes()), ARROW, "zstd"
 
 
+AS_WRITTEN = as_lines([event(1)]).replace(b".000000Z", b"Z")
+"""One event as the gateway itself would write it."""
+
+
+def _in_empty_blocks(count: int) -> tuple[bytes, str, str]:
+    """A frame as ours, with blocks before it that hold a byte each, and give none."""
+    frame = zstd(AS_WRITTEN)
+    start = zstandard.frame_header_size(frame)
+    hidden = b"".join(b"\x02\0\0" + bytes([byte]) for byte in (HIDDEN * count)[:count])
+    return frame[:start] + hidden + frame[start:], NDJSON, "zstd"
+
+
+def _in_a_bit_without_meaning() -> tuple[bytes, str, str]:
+    frame = bytearray(zstd(AS_WRITTEN))
+    frame[4] |= 0x10
+    return bytes(frame), NDJSON, "zstd"
+
+
+def _in_many_blocks() -> tuple[bytes, str, str]:
+    """A frame whose blocks are far smaller than any compressor's: each leaves room for a byte."""
+    frame = zstd(AS_WRITTEN)
+    blocks = b"".join(
+        (1 << 3 | (place == len(AS_WRITTEN))).to_bytes(3, "little") + bytes([byte])
+        for place, byte in enumerate(AS_WRITTEN, 1)
+    )
+    return frame[: zstandard.frame_header_size(frame)] + blocks, NDJSON, "zstd"
+
+
+@pytest.mark.parametrize(
+    "sent", [_in_empty_blocks(1), _in_empty_blocks(64), _in_a_bit_without_meaning(), _in_many_blocks()]
+)
+def test_a_frame_that_has_room_for_more_than_its_content_is_compressed_anew(
+    shared: Vendor, http: httpx.Client, epoch: int, sent: tuple[bytes, str, str]
+) -> None:
+    body, content_type, encoding = sent
+    assert zstandard.ZstdDecompressor().decompress(body) == AS_WRITTEN
+    answer(deliver(http, body, epoch=epoch, numbers=(1, 1), content_type=content_type, encoding=encoding))
+    [stored] = [stored for entry, stored in shared.entries() if entry.receipt.epoch == epoch]
+    assert stored == zstd(AS_WRITTEN) != body
+
+
+def test_the_zone_in_which_a_time_was_told_is_not_stored(shared: Vendor, http: httpx.Client, epoch: int) -> None:
+    line = as_lines([event(1)]).replace(b"12:00:00.000000Z", b"17:45:00+05:45")
+    answer(deliver(http, zstd(line), epoch=epoch, numbers=(1, 1), content_type=NDJSON))
+    [stored] = [stored for entry, stored in shared.entries() if entry.receipt.epoch == epoch]
+    assert b'"2026-10-01T12:00:00Z"' in zstandard.ZstdDecompressor().decompress(stored)
+
+
 @pytest.mark.parametrize(
     "hide",
     [

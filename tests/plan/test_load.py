@@ -305,7 +305,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert refusal_of(tmp_path / "none.yaml").endswith(
         "none.yaml: cannot be read: No such file or directory. Give the path of a tracking plan, a YAML file."
     )
-    assert "Is a directory" in refusal_of(tmp_path)
+    assert "the folder holds no file that ends in .yaml or .yml" in refusal_of(tmp_path)
     assert "null byte" in refusal_of("a\0b")
     assert "File name too long" in refusal_of("x" * 5_000)
     if os.geteuid() != 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from documents import REPOSITORY
@@ -177,6 +178,19 @@ def _events(
         ),
         renamed_from=draw(st.sampled_from([(), ("EarlierName",)])),
     )
+
+
+def some_plans(count: int) -> list[Plan]:
+    """Plans for a test that needs many at once; no one example could hold them."""
+    found: list[Plan] = []
+
+    @settings(max_examples=count, phases=[Phase.generate])
+    @given(plan=plans())
+    def keep(plan: Plan) -> None:
+        found.append(plan)
+
+    keep()
+    return found
 
 
 def made(make: Callable[[Plan], str], plan: Plan) -> str:

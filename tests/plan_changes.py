@@ -219,4 +219,5 @@ def retuned(draw: Callable[..., Any], kind: Property) -> Property:
         return other
     fields = [field for field in kind.__struct_fields__ if field not in ("description", "suppress")]
     chosen = draw(st.sampled_from(fields)) if fields else "description"
-    return msgspec.structs.replace(kind, **{chosen: getattr(other, chosen)})
+    changed: Property = msgspec.structs.replace(kind, **{chosen: getattr(other, chosen)})
+    return changed

@@ -17,6 +17,7 @@ from heliograph.event import format_time
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
 from heliograph.instance.state import State
+from heliograph.plan.coarsen import coarsen_all
 from heliograph.wire import ARROW, NDJSON
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ def _lines(plan: Plan, batches: Sequence[Sequence[SimulatedEvent]], ids: Any) ->
             sequence += 1
             wire: dict[str, Any] = {"name": event.name, "sequence": sequence, "time": format_time(event.time)}
             wire |= next(ids)
-            wire |= {"outcome": event.outcome, "version": VERSION, "source": plan.sources[0], **event.properties}
+            wire |= {"outcome": event.outcome, "version": VERSION, "source": plan.sources[0]}
+            wire |= coarsen_all(event.properties, plan.events[event.name].properties)
             lines.append(msgspec.json.encode(wire))
         encoded.append(lines)
     return encoded

@@ -212,9 +212,12 @@ def retuned(draw: Callable[..., Any], kind: Property) -> Property:
     """A property with one field as in another of its type, or, now and then, of another type."""
     tag = str(kind.__struct_config__.tag)
     near = WHOLE_NUMBERS if tag in WHOLE_NUMBERS else sorted(KINDS)
+    other: Property = draw(KINDS[tag])
     if draw(st.integers(0, 3)) == 0:
-        return draw(KINDS[draw(st.sampled_from(near))])
-    other = draw(KINDS[tag])
+        other = draw(KINDS[draw(st.sampled_from(near))])
+    if type(other) is not type(kind):
+        return other
     fields = [field for field in kind.__struct_fields__ if field not in ("description", "suppress")]
     chosen = draw(st.sampled_from(fields)) if fields else "description"
-    return msgspec.structs.replace(kind, **{chosen: getattr(other, chosen)})
+    changed: Property = msgspec.structs.replace(kind, **{chosen: getattr(other, chosen)})
+    return changed

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from harness import as_arrow
@@ -73,6 +73,7 @@ def by_lines(row: dict[str, Any], checker: LineChecker) -> tuple[Verdict, str | 
     return (found.verdict, found.field) if isinstance(found, Skeleton) else (Verdict.ACCEPTED, None)
 
 
+@settings(max_examples=50)
 @given(plans())
 def test_a_drawn_plan_keeps_all_rules(plan: Plan) -> None:
     assert [finding for rule in RULES for finding in rule(plan)] == []
@@ -185,6 +186,7 @@ def test_both_formats_give_the_same_verdict_and_name_the_same_field(data: st.Dat
     assert by_columns(in_columns(rows, plan), columns) == [by_lines(row, lines) for row in rows]
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_whatever_the_instance_has_rounded_passes_at_the_gateway_in_both_formats(data: st.DataObject) -> None:
     plan = data.draw(plans())
@@ -198,6 +200,7 @@ def test_whatever_the_instance_has_rounded_passes_at_the_gateway_in_both_formats
     assert batch.equals(in_columns(coarse, plan))
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_rounding_moves_no_event_into_the_plan(data: st.DataObject) -> None:
     """An event that is rejected because of its values is rejected after rounding, unless it was merely too fine."""

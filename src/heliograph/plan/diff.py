@@ -12,7 +12,7 @@ import msgspec
 
 from heliograph.plan.diff_kinds import Change, Effect, Kind, PlanDiff
 from heliograph.plan.diff_values import COLUMNS, value_changes
-from heliograph.plan.words import event_in_words, on_one_line, property_in_words
+from heliograph.plan.in_words import event_in_words, on_one_line, property_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heliograph.event import VERSION_PATTERN
+from heliograph.plan.coarsen import coarsen, coarsen_all, is_whole
 from heliograph.plan.model import BooleanProperty, CountsFact, IntegerProperty, MemberProperty, VersionFact
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def fact_passes(value: object, fact: Fact) -> bool:
         case VersionFact():
             return isinstance(value, str) and VERSION_PATTERN.fullmatch(value) is not None
         case IntegerProperty():
-            return _is_between(value, fact.minimum, fact.maximum)
+            return _is_between(value, fact.minimum, fact.maximum) and coarsen(value, fact) == value
         case BooleanProperty():
             return isinstance(value, bool)
         case MemberProperty():
@@ -34,8 +35,11 @@ def fact_passes(value: object, fact: Fact) -> bool:
 
 
 def passing_facts(facts: Mapping[str, FactValue], plan: Plan) -> dict[str, FactValue]:
-    """Return those of `facts` that the plan declares and whose values pass, in the plan's order."""
-    return {name: facts[name] for name, fact in plan.facts.items() if name in facts and fact_passes(facts[name], fact)}
+    """Return those of `facts` that the plan declares and whose values pass once rounded, in the plan's order."""
+    coarse = coarsen_all(facts, plan.facts)
+    return {
+        name: coarse[name] for name, fact in plan.facts.items() if name in coarse and fact_passes(coarse[name], fact)
+    }
 
 
 def fact_problems(facts: Mapping[str, object], plan: Plan) -> list[str]:
@@ -58,7 +62,8 @@ def expected(fact: Fact) -> str:
         case VersionFact():
             return "a version of one to four numbers with dots between"
         case IntegerProperty():
-            return f"a whole number from {fact.minimum} to {fact.maximum}"
+            step = f", to the nearest {fact.precision}" if fact.precision > 1 else ""
+            return f"a whole number from {fact.minimum} to {fact.maximum}{step}"
         case BooleanProperty():
             return "true or false"
         case MemberProperty():
@@ -68,4 +73,4 @@ def expected(fact: Fact) -> str:
 
 
 def _is_between(value: object, minimum: int, maximum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum
+    return isinstance(value, int) and is_whole(value) and minimum <= value <= maximum

@@ -41,6 +41,12 @@ _FIELD_AT_FAULT: Final = re.compile(r"at `\$\.([a-z0-9_]+)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 
 
+class _Nameless(msgspec.Struct, tag_field="name", tag=""):
+    """No event is of this type: with a single type in place of a union, msgspec would take a line without a name."""
+
+    nothing: Annotated[int, Meta(ge=1, le=0)]
+
+
 class _Rough(msgspec.Struct):
     """What can be told of an event that does not pass."""
 
@@ -96,9 +102,9 @@ class LineChecker:
         types = {name: line_type(name, event, plan.sources) for name, event in plan.events.items()}
         self._properties = {name: frozenset(event.properties) for name, event in plan.events.items()}
         self._names = {kind: name for name, kind in types.items()}
-        union: Any = None
+        union: Any = _Nameless
         for kind in types.values():
-            union = kind if union is None else union | kind
+            union |= kind
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(union)
         self._rough = msgspec.json.Decoder(_Rough)
         self._declared = frozenset(plan.property_kinds())

@@ -14,12 +14,13 @@ from rich.text import Text
 from heliograph.cli.common import fail, out, read_settings
 from heliograph.cli.plan_diff import diff
 from heliograph.cli.plan_generate import generate
+from heliograph.cli.plan_new import new
 from heliograph.cli.plan_try import try_
 from heliograph.event import NAME_PATTERN
 from heliograph.plan.facts import expected
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.load import PlanError, load_plan
 from heliograph.plan.problem import nearest, shown
-from heliograph.plan.words import values_in_words
 
 if TYPE_CHECKING:
     from heliograph.plan.model import EventDefinition, Plan
@@ -161,3 +162,4 @@ def _marks(event: EventDefinition) -> str:
 app.command()(diff)
 app.command()(generate)
 app.command(name="try")(try_)
+app.command()(new)

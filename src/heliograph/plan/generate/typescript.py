@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from heliograph.event import RANDOM_ID_PATTERN, VERSION_PATTERN, Actor
 from heliograph.plan.generate.names import Names
-from heliograph.plan.generate.words import capitalised, deprecation, marks, one_line, sentence, source_of, values
+from heliograph.plan.generate.words import capitalised, deprecation, marks, one_line, sentence, source_of
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -24,6 +24,7 @@ from heliograph.plan.model import (
     MemberProperty,
     NumberProperty,
 )
+from heliograph.plan.words import values_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -171,7 +172,9 @@ class _Event:
         else:
             yield _declared("  readonly outcome:", event.outcomes, more=("null",))
         for key, definition in event.properties.items():
-            yield from _comment([f"{sentence(definition.description)} {sentence(values(definition))}"], indent="  ")
+            yield from _comment(
+                [f"{sentence(definition.description)} {sentence(values_in_words(definition))}"], indent="  "
+            )
             prefix = f"  readonly {key}?:"
             match definition:
                 case MemberProperty():

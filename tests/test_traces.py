@@ -61,9 +61,6 @@ BODIES: list[tuple[str, Callable[[], Any]]] = [
     ("no Arrow", lambda: read_arrow(CANARY.encode() * 20)),
     ("Arrow, cut", lambda: read_arrow(as_arrow([event(1, pattern_type=CANARY)])[:-40])),
     ("a column's name that is no text", lambda: read_arrow(misnamed())),
-    ("metadata", lambda: read_arrow(
-        bytes(write_arrow(pa.record_batch({"x": pa.array([1])}).replace_schema_metadata({CANARY: CANARY})))
-    )),
     ("columns of another type", lambda: BodyChecker(SMALL_PLAN).check(
         bytes(write_arrow(pa.record_batch({"name": pa.array([CANARY])}))), "", ARROW, most=10_000, latest=LATEST
     )),

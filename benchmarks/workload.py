@@ -94,6 +94,11 @@ def build_series(plan: Plan, events: Sequence[SimulatedEvent], kind: Format, scr
     return Series(kind, size, [compress(each) for each in lines], sum(map(len, lines)) / size / len(batches))
 
 
+def recorded_lines(plan: Plan, events: Sequence[SimulatedEvent], size: int) -> list[list[bytes]]:
+    """Return events as an outbox holds them, `size` at a time."""
+    return _recorded(plan, [events[start : start + size] for start in range(0, len(events), size)])
+
+
 def _recorded(plan: Plan, batches: Sequence[Sequence[SimulatedEvent]]) -> list[list[bytes]]:
     """Return events as the outbox holds them, with the product's own ids."""
     fields = ({"user": str(event.user), "session": event.session} for batch in batches for event in batch)

@@ -80,7 +80,7 @@ class Verdict(enum.StrEnum):
     UNDECLARED_PROPERTY = "undeclared_property"
     """The plan declares no such property for this event."""
     INVALID_PROPERTY = "invalid_property"
-    """A declared property has a value of another type, out of range, or not of its list."""
+    """A declared property has a value of another type, out of range, finer than the plan allows, or not of its list."""
     SENSITIVE_VALUE = "sensitive_value"
     """A value that the plan allows looks like personal or secret data."""
     INVALID_ENVELOPE = "invalid_envelope"

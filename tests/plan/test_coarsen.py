@@ -123,6 +123,10 @@ def test_a_column_is_rounded_as_its_values_are_one_by_one(data: st.DataObject) -
     assert [str(value) for value in together] == [str(value) for value in alone]  # negative zero is another text
 
 
+PASSING = {Verdict.ACCEPTED, Verdict.SENSITIVE_VALUE}
+"""What is right by all rules: only then is it looked at for what looks sensitive, such as ids of zeros."""
+
+
 @pytest.mark.parametrize(
     ("kind", "raw", "coarse"),
     [
@@ -195,8 +199,8 @@ def test_whatever_the_instance_has_rounded_passes_at_the_gateway_in_both_formats
     coarse = [coarse_event(row, plan) for row in rows]
     batch = ColumnCoarsener(plan).coarsen(in_columns(rows, plan))
     batch.validate(full=True)
-    assert {verdict for verdict, _ in by_columns(batch, columns)} == {Verdict.ACCEPTED}
-    assert {by_lines(row, lines)[0] for row in coarse} == {Verdict.ACCEPTED}
+    assert {verdict for verdict, _ in by_columns(batch, columns)} <= PASSING
+    assert {by_lines(row, lines)[0] for row in coarse} <= PASSING
     assert batch.equals(in_columns(coarse, plan))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heliograph.event import VERSION_PATTERN
 from heliograph.plan.coarsen import coarsen, coarsen_all, is_whole
 from heliograph.plan.model import BooleanProperty, CountsFact, IntegerProperty, MemberProperty, VersionFact
+from heliograph.plan.sensitive import find_sensitive
+from heliograph.plan.sensitive.numbers import allows_digit_runs, is_digit_run, is_no_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def fact_passes(value: object, fact: Fact) -> bool:
-    """Tell whether a value is what the plan declares for its fact."""
+    """Tell whether a value is what the plan declares for its fact, and is not sensitive."""
+    return _is_declared(value, fact) and not _is_sensitive(value, fact)
+
+
+def _is_declared(value: object, fact: Fact) -> bool:
     match fact:
         case VersionFact():
             return isinstance(value, str) and VERSION_PATTERN.fullmatch(value) is not None
@@ -32,6 +38,21 @@ def fact_passes(value: object, fact: Fact) -> bool:
                 and value.keys() <= {*fact.members}
                 and all(_is_between(count, 0, fact.maximum) for count in value.values())
             )
+
+
+def _is_sensitive(value: Any, fact: Fact) -> bool:
+    """Tell whether a declared value is personal or secret data all the same; see `heliograph.plan.sensitive`."""
+    match fact:
+        case VersionFact():
+            return is_no_version(value)
+        case MemberProperty():
+            return find_sensitive(value) is not None
+        case CountsFact():
+            return any(map(find_sensitive, value)) or (
+                allows_digit_runs(fact) and any(map(is_digit_run, value.values()))
+            )
+        case _:
+            return allows_digit_runs(fact) and is_digit_run(value)
 
 
 def passing_facts(facts: Mapping[str, FactValue], plan: Plan) -> dict[str, FactValue]:
@@ -50,10 +71,14 @@ def fact_problems(facts: Mapping[str, object], plan: Plan) -> list[str]:
     undeclared = sum(name not in plan.facts for name in facts)
     problems = [f"facts that the plan does not declare: {undeclared}"] if undeclared else []
     return problems + [
-        f"facts.{name} is not {expected(fact)}"
+        f"facts.{name} {_problem(facts[name], fact)}"
         for name, fact in plan.facts.items()
         if name in facts and not fact_passes(facts[name], fact)
     ]
+
+
+def _problem(value: object, fact: Fact) -> str:
+    return "looks like personal or secret data" if _is_declared(value, fact) else f"is not {expected(fact)}"
 
 
 def expected(fact: Fact) -> str:

@@ -17,9 +17,9 @@ from heliograph.cli.plan_generate import generate
 from heliograph.cli.plan_try import try_
 from heliograph.event import NAME_PATTERN
 from heliograph.plan.facts import expected
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.load import PlanError, load_plan
 from heliograph.plan.problem import nearest, shown
-from heliograph.plan.words import values_in_words
 
 if TYPE_CHECKING:
     from heliograph.plan.model import EventDefinition, Plan

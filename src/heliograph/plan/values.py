@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heliograph.plan.coarsen import coarsen, is_number, is_whole, least
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -18,7 +19,6 @@ from heliograph.plan.model import (
     NumberProperty,
 )
 from heliograph.plan.problem import nearest
-from heliograph.plan.words import values_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
 from heliograph.plan.buffers import compress, write_arrow
 from heliograph.plan.columns import ColumnChecker, plain_type
@@ -49,6 +50,7 @@ class BatchBuilder:
         self._properties = {name: frozenset(event.properties) for name, event in plan.events.items()}
         self._names = frozenset(plan.events)
         self._pseudonyms = pseudonyms
+        self._present = PresentNames(plan)
         raw = {wire: raw for wire, (raw, _) in _RAW_IDS.items()}
         self._parse = pyarrow.json.ParseOptions(
             explicit_schema=pa.schema(
@@ -73,7 +75,7 @@ class BatchBuilder:
         if numbers > len(lines):
             absent[UNDECLARED] = {Verdict.LOST: numbers - len(lines)}
         try:
-            table = self._read(lines)
+            table = self._present.rename(self._read(lines))
         except pa.ArrowInvalid:
             # Some line is not as the plan says. Going through them one by one is slow, and tells which.
             table = self._read(self._mend(lines, absent, stripped, latest))
@@ -109,6 +111,8 @@ class BatchBuilder:
                 continue
             raw_ids = {raw: event.pop(raw) for raw, _ in _RAW_IDS.values() if raw in event}
             name = event.get("name")
+            if isinstance(name, str):
+                name = event["name"] = self._present.name(name)
             declared = self._properties.get(name) if isinstance(name, str) else None
             if declared is not None:
                 undeclared = event.keys() - declared - _ENVELOPE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heliograph.plan.document import compose, read_content
@@ -10,12 +11,15 @@ from heliograph.plan.rules import RULES
 from heliograph.plan.shape import Shape, where
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from heliograph.plan.model import Plan
     from heliograph.plan.rules import Finding
 
-__all__ = ["PlanError", "PlanProblem", "load_plan", "parse_plan"]
+__all__ = ["PlanError", "PlanProblem", "load_plan", "parse_plan", "plan_files"]
+
+
+def plan_files(path: str | Path) -> list[Path]:
+    """Return the files of the plan at `path`."""
+    return [Path(path)]
 
 
 def load_plan(path: str | Path) -> Plan:

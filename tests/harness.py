@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from heliograph.gateway.plans import PlanInForce
 
 CANARY = "PRIVATE-CANARY-7d1f"
-USER = "0123456789abcdef0123456789abcdef"
+USER = "9f86d081e84c7d659a2feaa0c55ad015"
+"""A random id, in which no other can be read."""
 DIGEST = hashlib.sha256(b"terms").hexdigest()
 ACCOUNT = "acme"
 INSTANCE = "acme-1"
@@ -95,6 +96,11 @@ SMALL_PLAN = Plan(
         "PageViewed": definition("pages"),
     },
 )
+
+
+def random_id(number: int) -> str:
+    """Return the same random id for the same number: 32 hexadecimal digits."""
+    return hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest()
 
 
 def event(sequence: int, name: str = "SearchSubmitted", **fields: Any) -> dict[str, Any]:

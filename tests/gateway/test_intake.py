@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines, deliver, event, told, zstd
+from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines, deliver, event, random_id, told, zstd
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.log import LogFullError, read_accounts, segments
@@ -154,6 +154,54 @@ def _dictionary_that_is_replaced() -> tuple[bytes, str, str]:
         message.serialize_to(sink)
     sink.write(b"\xff\xff\xff\xff\0\0\0\0")
     return zstd(sink.getvalue().to_pybytes()), ARROW, "zstd"
+
+
+AS_WRITTEN = as_lines([event(1)]).replace(b".000000Z", b"Z")
+"""One event as the gateway itself would write it."""
+
+
+def _in_empty_blocks(count: int) -> tuple[bytes, str, str]:
+    """A frame as ours, with blocks before it that hold a byte each, and give none."""
+    frame = zstd(AS_WRITTEN)
+    start = zstandard.frame_header_size(frame)
+    hidden = b"".join(b"\x02\0\0" + bytes([byte]) for byte in (HIDDEN * count)[:count])
+    return frame[:start] + hidden + frame[start:], NDJSON, "zstd"
+
+
+def _in_a_bit_without_meaning() -> tuple[bytes, str, str]:
+    frame = bytearray(zstd(AS_WRITTEN))
+    frame[4] |= 0x10
+    return bytes(frame), NDJSON, "zstd"
+
+
+def _in_many_blocks() -> tuple[bytes, str, str]:
+    """A frame whose blocks are far smaller than any compressor's: each leaves room for a byte."""
+    frame = zstd(AS_WRITTEN)
+    blocks = b"".join(
+        (1 << 3 | (place == len(AS_WRITTEN))).to_bytes(3, "little") + bytes([byte])
+        for place, byte in enumerate(AS_WRITTEN, 1)
+    )
+    return frame[: zstandard.frame_header_size(frame)] + blocks, NDJSON, "zstd"
+
+
+@pytest.mark.parametrize(
+    "sent", [_in_empty_blocks(1), _in_empty_blocks(64), _in_a_bit_without_meaning(), _in_many_blocks()]
+)
+def test_a_frame_that_has_room_for_more_than_its_content_is_compressed_anew(
+    shared: Vendor, http: httpx.Client, epoch: int, sent: tuple[bytes, str, str]
+) -> None:
+    body, content_type, encoding = sent
+    assert zstandard.ZstdDecompressor().decompress(body) == AS_WRITTEN
+    answer(deliver(http, body, epoch=epoch, numbers=(1, 1), content_type=content_type, encoding=encoding))
+    [stored] = [stored for entry, stored in shared.entries() if entry.receipt.epoch == epoch]
+    assert stored == zstd(AS_WRITTEN) != body
+
+
+def test_the_zone_in_which_a_time_was_told_is_not_stored(shared: Vendor, http: httpx.Client, epoch: int) -> None:
+    line = as_lines([event(1)]).replace(b"12:00:00.000000Z", b"17:45:00+05:45")
+    answer(deliver(http, zstd(line), epoch=epoch, numbers=(1, 1), content_type=NDJSON))
+    [stored] = [stored for entry, stored in shared.entries() if entry.receipt.epoch == epoch]
+    assert b'"2026-10-01T12:00:00Z"' in zstandard.ZstdDecompressor().decompress(stored)
 
 
 @pytest.mark.parametrize(
@@ -646,7 +694,7 @@ def test_a_full_log_refuses_with_507_acknowledges_nothing_and_recovers_when_rele
         sequence, response = 0, None
         while response is None or response.status_code == 200:
             sequence += 1
-            lines = as_lines([event(sequence, user_id=f"{sequence:032x}", session_id=f"{sequence * 7919:032x}")])
+            lines = as_lines([event(sequence, user_id=random_id(sequence), session_id=random_id(-sequence))])
             response = deliver(http, lines, numbers=(sequence, sequence), content_type=NDJSON, encoding="")
             assert sequence < 1_000
         assert response.status_code == 507

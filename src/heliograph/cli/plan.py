@@ -12,21 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 from heliograph.cli.common import fail, out, read_settings
+from heliograph.cli.plan_diff import diff
+from heliograph.cli.plan_generate import generate
+from heliograph.cli.plan_new import new
+from heliograph.cli.plan_try import try_
 from heliograph.event import NAME_PATTERN
 from heliograph.plan.facts import expected
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.load import PlanError, load_plan
-from heliograph.plan.model import (
-    BooleanProperty,
-    CountProperty,
-    DurationProperty,
-    IntegerProperty,
-    MemberProperty,
-    NumberProperty,
-)
 from heliograph.plan.problem import nearest, shown
 
 if TYPE_CHECKING:
-    from heliograph.plan.model import EventDefinition, Plan, Property
+    from heliograph.plan.model import EventDefinition, Plan
 
 app = typer.Typer(no_args_is_help=True, help="The tracking plan: check it, read it.")
 
@@ -90,11 +87,11 @@ def show(
 
 
 def _file_and_event(words: list[str]) -> tuple[str | None, str | None]:
-    """Tell the file from the event, which has neither dot nor slash in it and is not the name of a file."""
+    """Tell the file from the event, which has neither dot nor slash in it and is not the name of a file or a folder."""
     if len(words) > 2:  # noqa: PLR2004 - a file and an event
         fail([f"{len(words)} words are given. Give a file, an event, or a file and an event."])
     file, event = [*words, None, None][:2]
-    if file is not None and event is None and NAME_PATTERN.fullmatch(file) and not Path(file).is_file():
+    if file is not None and event is None and NAME_PATTERN.fullmatch(file) and not Path(file).exists():
         file, event = None, file
     return file, event
 
@@ -139,6 +136,8 @@ def _show_event(plan: Plan, name: str, event: EventDefinition) -> None:
         "expires": str(event.expires),
         "class": event.data_class,
     }
+    if event.renamed_from:
+        rows["earlier names"] = ", ".join(event.renamed_from)
     for label, value in rows.items():
         facts.add_row(label, Text(value))
     values = Table(title="Values", title_justify="left", title_style="bold")
@@ -147,27 +146,20 @@ def _show_event(plan: Plan, name: str, event: EventDefinition) -> None:
     for outcome, meaning in event.outcomes.items():
         values.add_row("outcome", Text(outcome), Text(meaning))
     for key, definition in event.properties.items():
-        values.add_row(Text(key), Text(_range(definition)), Text(definition.description))
+        values.add_row(Text(key), Text(values_in_words(definition)), Text(definition.description))
     out.print(facts, values, sep="\n")
 
 
 def _marks(event: EventDefinition) -> str:
     """Return what sets an event apart from most others."""
-    return " Core action." * event.core + " Does not make its user active." * (not event.active)
+    marks = " Core action." * event.core + " Does not make its user active." * (not event.active)
+    if event.deprecated is not None:
+        instead = f" Record {event.deprecated.use} in its place." if event.deprecated.use else ""
+        marks += f" Deprecated since {event.deprecated.since}: {event.deprecated.reason}{instead}"
+    return marks
 
 
-def _range(definition: Property) -> str:
-    """Return the values that a property can have, in words."""
-    match definition:
-        case IntegerProperty():
-            return f"whole number, {definition.minimum:,} to {definition.maximum:,}"
-        case NumberProperty():
-            return f"number, {definition.minimum:,} to {definition.maximum:,}"
-        case DurationProperty():
-            return f"milliseconds, 0 to {definition.maximum:,}"
-        case CountProperty():
-            return f"count, in buckets from {', '.join(f'{bound:,}' for bound in definition.buckets)}"
-        case BooleanProperty():
-            return "true or false"
-        case MemberProperty():
-            return ", ".join(definition.members)
+app.command()(diff)
+app.command()(generate)
+app.command(name="try")(try_)
+app.command()(new)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from datetime import UTC
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -39,6 +40,12 @@ MOST_EVENTS: Final = 100_000
 """Events, or lines, of one delivery, and words of one Arrow dictionary: nobody else is answered meanwhile."""
 _MOST_COLUMNS: Final = 1_000
 _SLICE_BYTES: Final = 192 << 10
+_DESCRIPTOR: Final = 4
+_MEANINGLESS_BITS: Final = 0b00011000
+_REPEATED_BYTE: Final = 1
+_COMPRESSED_BLOCK: Final = 2
+_SMALLEST_BLOCK: Final = 16 << 10
+"""Of what compressors put in one block, all but the last; the largest is 128 KiB."""
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 _MICROSECOND: Final = 1_000_000
 
@@ -101,6 +108,26 @@ def _inflate_gzip(body: bytes, most: int) -> bytes:
     return content
 
 
+def is_plain_frame(frame: bytes, content_bytes: int) -> bool:
+    """Tell whether a valid zstd frame is made as compressors make them, with no place for bytes beside its content.
+
+    A block may be empty and still hold bytes that no decompressor gives out, and any number of blocks may (RFC 8878,
+    section 3.1.1.2); the header has a bit that means nothing (3.1.1.1.1).
+    """
+    if frame[_DESCRIPTOR] & _MEANINGLESS_BITS:
+        return False
+    offset = zstandard.frame_header_size(frame)
+    for _ in range(1 + content_bytes // _SMALLEST_BLOCK):
+        header = int.from_bytes(frame[offset : offset + 3], "little")
+        is_last, kind, size = header & 1, header >> 1 & 3, header >> 3
+        if kind != _COMPRESSED_BLOCK and size == 0:
+            return False
+        if is_last:
+            return True
+        offset += 3 + (1 if kind == _REPEATED_BYTE else size)
+    return False
+
+
 class BodyChecker:
     """The plan, compiled for both formats."""
 
@@ -130,7 +157,10 @@ class BodyChecker:
             raise RefusalError(Refusal.UNKNOWN_FORMAT)
         # Our own exporter writes what we would: the work of compressing it again can be saved.
         as_delivered = (
-            encoding == STORED_ENCODING and content and pa.py_buffer(checked.body).equals(pa.py_buffer(content))
+            encoding == STORED_ENCODING
+            and content
+            and pa.py_buffer(checked.body).equals(pa.py_buffer(content))
+            and is_plain_frame(body, len(content))
         )
         return checked._replace(body=body if as_delivered else compress(checked.body))
 
@@ -168,7 +198,7 @@ class BodyChecker:
                 tally.accept(events)
                 _refuse_too_many(tally.rows, "events")  # there may be many on one line
                 # Written and let go at once: events that are kept fill the processor's cache.
-                kept.append(_encode_lines(events))
+                kept.append(_write_lines(events))
                 continue
             # Before any is looked at: a few kilobytes can decompress to millions of lines.
             singly += lines.count(b"\n")
@@ -181,11 +211,19 @@ class BodyChecker:
                     tally.reject(event)
                 else:
                     tally.accept([event])
-                    kept.append(_encode_lines([event]))
+                    kept.append(_write_lines([event]))
         if kept and not content.endswith(b"\n"):
             # A file of lines may end with or without a line's end: both are what we would write.
             kept[-1] = kept[-1][:-1]
         return tally.finish(b"".join(kept))
+
+
+def _write_lines(events: list[Any]) -> bytes:
+    """Return accepted events as lines, with every time in UTC: the zone it was told in tells where its user is."""
+    for event in events:
+        if event.time.tzinfo is not UTC:
+            event.time = event.time.astimezone(UTC)
+    return _encode_lines(events)
 
 
 class _LineTally:

@@ -8,11 +8,11 @@ import os
 import threading
 import time as clock
 import weakref
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Verdict
+from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Verdict, whole_milliseconds
 from heliograph.instance.declared import UndeclaredError
 from heliograph.instance.facts import merge_facts
 from heliograph.instance.held import HeldEvents
@@ -93,7 +93,7 @@ class Recorder:
         outcome: str | None = "ok",
         time: datetime | None = None,
         source: str | None = None,
-        **properties: str | float | bool | None,
+        **properties: str | float | bool | timedelta | None,
     ) -> bool:
         """Record that `user` did something, and tell whether it is in the outbox.
 
@@ -104,7 +104,8 @@ class Recorder:
             outcome: How it ended, as the plan lists it for this event.
             time: When it happened; now if None. A time without a zone is taken as UTC.
             source: Where it came from, when not what the recorder was made with.
-            **properties: What the plan declares for this event. None is the same as leaving it out.
+            **properties: What the plan declares for this event. None is the same as leaving it out; a span of time
+                becomes whole milliseconds. The agent rounds what the plan wants coarse.
         """
         watch = self._watch
         if (watch.silent or watch.out) and (refusal := self._refusal(user, session)) is not None:
@@ -224,9 +225,7 @@ class Recorder:
         for key, value in properties.items():
             if value is None:
                 continue
-            if not isinstance(value, _SCALARS):
-                raise TypeError
-            event[key] = value
+            event[key] = value if isinstance(value, _SCALARS) else _milliseconds(value)
         return event
 
     def _drop(self, name: object, verdict: Verdict) -> bool:
@@ -353,6 +352,12 @@ def _sync(descriptor: int) -> bool:
 
 def _anything(_: str) -> bool:
     return True
+
+
+def _milliseconds(value: object) -> int:
+    if not isinstance(value, timedelta):
+        raise TypeError
+    return whole_milliseconds(value)
 
 
 def _refuse_long_words(values: Iterable[object]) -> None:

@@ -101,6 +101,8 @@ def use_logs() -> None:
     """Let a long-running verb write its log to standard error, one JSON object a line."""
     import structlog  # noqa: PLC0415 - quick --help
 
+    from heliograph.cli.traces import silence_values  # noqa: PLC0415 - quick --help
+
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -109,3 +111,4 @@ def use_logs() -> None:
         ],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
+    silence_values()

@@ -165,10 +165,10 @@ class Intake:
             raise RefusalError(Refusal.BAD_HEADER, f"{ABSENT_HEADER}: at most {_MOST_ABSENT_BYTES:,} bytes")
         try:
             absent = msgspec.json.decode(text, type=dict[str, dict[Verdict, int]])
-        except msgspec.DecodeError as error:
+        except msgspec.DecodeError:  # its message repeats what is no verdict
             raise RefusalError(
                 Refusal.BAD_HEADER, f"{ABSENT_HEADER}: {{name: {{verdict: count}}}} is expected"
-            ) from error
+            ) from None
         for name, verdicts in absent.items():
             if name not in delivery.checks.names:
                 raise RefusalError(Refusal.BAD_HEADER, f"{ABSENT_HEADER}: undeclared names go under {UNDECLARED}")

@@ -121,9 +121,9 @@ class PingIntake:
         try:
             telling.ping = _decode(content)
         except msgspec.ValidationError as error:
-            raise RefusalError(Refusal.BAD_PING, describe(error)) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RefusalError(Refusal.DAMAGED_BODY, "it is not JSON") from error
+            raise RefusalError(Refusal.BAD_PING, describe(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise RefusalError(Refusal.DAMAGED_BODY, "it is not JSON") from None
 
     def check_day(self, telling: Telling) -> None:
         """Refuse a day of which nothing can be told, or not yet all."""

@@ -113,6 +113,9 @@ class BatchBuilder:
                 merge_counts(absent, {UNDECLARED: {Verdict.MALFORMED: 1}})
                 continue
             raw_ids = {raw: event.pop(raw) for raw, _ in _RAW_IDS.values() if raw in event}
+            if any(value is not None and not isinstance(value, str) for value in raw_ids.values()):
+                merge_counts(absent, {self._told(event.get("name")): {Verdict.INVALID_ENVELOPE: 1}})
+                continue
             name = event.get("name")
             if isinstance(name, str):
                 name = event["name"] = self._present.name(name)
@@ -130,6 +133,9 @@ class BatchBuilder:
             else:
                 kept.append(msgspec.json.encode(msgspec.to_builtins(checked) | raw_ids))
         return kept
+
+    def _told(self, name: object) -> str:
+        return name if isinstance(name, str) and name in self._names else UNDECLARED
 
     def _to_wire(self, table: pa.Table) -> pa.RecordBatch:
         columns = []

@@ -121,7 +121,7 @@ class EventLogsSource:
             return self._round(cursor)
         except psycopg.Error as error:
             self.close()
-            raise explain(error, self._settings) from error
+            raise explain(error, self._settings) from None  # the cause may quote a row
         except SourceError:
             self.close()
             raise

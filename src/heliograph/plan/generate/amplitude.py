@@ -17,6 +17,7 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from heliograph.plan.generate.words import deprecation, one_line, sentence
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -25,7 +26,6 @@ from heliograph.plan.model import (
     MemberProperty,
     NumberProperty,
 )
-from heliograph.plan.words import values_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from heliograph.plan.generate.words import one_line
-from heliograph.plan.words import values_in_words
+from heliograph.plan.in_words import values_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from heliograph.plan.generate.names import Names
 from heliograph.plan.generate.words import deprecation, one_line, sentence, snake_case, source_of
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -19,7 +20,6 @@ from heliograph.plan.model import (
     MemberProperty,
     NumberProperty,
 )
-from heliograph.plan.words import values_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -24,6 +24,7 @@ from heliograph.plan.generate.words import (
     snake_case,
     source_of,
 )
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -32,7 +33,6 @@ from heliograph.plan.model import (
     MemberProperty,
     NumberProperty,
 )
-from heliograph.plan.words import values_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from heliograph.event import RANDOM_ID_PATTERN, VERSION_PATTERN, Actor
 from heliograph.plan.generate.names import Names
 from heliograph.plan.generate.words import capitalised, deprecation, marks, one_line, sentence, source_of
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -24,7 +25,6 @@ from heliograph.plan.model import (
     MemberProperty,
     NumberProperty,
 )
-from heliograph.plan.words import values_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

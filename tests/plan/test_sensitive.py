@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import documents
 from heliograph.plan.load import load_plan
 from heliograph.plan.model import CountsFact, MemberProperty, Plan
 from heliograph.plan.sensitive import Sensitive, find_sensitive
@@ -116,8 +118,10 @@ def test_what_each_kind_stands_for_is_found(kind: Sensitive, text: str) -> None:
     assert find_sensitive(text) is kind
 
 
-def test_every_kind_has_examples() -> None:
+def test_every_kind_has_examples_and_is_explained() -> None:
     assert FOUND.keys() == {*Sensitive}
+    rows = [line for line in documents.section("docs/second-wall.md", "Kinds").splitlines() if line.startswith("| `")]
+    assert {kind for row in rows for kind in re.findall("`([a-z_]+)`", row.split("|")[1])} == {*Sensitive}
 
 
 DISGUISES: Final = {

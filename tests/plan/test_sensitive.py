@@ -180,7 +180,7 @@ def test_no_word_of_a_shipped_plan_is_taken_for_anything(file: Path) -> None:
 spelled = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(spelled, st.sampled_from(["_", "-", ".", ""]), st.integers(0, 999) | st.none())
 def test_ordinary_words_are_never_taken_for_anything(words: list[str], separator: str, number: int | None) -> None:
     for parts in (words, [words[0], *map(str.capitalize, words[1:])], [*map(str.capitalize, words)]):
@@ -189,7 +189,7 @@ def test_ordinary_words_are_never_taken_for_anything(words: list[str], separator
             assert find_sensitive(word) is None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: quote(raw) + base64.b64encode(raw).decode()))
 def test_any_text_is_looked_at_without_an_error(text: str) -> None:
     assert find_sensitive(text) in (None, *Sensitive)

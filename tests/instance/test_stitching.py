@@ -20,16 +20,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import SMALL_PLAN
 from heliograph.event import Verdict
 from heliograph.instance import stitching
 from heliograph.instance.erasures import read_erasures
+from heliograph.instance.event_rows import row_sign_in
 from heliograph.instance.notice import NoticeWriter
 from heliograph.instance.opt_outs import OptOutsFile
 from heliograph.instance.recorder import Recorder
-from heliograph.instance.sign_ins import MAXIMUM_BYTES, SIGN_INS_FILE, SignInsFile
+from heliograph.instance.sign_ins import MAXIMUM_BYTES, SIGN_INS_FILE, SignIn, SignInsFile
 from heliograph.instance.state import State
 from heliograph.instance.stitching import Stitching
 from heliograph.settings import RecorderSettings
+from heliograph.testing import MemoryRecorder
 from quick_site import Site
 from test_once import MEMORY
 
@@ -264,6 +267,26 @@ def test_a_visitor_of_the_table_becomes_the_tables_user(site: Site) -> None:
     site.drain()
     users = site.users()
     assert users[900] == users[after] == users[also]
+
+
+def test_a_row_of_the_table_says_who_has_signed_in_only_with_both_ids() -> None:
+    rest = ("PageViewed", "web", None, "5.3.1", "2026-10-01 12:00:00+00")
+    assert row_sign_in((1, rest[0], 42, "v", *rest[1:])) == SignIn("a:v", "u:42")
+    for user_id, anonymous in ((0, "v"), (None, "v"), (42, ""), (42, None)):
+        assert row_sign_in((1, rest[0], user_id, anonymous, *rest[1:])) is None
+
+
+def test_a_products_tests_see_visitors_sign_ins_and_actors() -> None:
+    recorder = MemoryRecorder(plan=SMALL_PLAN)
+    recorder.opt_out("a:w")
+    assert recorder.record("PageViewed", anonymous="v", actor="service")
+    assert recorder.record("PageViewed", user=42, anonymous="v")
+    assert not recorder.record("PageViewed", anonymous="w")
+    assert recorder.identify(43, anonymous="x")
+    assert recorder.signed_in == {"v": "42", "x": "43"}
+    assert [(event.anonymous, event.actor) for event in recorder.events] == [("v", "service"), ("v", None)]
+    with pytest.raises(AssertionError, match="is no actor"):
+        recorder.record("PageViewed", actor="root")
 
 
 class Step(NamedTuple):

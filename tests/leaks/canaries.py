@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 _DIGITS: Final = "0123456789"
@@ -65,7 +65,7 @@ class Maker:
 
     def name(self) -> str:
         """Return what could be somebody's family name, and is nobody's."""
-        syllables = (self.letters(1, "bdfgklmnrstvz") + self.letters(1, "aeiou") for _ in range(6))
+        syllables = (self.letters(1, "bdfgklmnrstvz") + self.letters(1, "aeiou") for _ in range(8))
         return "".join(syllables).capitalize() + "sky"
 
     def one_of(self, *words: str) -> str:
@@ -77,7 +77,8 @@ Made = tuple[str, str]
 
 def _person_name(make: Maker) -> Made:
     name = make.name()
-    return f"{make.one_of('Anna', 'Jürgen', 'María', 'John', 'Wei', 'Aisha')} {name}", name
+    given = make.one_of("Anna", "John", "Wei", "Jürgen", "Xóchitl", "Oluwaseun", "Bilge", "Ruby", "Mark", "Thuy")
+    return make.one_of(f"{given} {name}", f"{name}, {given}", f"{given[0]}. {name}", f"{given[0]}{name}", name), name
 
 
 def _mail_address(make: Maker) -> Made:
@@ -87,7 +88,10 @@ def _mail_address(make: Maker) -> Made:
 
 def _postal_address(make: Maker) -> Made:
     name = make.name()
-    return f"{name} Street {make.digits(2)}, {make.digits(5)} Springfield", name
+    number, code = make.digits(2), make.digits(5)
+    return make.one_of(
+        f"{number} {name} Street, Springfield", f"{name}straße {number}, {code} Berlin", f"{code} {name}, Rue {number}"
+    ), name
 
 
 def _phone_number(make: Maker) -> Made:
@@ -117,52 +121,65 @@ def _network_address(make: Maker) -> Made:
 
 
 def _mac_address(make: Maker) -> Made:
-    address = ":".join(make.letters(2, _HEXADECIMAL) for _ in range(6))
+    address = ":".join(make.letters(2, _HEXADECIMAL) for _ in range(8))
     return address, address
 
 
 def _host_name(make: Maker) -> Made:
-    name = make.letters(14)
-    return f"build-{make.digits(1)}.{name}.corp.example", name
+    name = make.letters(20)
+    return make.one_of(
+        f"build-{make.digits(1)}.{name}.corp.example", f"{name}-db-{make.digits(1)}", f"{name}.local"
+    ), name
 
 
 def _url(make: Maker) -> Made:
-    name = make.letters(14)
+    name = make.letters(20)
     return f"https://git.corp.example/{name}/-/issues?id={make.digits(3)}", name
 
 
 def _repository(make: Maker) -> Made:
-    name = make.letters(14)
-    return f"git.corp.example/{name}/payments-core", name
+    name = make.letters(20)
+    return make.one_of(f"git.corp.example/{name}/payments-core", f"{name}/payments-core", f"{name}-service"), name
 
 
 def _file_path(make: Maker) -> Made:
-    name = make.letters(14)
+    name = make.letters(20)
     return make.one_of("/home/", "C:\\Users\\", "src/internal/") + f"{name}/ledger.go", name
 
 
 def _source_code(make: Maker) -> Made:
-    name = make.letters(14)
-    return f"func {name}(account *Account) error {{ return account.Close() }}", name
+    name = make.letters(20)
+    return make.one_of(
+        f"func {name}(account *Account) error {{ return account.Close() }}",
+        f"{name}.update(balance)",
+        f"if {name} > limit: raise Overdrawn",
+    ), name
 
 
 def _search_query(make: Maker) -> Made:
-    name = make.letters(14)
-    return f"repo:^payments$ lang:go {name}\\( -file:test", name
+    name = make.letters(20)
+    return make.one_of(
+        f"repo:^payments$ lang:go {name}\\( -file:test", f"{name} retry logic", f"why does {name} time out"
+    ), name
 
 
 def _sql(make: Maker) -> Made:
-    name = make.letters(14)
-    return f"SELECT * FROM accounts WHERE owner = '{name}' OR 1 = 1", name
+    name = make.letters(20)
+    return make.one_of(
+        f"SELECT * FROM accounts WHERE owner = '{name}' OR 1 = 1",
+        f"update {name} set balance = 0",
+        f"drop table {name}",
+    ), name
 
 
 def _password(make: Maker) -> Made:
-    word = make.token(12)
-    return f"password={make.one_of('!', '#')}{word}", word
+    word = make.token(20)
+    return make.one_of(f"password={word}!", f"#{word}", word), word
 
 
 def _licence_key(make: Maker) -> Made:
-    key = "-".join(make.letters(5, _LETTERS.upper() + _DIGITS) for _ in range(4))
+    pieces = [make.letters(5, _LETTERS.upper() + _DIGITS) for _ in range(4)]
+    key = make.one_of("-", "").join(pieces)
     return key, key
 
 
@@ -250,7 +267,7 @@ KINDS: Final = {
 }
 
 
-_DIGITS_ONLY: Final = frozenset({"phone number", "payment card", "IBAN", "number of 16 or 19 digits"})
+DIGITS_ONLY: Final = frozenset({"phone number", "payment card", "IBAN", "number of 16 or 19 digits"})
 """Half of one of these is eight digits or so, which a file may well hold by chance: they are not split."""
 
 
@@ -286,9 +303,12 @@ class Form(NamedTuple):
         if self.disguise in NUMERIC:
             yield from map(bytes.lower, NUMERIC[self.disguise](self))
             return
-        if self.disguise == RANDOM_ID:
+        if self.disguise in {RANDOM_ID, CIPHERED_ID}:
             yield self.text.encode()
             yield bytes.fromhex(self.text).lower()
+            return
+        if self.disguise == BETWEEN_BLOCKS:
+            yield _in_blocks(self.canary.core.encode()).lower()
             return
         cores = _halves(self.canary.core) if len(self.parts) > 1 else (self.canary.core,)
         for core in cores:
@@ -373,15 +393,32 @@ def _as_time(form: Form) -> Iterator[bytes]:
         yield separator.join(form.moment.strftime("%Y-%m-%d|%H:%M:%S.%f").encode().split(b"|"))
 
 
+def _as_version(form: Form) -> Iterator[bytes]:
+    yield form.text.encode()
+
+
 NUMERIC: Final[dict[str, Callable[[Form], Iterator[bytes]]]] = {
     "integer": _as_integer,
     "mantissa": _as_float,
     "microseconds": _as_time,
+    "version": _as_version,
 }
 """Numbers that are a canary: its digits where it has enough of them, or the first bytes of its core."""
+VERSION: Final = "version"
+"""The number's digits, as the version of a product may have them."""
 RANDOM_ID: Final = "random id"
 """The first 16 bytes of the core, as the 32 digits that every random id has."""
-_BITS: Final = {"integer": 62, "mantissa": 52, "microseconds": 48}
+CIPHERED_ID: Final = "random id that shows nothing"
+"""The same with every bit turned over, as a cipher would: no form tells it from a random one."""
+BETWEEN_BLOCKS: Final = "between empty blocks"
+"""A letter in each of many zstd blocks that repeat it no times: what a decompressor leaves out."""
+_BLOCK: Final = b"\x02\0\0"
+"""The header of a block that repeats the byte after it no times (RFC 8878, section 3.1.1.2)."""
+_BITS: Final = {"integer": 62, "mantissa": 52, "microseconds": 48, "version": 62}
+
+
+def _in_blocks(content: bytes) -> bytes:
+    return b"".join(_BLOCK + bytes([byte]) for byte in content)
 
 
 def form(canary: Canary, disguise: str) -> Form:
@@ -389,13 +426,23 @@ def form(canary: Canary, disguise: str) -> Form:
     if disguise in DISGUISES:
         return Form(canary, disguise, DISGUISES[disguise](canary))
     plain = canary.core.encode()
+    if disguise == BETWEEN_BLOCKS:
+        return Form(canary, disguise, ("".join(map(chr, _in_blocks(plain))),))
     if disguise == RANDOM_ID:
         return Form(canary, disguise, (plain[:16].ljust(16, b"q").hex(),))
+    if disguise == CIPHERED_ID:
+        return Form(canary, disguise, (bytes(0xFF ^ byte for byte in plain[:16].ljust(16, b"q")).hex(),))
     number = int.from_bytes(plain[:8].ljust(8, b"q"), "big") & (1 << _BITS[disguise]) - 1
     digits = "".join(each for each in canary.core if each.isdigit())
-    if disguise == "integer" and len(digits) >= _FEWEST_DIGITS and int(digits) < 1 << 62:
+    if disguise in {"integer", VERSION} and len(digits) >= _FEWEST_DIGITS and int(digits) < 1 << 62:
         number = int(digits)
+    if disguise == VERSION:
+        groups = [str(number)[start : start + 5] for start in range(0, len(str(number)), 5)]
+        return Form(canary, disguise, (".".join(groups),), number)
     return Form(canary, disguise, (str(number),), number)
+
+
+_TURNS: Final = 6
 
 
 class Nest:
@@ -403,14 +450,24 @@ class Nest:
 
     def __init__(self, seed: int) -> None:
         self._maker = Maker(seed)
+        self._turn = 0
         self.planted: dict[str, list[Form]] = {}
         """By door."""
 
-    def forms(self, door: str, disguises: Iterable[str] = DISGUISES, kinds: Iterable[str] = KINDS) -> list[Form]:
+    def some(self, door: str, *, but: Container[str] = ()) -> list[Form]:
+        """Return new canaries for a door: each kind in plain and in a few disguises, others for each door."""
+        self._turn += 1
+        others = [each for each in (*DISGUISES, RANDOM_ID) if each != "plain" and each not in but]
+        return self.forms(door, ["plain", *others[self._turn % _TURNS :: _TURNS]])
+
+    def forms(self, door: str, disguises: Iterable[str], kinds: Iterable[str] = KINDS) -> list[Form]:
         """Return new canaries for a door: one of each kind in each disguise."""
         wanted = list(disguises)
         pairs = [
-            (kind, disguise) for kind in kinds for disguise in wanted if disguise != "split" or kind not in _DIGITS_ONLY
+            (kind, disguise)
+            for kind in sorted(kinds)
+            for disguise in wanted
+            if disguise != "split" or kind not in DIGITS_ONLY
         ]
         made = [form(self._maker.make(kind), disguise) for kind, disguise in pairs]
         self.planted.setdefault(door, []).extend(made)

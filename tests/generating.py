@@ -180,7 +180,7 @@ def _events(
     )
 
 
-ANY_PLAN = settings(max_examples=25, phases=[Phase.reuse, Phase.generate])
+ANY_PLAN = settings(max_examples=15, phases=[Phase.reuse, Phase.generate])
 """Without shrinking, which takes minutes for a plan; what fails is a small plan anyway."""
 
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from heliograph.gateway.plans import PlanInForce
+
 CANARY = "PRIVATE-CANARY-7d1f"
 USER = "9f86d081e84c7d659a2feaa0c55ad015"
 """A random id, in which no other can be read."""
@@ -188,8 +190,10 @@ class Vendor:
         return Registry.open(self.settings.registry)
 
     @contextmanager
-    def running(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Iterator[Vendor]:
-        with gateway_server(self.settings, self.plan, now=now) as server, serving(server) as self.port:
+    def running(
+        self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), plan: PlanInForce | None = None
+    ) -> Iterator[Vendor]:
+        with gateway_server(self.settings, plan or self.plan, now=now) as server, serving(server) as self.port:
             yield self
 
     @property

@@ -50,8 +50,9 @@ class Verdict(enum.StrEnum):
     """What became of an event: every event ends in exactly one of these.
 
     The members from `RECORDER_BUSY` to `UNRECORDABLE` are given before an event has a sequence number, those from
-    `NOT_PERMITTED` to `OPTED_OUT` before or after, and `REFUSED` and `LOST` after; all of them on the instance. The
-    gateway gives the rest. Some are given at either end: both ends hold the same plan, and neither trusts the other.
+    `NOT_PERMITTED` to `OPTED_OUT` and `UNDECLARED_EVENT` before or after, and `REFUSED` and `LOST` after; all of them
+    on the instance. The gateway gives the rest. Some are given at either end: both ends hold the same plan, and
+    neither trusts the other.
     """
 
     ACCEPTED = "accepted"
@@ -99,6 +100,7 @@ BEFORE_SEQUENCE: Final = frozenset(
         Verdict.UNRECORDABLE,
         Verdict.NOT_PERMITTED,
         Verdict.OPTED_OUT,
+        Verdict.UNDECLARED_EVENT,
     }
 )
 """Given before an event has a sequence number, so that the gateway never hears of it."""
@@ -134,6 +136,11 @@ def new_epoch(*, milliseconds: int | None = None, randomness: int | None = None)
     now = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
     noise = secrets.randbits(21) if randomness is None else randomness
     return Epoch((now & ((1 << 42) - 1)) << 21 | (noise & ((1 << 21) - 1)))
+
+
+def epoch_began(epoch: int) -> datetime:
+    """Return when an epoch of `new_epoch` began."""
+    return datetime.fromtimestamp((epoch >> 21) / 1000, UTC)
 
 
 def format_time(moment: datetime) -> str:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from harness import as_arrow
 from heliograph.event import Verdict
 from heliograph.gateway.bodies import read_arrow
-from heliograph.plan.coarse_columns import ColumnCoarsener, coarse_values
+from heliograph.plan.coarse_columns import ColumnCoarsener, are_coarse, coarse_values
 from heliograph.plan.coarsen import coarsen, is_number, least, nearest_multiple, nearest_step
 from heliograph.plan.columns import ColumnChecker
 from heliograph.plan.lines import LineChecker
@@ -29,6 +29,7 @@ from heliograph.plan.model import (
     Property,
 )
 from heliograph.plan.rules import RULES
+from heliograph.plan.values import is_in_range
 from heliograph.wire import Skeleton
 from plan_strategies import (
     any_property,
@@ -120,6 +121,12 @@ def test_a_column_is_rounded_as_its_values_are_one_by_one(data: st.DataObject) -
     together = coarse_values(column, kind).tolist()
     alone = [coarsen(value, kind) for value in column.tolist()]
     assert together == alone
+    coarse = [value == rounded for value, rounded in zip(column.tolist(), alone, strict=True)]
+    inside = [is_in_range(value, kind) for value in column.tolist()]
+    checked = are_coarse(column, kind).tolist()
+    assert [each for each, within in zip(checked, inside, strict=True) if within] == [
+        each for each, within in zip(coarse, inside, strict=True) if within
+    ]
     assert [str(value) for value in together] == [str(value) for value in alone]  # negative zero is another text
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+PAGE = "docs/generated.md"
 PLAN = str(documents.REPOSITORY / FOLDER / "everything.yaml")
 
 
@@ -83,3 +84,20 @@ def test_the_schema_of_a_line_is_that_of_the_gateway() -> None:
     schema = json.loads(ARTEFACTS["line-schema"].make(EVERYTHING))
     assert schema.pop("$comment")
     assert schema == json.loads(json.dumps(line_schema(EVERYTHING)))
+
+
+def test_the_page_has_each_artefact_in_its_own_words() -> None:
+    rows = [line for line in documents.read(PAGE).splitlines() if line.startswith("| [`")]
+    assert rows == [
+        f"| [`{each.name}`](#{each.name}) | {each.about} | `{each.suffix}` |" for each in ARTEFACTS.values()
+    ]
+    headings = re.findall(r"^## (.+)$", documents.read(PAGE), re.MULTILINE)
+    assert headings == list(ARTEFACTS)
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_the_excerpts_of_the_page_are_of_what_is_made(name: str) -> None:
+    blocks = re.findall(r"```\w+\n(.*?)```", documents.section(PAGE, name), re.DOTALL)
+    excerpts = [block for block in blocks if "from product.events import" not in block]
+    assert excerpts or name == "dictionary-html"
+    assert not [excerpt for excerpt in excerpts if excerpt not in ARTEFACTS[name].make(EVERYTHING)]

@@ -66,7 +66,9 @@ def check_amplitude(plan: Plan) -> None:
 
 def check_lookml(plan: Plan) -> None:
     text = made(lookml, plan)
-    assert lkml.load(lkml.dump(lkml.load(text))) == lkml.load(text)
+    dumped = lkml.dump(lkml.load(text))
+    assert dumped is not None
+    assert lkml.load(dumped) == lkml.load(text)
     view = view_of(text)
     frames = [f"{group['name']}_{frame}" for group in view["dimension_groups"] for frame in group["timeframes"]]
     names = [each["name"] for kind in ("dimensions", "dimension_groups", "measures") for each in view[kind]] + frames

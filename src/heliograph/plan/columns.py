@@ -223,7 +223,7 @@ class ColumnChecker:
             # Written so that NaN, which compares false with everything, is out of range.
             passes = (values >= minimum[events]) & (values <= maximum[events])
             if coarse := self._coarse[name]:
-                passes &= coarse.coarse(values, events) == values
+                passes &= coarse.are_coarse(values, events)
             check.reject_rows(rows[~passes], Verdict.INVALID_PROPERTY, position)
 
     def accepted_counts(self, findings: Findings) -> Counts:

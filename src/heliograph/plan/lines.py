@@ -144,7 +144,8 @@ class LineChecker:
         )
 
     def _are_coarse(self, events: list[Any]) -> bool:
-        return not self._steps or all(self._too_fine(event) is None for event in events)
+        steps = self._steps
+        return not steps or all(self._too_fine(event) is None for event in events if type(event) in steps)
 
     def _too_fine(self, event: Any) -> str | None:
         """Return the first property whose number has more digits than the plan asks for."""

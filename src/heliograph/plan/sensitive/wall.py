@@ -226,7 +226,7 @@ def derived_ids(letters: npt.NDArray[np.uint8]) -> Integers:
 
 
 def _id_at(letters: npt.NDArray[np.uint8], place: int) -> str:
-    return letters[place * _ID_LENGTH : (place + 1) * _ID_LENGTH].tobytes().decode("ascii")
+    return letters[place * _ID_LENGTH : (place + 1) * _ID_LENGTH].tobytes().decode("latin-1")
 
 
 _ENVELOPE_LOOKS: Final = (("user_id", derived_words), ("session_id", derived_words), ("version", _no_versions))

@@ -209,7 +209,7 @@ of_opened: Final = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(events | of_opened, min_size=1, max_size=8))
 def test_both_formats_give_the_same_verdict_on_the_same_event(rows: list[dict[str, Any]]) -> None:
     numbered = [event(**{"user_id": None, **row, "sequence": number}) for number, row in enumerate(rows, 1)]
@@ -286,7 +286,7 @@ snake: Final = st.lists(
 ).map("_".join)  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     members=st.lists(snake, min_size=1, max_size=6, unique=True),
     maximum=st.integers(1, 10**9 - 1),

@@ -112,7 +112,7 @@ class Recorder:
             return self._drop(name, refusal)
         held = False
         try:
-            if watch.declared is not None:
+            if watch.declared is not None and not watch.declared.passes(name, properties):
                 name, properties, held = self._admit(watch.declared, name, properties)
             event = self._event(name, user, session, outcome, time, source, properties)
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product

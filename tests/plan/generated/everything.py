@@ -2,7 +2,7 @@
 """Recording functions for the events of the plan everything.
 
 Made by `heliograph plan generate python` from version 3 of the plan everything, digest
-5450b9f33628dd075cda61f93a507c6841062947fbc5d1e578d29dca1280f0a0. Do not edit: change
+7acd7c529ad9ff7f4c37e3328e407971b564e5e7ba3ac920513168f14abc38f4. Do not edit: change
 the plan, and make this file anew.
 
 Each function records one event with the process's recorder, and tells whether it is in

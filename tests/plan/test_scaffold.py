@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import plan_changes
 from heliograph.plan.files import PlanFile, read_files
 from heliograph.plan.in_words import on_one_line
-from heliograph.plan.load import PlanError, load_plan, parse_plan
+from heliograph.plan.load import PlanError, load_plan, parse_plan, review_files
 from heliograph.plan.model import BooleanProperty, CountProperty, EventDefinition
-from heliograph.plan.scaffold import NewEvent, new_plan, review, with_event
+from heliograph.plan.scaffold import NewEvent, new_plan, with_event
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLANS = [REPOSITORY / "plans" / "code-intelligence.yaml", REPOSITORY / "examples" / "commit-history.yaml"]
@@ -116,7 +116,7 @@ def test_whatever_is_written_loads_as_it_was_meant_or_is_refused(data: st.DataOb
     before = parse_plan(file.content, file=file.name)
     new = data.draw(new_events(list(before.features)))
     (after,) = with_event([file], before, new)
-    found = review([after], source=file.name)
+    found = review_files([after], source=file.name)
     if found.problems:
         return
     assert found.plan is not None
@@ -154,7 +154,7 @@ def test_an_event_more_in_a_real_plan_leaves_all_the_rest_as_it_was(path: Path) 
 def test_a_plan_from_nothing_loads_as_it_was_meant_or_is_refused(data: st.DataObject) -> None:
     new = data.draw(new_events([]))
     content = new_plan(name="mine", description=data.draw(texts), sources=["web", "on"], new=new)
-    found = review([PlanFile("mine.yaml", content)], source="mine.yaml")
+    found = review_files([PlanFile("mine.yaml", content)], source="mine.yaml")
     if not found.problems:
         assert found.plan is not None
         assert found.plan.events == {new.name: as_read(new.event)}
@@ -214,7 +214,7 @@ def test_a_plan_of_several_files_gets_the_event_where_its_feature_is(tmp_path: P
     assert "version: 8" in made[0].content.decode()
     assert "Third:" not in made[0].content.decode()
     assert "    Third:\n" in made[1].content.decode()
-    found = review(made, source="a folder")
+    found = review_files(made, source="a folder")
     assert found.plan is not None
     assert not found.problems
     assert found.plan.label == "small@8"

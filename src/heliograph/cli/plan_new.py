@@ -130,8 +130,9 @@ def _finish(draft: Draft, files: list[PlanFile], place: Path, *, dry_run: bool) 
         typer.confirm("Write this?", default=True, abort=True)
     for each in changed:
         _write(Path(each.name), before.get(each.name), each.content)
-    label = draft.plan().label
-    out.print(f"{place}: {draft.name} is in, the plan is {label} now.", markup=False, highlight=False, soft_wrap=True)
+    plan = draft.review().plan
+    label = "" if plan is None else f", the plan is {plan.label} now"
+    out.print(f"{place}: {draft.name} is in{label}.", markup=False, highlight=False, soft_wrap=True)
     out.print(
         f"Next: heliograph plan lint {place}; heliograph plan try {draft.name} --plan {place}; heliograph plan diff.",
         markup=False,

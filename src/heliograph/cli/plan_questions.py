@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heliograph.plan.files import PlanFile
+    from heliograph.plan.lint import LintFinding
+    from heliograph.plan.load import Review
     from heliograph.plan.model import Plan, Property
     from heliograph.plan.scaffold import NewEvent
 
@@ -36,7 +38,7 @@ _DRAFTED: Final[dict[str, Any]] = {
     "description": "It happened.",
     "action": "use",
     "question": "Does it happen?",
-    "owner": "a-team",
+    "owner": "product",
     "expires": "never",
     "core": False,
     "active": True,
@@ -67,10 +69,14 @@ class Draft:
         self.asked = False
         """Whether somebody answers at a terminal."""
         self.old: Plan | None = None
+        self._known: frozenset[tuple[str, str]] = frozenset()
+        """Rule and place of what lint finds wrong already, without the event."""
         if files:
-            from heliograph.plan.load import load_plan  # noqa: PLC0415 - quick --help
+            from heliograph.plan.load import load_plan, review_files  # noqa: PLC0415 - quick --help
 
             self.old = load_plan(place)
+            before = review_files(files, source=str(place))
+            self._known = frozenset((each.rule, each.where) for each in _errors(before, today))
         self.values["feature"] = next(iter(self.old.features)) if self.old else "general"
 
     def new_event(self) -> NewEvent:
@@ -94,27 +100,30 @@ class Draft:
             return [PlanFile(str(self.place), new_plan(**self.head, new=self.new_event()))]
         return with_event(self.files, self.old, self.new_event())
 
-    def plan(self) -> Plan:
-        """Return the plan with the event in it, as the loader reads it."""
-        from heliograph.plan.load import PlanError  # noqa: PLC0415 - quick --help
-        from heliograph.plan.scaffold import review  # noqa: PLC0415 - quick --help
+    def review(self) -> Review:
+        """Return the plan with the event in it, as the loader reads it.
 
-        found = review(self.made(), source=str(self.place))
-        if found.plan is None or found.problems:
-            raise PlanError(found.problems)
-        return found.plan
+        Raises:
+            ValueError: The expiry is no day.
+        """
+        from heliograph.plan.load import review_files  # noqa: PLC0415 - quick --help
+
+        return review_files(self.made(), source=str(self.place))
 
     def reason(self) -> str | None:
-        """Return why the draft cannot stand; None if it can."""
-        from heliograph.plan.load import PlanError  # noqa: PLC0415 - quick --help
-
+        """Return why the draft cannot stand, by the loader or by a rule of lint; None if it can."""
         try:
-            self.plan()
-        except PlanError as error:
-            return "; ".join(f"{problem.message}. {problem.remedy}" for problem in error.problems[:2])
+            found = _errors(self.review(), self.today)
         except ValueError:
             return "it is no day. Write `never`, or a day such as 2027-06-30."
-        return None
+        new = [each for each in found if (each.rule, each.where) not in self._known]
+        return "; ".join(f"{each.message}. {each.remedy}" for each in new[:2]) or None
+
+
+def _errors(review: Review, today: date) -> list[LintFinding]:
+    from heliograph.plan.lint import Severity, lint_review  # noqa: PLC0415 - quick --help
+
+    return [each for each in lint_review(review, today=today).findings if each.severity is Severity.ERROR]
 
 
 def ask_plan(

@@ -6,11 +6,13 @@ under the same name or an earlier one, makes the diff tell of something newly co
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from heliograph.plan.diff_kinds import Change, Effect, Kind, PlanDiff
+from heliograph.plan.budget import event_bits
+from heliograph.plan.diff_kinds import BitsChange, Change, Effect, Kind, PlanDiff
 from heliograph.plan.diff_values import COLUMNS, value_changes
 from heliograph.plan.in_words import event_in_words, on_one_line, property_in_words
 
@@ -27,7 +29,17 @@ def plan_diff(old: Plan, new: Plan) -> PlanDiff:
     """Return what changes from `old` to `new`: nothing for equal plans; the order of lists does not count."""
     changes = [change for step in STEPS for change in step(old, new)]
     changes += _version_changes(old, new, changes)
-    return PlanDiff(old=old.label, new=new.label, changes=tuple(dict.fromkeys(changes)))
+    return PlanDiff(
+        old=old.label, new=new.label, changes=tuple(dict.fromkeys(changes)), bits=dict(_bits_changes(old, new))
+    )
+
+
+def _bits_changes(old: Plan, new: Plan) -> Iterator[tuple[str, BitsChange]]:
+    for name, event in new.events.items():
+        before = max((event_bits(old, old.events[each]).total for each in predecessors(name, old, new)), default=0.0)
+        after = event_bits(new, event).total
+        if not math.isclose(before, after):
+            yield name, BitsChange(before, after)
 
 
 def predecessors(name: str, old: Plan, new: Plan) -> list[str]:

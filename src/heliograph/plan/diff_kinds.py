@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 import msgspec
 
@@ -101,6 +102,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         return ".".join(self.path)
 
 
+class BitsChange(NamedTuple):
+    """How many bits one event can carry at most; see `heliograph.plan.budget`. 0: there is no such event."""
+
+    old: float
+    new: float
+
+
 class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):
     """What differs between two plans."""
 
@@ -108,6 +116,8 @@ class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):
     """Name and version of the old plan: ``code-intelligence@1``."""
     new: str
     changes: tuple[Change, ...]
+    bits: dict[str, BitsChange] = {}
+    """Of each event of the new plan that can carry more or less than before, by its name there."""
 
     def with_effect(self, effect: Effect) -> list[Change]:
         """Return the changes that have this effect, in the order of the plan."""

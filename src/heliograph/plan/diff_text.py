@@ -9,7 +9,7 @@ from heliograph.plan.diff_kinds import Effect, Kind
 from heliograph.plan.problem import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from heliograph.plan.diff_kinds import Change, PlanDiff
 
@@ -31,17 +31,12 @@ _SUBJECT: Final = 2
 """The parts of a path that name an event, a fact or a feature."""
 
 
-def as_text(diff: PlanDiff, *, bits: Mapping[str, str] | None = None) -> str:
-    """Return the difference as a reviewer reads it.
-
-    Args:
-        diff: The difference.
-        bits: For an event by name, what it can tell, in words; see `heliograph.plan.budget`.
-    """
-    return "\n".join(_lines(diff, bits or {})) + "\n"
+def as_text(diff: PlanDiff) -> str:
+    """Return the difference as a reviewer reads it."""
+    return "\n".join(_lines(diff)) + "\n"
 
 
-def _lines(diff: PlanDiff, bits: Mapping[str, str]) -> Iterator[str]:
+def _lines(diff: PlanDiff) -> Iterator[str]:
     counts = [f"{len(found)} {effect}" for effect in Effect if (found := diff.with_effect(effect))]
     yield f"{diff.old} → {diff.new}: {', '.join(counts) or 'no difference'}"
     for effect in Effect:
@@ -50,8 +45,9 @@ def _lines(diff: PlanDiff, bits: Mapping[str, str]) -> Iterator[str]:
             yield ""
             yield effect.capitalize()
         for subject, changes in groupby(found, key=_subject):
-            known = bits.get(subject[1]) if effect is Effect.COLLECTED and subject[:1] == ("events",) else None
-            yield f"  {printable('.'.join(subject))}{f' ({known})' if known else ''}"
+            bits = diff.bits.get(subject[1]) if effect is Effect.COLLECTED and subject[:1] == ("events",) else None
+            carries = "" if bits is None else f" ({bits.old:.0f} → {bits.new:.0f} bits an event)"
+            yield f"  {printable('.'.join(subject))}{carries}"
             yield from (f"    {MARKS[effect]} {printable(_said(change))}" for change in changes)
 
 
@@ -76,6 +72,7 @@ def as_json(diff: PlanDiff) -> dict[str, Any]:
         "new": diff.new,
         "collects_more": diff.collects_more,
         "breaks": diff.breaks,
+        "bits": {name: {"old": round(each.old, 2), "new": round(each.new, 2)} for name, each in diff.bits.items()},
         "changes": [
             {
                 "kind": change.kind.code,

@@ -15,7 +15,6 @@ import yaml
 
 from heliograph.plan.document import compose
 from heliograph.plan.in_words import on_one_line
-from heliograph.plan.load import review_files
 from heliograph.plan.model import CountProperty, DurationProperty, IntegerProperty, NumberProperty
 from heliograph.plan.problem import PlanError, PlanProblem
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from heliograph.plan.document import Node
     from heliograph.plan.files import PlanFile
-    from heliograph.plan.load import Review
     from heliograph.plan.model import EventDefinition, Plan, Property
 
 _LINE: Final = re.compile(r"[^\n\r\x85\u2028\u2029]*(?:\r\n|[\n\r\x85\u2028\u2029])|[^\n\r\x85\u2028\u2029]+$")
@@ -88,11 +86,6 @@ def new_plan(*, name: str, description: str, sources: Sequence[str], new: NewEve
         *event_lines(new.name, new.event, _INDENT),
     ]
     return ("\n".join(lines) + "\n").encode()
-
-
-def review(files: Sequence[PlanFile], *, source: str) -> Review:
-    """Return the plan that the files hold, and every problem of it."""
-    return review_files(files, source=source)
 
 
 def event_lines(name: str, event: EventDefinition, indent: str) -> list[str]:

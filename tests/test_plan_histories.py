@@ -278,6 +278,7 @@ class PlanHistories(RuleBasedStateMachine):
         assert (account.pending, account.held, account.undecided) == ({}, {}, 0)
         assert account.recorded == self.calls
         assert account.delivered == self.line.log.account(INSTANCE).accepted
+        assert self.must.keys() <= self._stored().keys()
         self.agent.close()
         self.line.log.close()
         shutil.rmtree(self.folder)

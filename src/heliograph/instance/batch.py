@@ -81,12 +81,21 @@ class BatchBuilder:
             refusals: Who has said no to what.
             marks: Who is none of the customer's own people.
         """
+        batch = self._build(lines, numbers, latest, refusals, singly=False)
+        if any(Verdict.UNDECLARED_PROPERTY in verdicts for verdicts in batch.absent.values()):
+            # Another event declares the property, so that it is a column: it is left out of this one all the same.
+            batch = self._build(lines, numbers, latest, refusals, singly=True)
+        return batch
+
+    def _build(
+        self, lines: Sequence[bytes], numbers: int, latest: datetime, refusals: Refusals | None, *, singly: bool
+    ) -> Batch:
         absent: VerdictCounts = {}
         stripped: dict[str, int] = {}
         if numbers > len(lines):
             absent[UNDECLARED] = {Verdict.LOST: numbers - len(lines)}
         try:
-            table = self._present.rename(self._read(lines))
+            table = self._present.rename(self._read(self._mend(lines, absent, stripped, latest) if singly else lines))
         except pa.ArrowInvalid:
             # Some line is not as the plan says. Going through them one by one is slow, and tells which.
             table = self._read(self._mend(lines, absent, stripped, latest))

@@ -374,7 +374,7 @@ class Model:
             person = self.claimed.get(key) or key
             if value <= max(self.forgotten.get(key, 0), self.forgotten.get(person, 0)):
                 continue  # also what a visitor did who only later turned out to be the user
-            self.sent[value] = self.ids.setdefault(person, len(self.sent) + len(self.ids))
+            self.sent[value] = self.ids.setdefault(person, value)  # a number of its own
             self.used.append(key)
         self.waiting = []
 

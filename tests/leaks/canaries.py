@@ -250,7 +250,7 @@ KINDS: Final = {
 }
 
 
-_DIGITS_ONLY: Final = frozenset({"phone number", "payment card", "IBAN", "number of 16 or 19 digits"})
+DIGITS_ONLY: Final = frozenset({"phone number", "payment card", "IBAN", "number of 16 or 19 digits"})
 """Half of one of these is eight digits or so, which a file may well hold by chance: they are not split."""
 
 
@@ -289,6 +289,9 @@ class Form(NamedTuple):
         if self.disguise == RANDOM_ID:
             yield self.text.encode()
             yield bytes.fromhex(self.text).lower()
+            return
+        if self.disguise == BETWEEN_BLOCKS:
+            yield _in_blocks(self.canary.core.encode()).lower()
             return
         cores = _halves(self.canary.core) if len(self.parts) > 1 else (self.canary.core,)
         for core in cores:
@@ -381,7 +384,15 @@ NUMERIC: Final[dict[str, Callable[[Form], Iterator[bytes]]]] = {
 """Numbers that are a canary: its digits where it has enough of them, or the first bytes of its core."""
 RANDOM_ID: Final = "random id"
 """The first 16 bytes of the core, as the 32 digits that every random id has."""
+BETWEEN_BLOCKS: Final = "between empty blocks"
+"""A letter in each of many zstd blocks that repeat it no times: what a decompressor leaves out."""
+_BLOCK: Final = b"\x02\0\0"
+"""The header of a block that repeats the byte after it no times (RFC 8878, section 3.1.1.2)."""
 _BITS: Final = {"integer": 62, "mantissa": 52, "microseconds": 48}
+
+
+def _in_blocks(content: bytes) -> bytes:
+    return b"".join(_BLOCK + bytes([byte]) for byte in content)
 
 
 def form(canary: Canary, disguise: str) -> Form:
@@ -389,6 +400,8 @@ def form(canary: Canary, disguise: str) -> Form:
     if disguise in DISGUISES:
         return Form(canary, disguise, DISGUISES[disguise](canary))
     plain = canary.core.encode()
+    if disguise == BETWEEN_BLOCKS:
+        return Form(canary, disguise, ("".join(map(chr, _in_blocks(plain))),))
     if disguise == RANDOM_ID:
         return Form(canary, disguise, (plain[:16].ljust(16, b"q").hex(),))
     number = int.from_bytes(plain[:8].ljust(8, b"q"), "big") & (1 << _BITS[disguise]) - 1
@@ -410,7 +423,7 @@ class Nest:
         """Return new canaries for a door: one of each kind in each disguise."""
         wanted = list(disguises)
         pairs = [
-            (kind, disguise) for kind in kinds for disguise in wanted if disguise != "split" or kind not in _DIGITS_ONLY
+            (kind, disguise) for kind in sorted(kinds) for disguise in wanted if disguise != "split" or kind not in DIGITS_ONLY
         ]
         made = [form(self._maker.make(kind), disguise) for kind, disguise in pairs]
         self.planted.setdefault(door, []).extend(made)

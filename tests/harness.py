@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-import time
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -42,6 +40,7 @@ from heliograph.settings import (
     Settings,
 )
 from heliograph.wire import PolicyAnswer, PolicyStatement
+from serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -184,17 +183,8 @@ class Vendor:
 
     @contextmanager
     def running(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Iterator[Vendor]:
-        with gateway_server(self.settings, self.plan, now=now) as server:
-            thread = threading.Thread(target=server.run)
-            thread.start()
-            try:
-                while not server.started and thread.is_alive():
-                    time.sleep(0.005)
-                self.port = server.servers[0].sockets[0].getsockname()[1]
-                yield self
-            finally:
-                server.should_exit = True
-                thread.join()
+        with gateway_server(self.settings, self.plan, now=now) as server, serving(server) as self.port:
+            yield self
 
     @property
     def address(self) -> str:

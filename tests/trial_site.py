@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import socket
-import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +18,7 @@ from heliograph.registry.store import Registry
 from heliograph.registry.trial_pages.server import trial_server
 from heliograph.registry.trials import PATH, TrialLinks
 from heliograph.settings import RegistrySettings, Settings, TrialsSettings
+from serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,17 +118,8 @@ class TrialSite:
 
     @contextmanager
     def running(self) -> Iterator[TrialSite]:
-        with trial_server(self.settings, now=self.now) as server:
-            thread = threading.Thread(target=server.run)
-            thread.start()
-            try:
-                while not server.started and thread.is_alive():
-                    time.sleep(0.005)
-                self.port = server.servers[0].sockets[0].getsockname()[1]
-                yield self
-            finally:
-                server.should_exit = True
-                thread.join()
+        with trial_server(self.settings, now=self.now) as server, serving(server) as self.port:
+            yield self
 
     @property
     def address(self) -> str:

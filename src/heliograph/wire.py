@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import date
 from typing import Annotated, Final
 
@@ -190,6 +191,32 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """With ``sequence_gap``: the first number that the gateway has not stored."""
     now: int | None = None
     """With ``clock_skew`` and ``day_not_over``: the gateway's clock, in seconds since 1970."""
+
+
+class RefusalTable(enum.Enum):
+    """Every way in which a server refuses a request, as a table: an enum that inherits this, with a line for each."""
+
+    def __init__(self, code: str, status: int, title: str, remedy: str) -> None:
+        self.code = code
+        """Its name on the wire."""
+        self.status = status
+        """The HTTP status."""
+        self.title = title
+        """What is wrong."""
+        self.remedy = remedy
+        """What to do."""
+
+    def to_problem(self, detail: str, *, expected: int | None = None, now: int | None = None) -> Problem:
+        """Return what the client is told; `detail` says what is wrong with this request, and no content of it."""
+        return Problem(
+            type=self.code,
+            title=self.title,
+            status=self.status,
+            detail=detail,
+            remedy=self.remedy,
+            expected=expected,
+            now=now,
+        )
 
 
 def merge_counts(total: VerdictCounts, more: VerdictCounts) -> None:

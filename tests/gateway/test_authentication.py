@@ -279,7 +279,7 @@ def test_verified_tokens_are_remembered_within_a_bound(gateway: Gateway, monkeyp
 def test_a_token_is_verified_once(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     header = gateway.header()
     gateway.authenticator.authenticate(header)
-    monkeypatch.setattr(authentication, "_is_signed", lambda *_: pytest.fail("verified again"))
+    monkeypatch.setattr(authentication, "verified", lambda *_: pytest.fail("verified again"))
     assert gateway.authenticator.authenticate(header) == "acme-1"
 
 

@@ -406,7 +406,7 @@ def form(canary: Canary, disguise: str) -> Form:
         return Form(canary, disguise, (plain[:16].ljust(16, b"q").hex(),))
     number = int.from_bytes(plain[:8].ljust(8, b"q"), "big") & (1 << _BITS[disguise]) - 1
     digits = "".join(each for each in canary.core if each.isdigit())
-    if disguise == "integer" and _FEWEST_DIGITS <= len(digits) and int(digits) < 1 << 62:
+    if disguise == "integer" and len(digits) >= _FEWEST_DIGITS and int(digits) < 1 << 62:
         number = int(digits)
     return Form(canary, disguise, (str(number),), number)
 

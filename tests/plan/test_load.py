@@ -84,6 +84,80 @@ facts:
 """
 
 
+NEW = """\
+heliograph_plan: 2
+name: small
+version: 3
+description: A small plan.
+sources: [web]
+features:
+  search: Searching.
+suppress:
+  expired: We decide in spring.
+budget:
+  event_bits: 80
+retired:
+  FileOpened:
+    description: A file was opened.
+    feature: files
+    until: 2026-11-30
+    reason: Nobody asked.
+facts:
+  seats:
+    description: Seats.
+    type: integer
+    maximum: 1000
+    precision: 50
+events:
+  SearchSubmitted:
+    description: A search.
+    feature: search
+    action: search
+    question: How many?
+    owner: search
+    added: 2026-10-01
+    expires: never
+    rate: 200
+    renamed_from: [SearchSent, SearchRun]
+    properties:
+      duration_ms:
+        description: How long it took.
+        type: duration
+        maximum: 600_000
+        precision: 100
+      results:
+        description: How many were found.
+        type: count
+        buckets: [0, 1, 10, 100]
+      offset:
+        description: From where on.
+        type: integer
+        minimum: -20
+        maximum: 80
+        precision: 10
+      share:
+        description: Read part.
+        type: number
+        maximum: 1
+        precision: 0.01
+        suppress: {wide: It is a share.}
+  SearchStarted:
+    description: A search began.
+    feature: search
+    action: search
+    question: How many?
+    owner: search
+    added: 2026-10-01
+    expires: never
+    suppress: {near: It is another.}
+    deprecated:
+      since: 2026-11-01
+      reason: It tells nothing.
+      use: SearchSubmitted
+"""
+"""Everything that came with format 2."""
+
+
 def problems_of(text: str | bytes) -> list[str]:
     content = text.encode() if isinstance(text, str) else text
     with pytest.raises(PlanError) as caught:
@@ -219,6 +293,101 @@ MISTAKES: dict[str, tuple[str, str]] = {
 """What is exchanged in `GOOD`, and for what."""
 
 
+MISTAKES_OF_2: dict[str, tuple[str, str]] = {
+    "format 1 with what came with 2": ("heliograph_plan: 2", "heliograph_plan: 1"),
+    "a duration's name": ("      duration_ms:", "      duration:"),
+    "a duration without a bound": ("        maximum: 600_000\n", ""),
+    "a duration's bound below one": ("maximum: 600_000", "maximum: 0"),
+    "too long a duration": ("maximum: 600_000", "maximum: 9007199254740993"),
+    "a duration's precision below one": ("precision: 100", "precision: 0"),
+    "a duration's precision above its bound": ("precision: 100", "precision: 600_001"),
+    "a duration's bound between two multiples": ("maximum: 600_000", "maximum: 600_050"),
+    "a duration with a minimum": ("maximum: 600_000", "maximum: 600_000\n        minimum: 1"),
+    "an integer's precision below one": ("precision: 10\n", "precision: -10\n"),
+    "an integer's precision wider than its range": ("precision: 10\n", "precision: 101\n"),
+    "an integer's minimum between two multiples": ("minimum: -20", "minimum: -25"),
+    "an integer's maximum between two multiples": ("maximum: 80", "maximum: 81"),
+    "a fraction as an integer's precision": ("precision: 10\n", "precision: 0.5\n"),
+    "a number's precision that is no power of ten": ("precision: 0.01", "precision: 0.05"),
+    "a number's precision above one": ("precision: 0.01", "precision: 10"),
+    "a number's precision that is none": ("precision: 0.01", "precision: .nan"),
+    "too fine a precision": ("precision: 0.01", "precision: 0.0000001"),
+    "a number's bound between two steps": ("maximum: 1\n", "maximum: 1.005\n"),
+    "a number's bound that is not exact": ("maximum: 1\n", "maximum: 1.0e+14\n"),
+    "one bucket": ("[0, 1, 10, 100]", "[0]"),
+    "no buckets": ("[0, 1, 10, 100]", "[]"),
+    "too many buckets": ("[0, 1, 10, 100]", str(list(range(41)))),
+    "buckets that fall": ("[0, 1, 10, 100]", "[0, 10, 5, 100]"),
+    "a bucket twice": ("[0, 1, 10, 100]", "[0, 1, 1, 100]"),
+    "a bucket below zero": ("[0, 1, 10, 100]", "[-1, 1, 10, 100]"),
+    "too large a bucket": ("[0, 1, 10, 100]", "[0, 9007199254740993]"),
+    "a bucket that is no whole number": ("[0, 1, 10, 100]", "[0, 1.5]"),
+    "a fact's bound between two multiples": ("maximum: 1000", "maximum: 1010"),
+    "rate of none": ("rate: 200", "rate: 0"),
+    "rate beyond belief": ("rate: 200", "rate: 1000001"),
+    "budget of none": ("event_bits: 80", "event_bits: 0"),
+    "budget without end": ("event_bits: 80", "event_bits: .inf"),
+    "a reason that is blank": ("near: It is another.", "near: ' '"),
+    "a property's reason that is blank": ("wide: It is a share.", "wide: ''"),
+    "a plan's reason that is blank": ("expired: We decide in spring.", "expired: ''"),
+    "deprecated for no reason": ("reason: It tells nothing.", "reason: ''"),
+    "deprecated before it was added": ("since: 2026-11-01", "since: 2026-09-01"),
+    "deprecated for an unknown event": ("use: SearchSubmitted", "use: SearchSubmited"),
+    "deprecated for itself": ("use: SearchSubmitted", "use: SearchStarted"),
+    "an earlier name": ("[SearchSent, SearchRun]", "[search sent]"),
+    "an earlier name twice": ("[SearchSent, SearchRun]", "[SearchSent, searchSent]"),
+    "an earlier name of an event of today": ("[SearchSent, SearchRun]", "[searchStarted]"),
+    "an earlier name of a retired event": ("[SearchSent, SearchRun]", "[fileOpened]"),
+    "too many earlier names": ("[SearchSent, SearchRun]", str([f"E{number}" for number in range(21)])),
+    "a retired event's name": ("  FileOpened:", "  file opened:"),
+    "a retired event of today": ("  FileOpened:", "  searchSubmitted:"),
+    "a retired event's feature": ("feature: files", "feature: Files"),
+    "retired for no reason": ("reason: Nobody asked.", "reason: ''"),
+    "retired without a day": ("    until: 2026-11-30\n", ""),
+}
+"""What is exchanged in `NEW`, and for what."""
+
+
+def test_what_came_with_format_2_is_read() -> None:
+    plan = parse_plan(NEW.encode(), file="p.yaml")
+    assert plan.events["SearchSubmitted"].renamed_from == ("SearchSent", "SearchRun")
+    assert plan.retired["FileOpened"].feature == "files"
+
+
+def test_each_mistake_of_format_2_is_reported_once_with_place_text_and_remedy(
+    golden: Callable[[str, str], None],
+) -> None:
+    reports = []
+    for name, (old, new) in MISTAKES_OF_2.items():
+        problems = problems_of(changed(old, new, NEW))
+        assert len(problems) == 1, problems
+        assert re.fullmatch(r"p\.yaml:\d+:\d+: .+[.?]", problems[0]), problems
+        reports.append("\n".join([f"# {name}", *problems]))
+    golden("tests/plan/problems-2.txt", "\n\n".join(reports) + "\n")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "rate: 5",
+        "renamed_from: [Old]",
+        "suppress: {near: It is another.}",
+        "deprecated: {since: 2026-10-02, reason: It tells nothing.}",
+        "properties: {a_ms: {description: A., type: duration, maximum: 5}}",
+        "properties: {a: {description: A., type: count, buckets: [0, 1]}}",
+        "properties: {a: {description: A., type: integer, maximum: 4, precision: 2}}",
+        "properties: {a: {description: A., type: number, maximum: 4, precision: 1}}",
+        "properties: {a: {description: A., type: boolean, suppress: {near: It is another.}}}",
+    ],
+)
+def test_whatever_came_with_format_2_asks_for_it(use: str) -> None:
+    event = GOOD[GOOD.index("  FileViewed:") : GOOD.index("    core: true")].replace("FileViewed", "FileOpened")
+    text = changed("facts:\n", f"{event}    {use}\nfacts:\n")
+    assert len(problems := problems_of(text)) == 1
+    assert "which came with format 2, is used (line" in problems[0]
+    assert parse_plan(text.replace("heliograph_plan: 1", "heliograph_plan: 2").encode(), file="p.yaml")
+
+
 def test_each_mistake_is_reported_with_place_text_and_remedy(golden: Callable[[str, str], None]) -> None:
     reports = []
     for name, (old, new) in MISTAKES.items():
@@ -305,7 +474,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert refusal_of(tmp_path / "none.yaml").endswith(
         "none.yaml: cannot be read: No such file or directory. Give the path of a tracking plan, a YAML file."
     )
-    assert "Is a directory" in refusal_of(tmp_path)
+    assert "the folder holds no file that ends in .yaml or .yml" in refusal_of(tmp_path)
     assert "null byte" in refusal_of("a\0b")
     assert "File name too long" in refusal_of("x" * 5_000)
     if os.geteuid() != 0:

@@ -315,6 +315,7 @@ def _ask_pings(
 ) -> None:
     """Open the lake's events and pings, settle what is asked of the pings, answer, and print."""
     from heliograph.insights.lake import events_table, pings_table  # noqa: PLC0415 - quick --help
+    from heliograph.insights.renames import under_present_names  # noqa: PLC0415 - quick --help
     from heliograph.insights.scope import QuestionError, resolve_scope  # noqa: PLC0415 - quick --help
     from heliograph.lake.tables import PING_SCHEMA, event_files, event_schema, ping_files  # noqa: PLC0415
 
@@ -322,7 +323,7 @@ def _ask_pings(
         fail(["Choose --json or --csv, not both."])
     settings = read_settings(context)
     plan = read_plan(settings)
-    events = events_table(event_files(settings.lake), event_schema(plan))
+    events = under_present_names(events_table(event_files(settings.lake), event_schema(plan)), plan)
     pings = pings_table(ping_files(settings.lake), PING_SCHEMA, beside=events)
     try:
         scope = resolve_scope(
@@ -353,6 +354,7 @@ def _ask(
 ) -> None:
     """Open the lake, settle what is asked about, answer, and print."""
     from heliograph.insights.lake import events_table  # noqa: PLC0415 - quick --help
+    from heliograph.insights.renames import under_present_names  # noqa: PLC0415 - quick --help
     from heliograph.insights.scope import QuestionError, resolve_scope  # noqa: PLC0415 - quick --help
     from heliograph.lake.tables import event_files, event_schema  # noqa: PLC0415 - quick --help
 
@@ -360,7 +362,7 @@ def _ask(
         fail(["Choose --json or --csv, not both."])
     settings = read_settings(context)
     plan = read_plan(settings)
-    events = events_table(event_files(settings.lake), event_schema(plan))
+    events = under_present_names(events_table(event_files(settings.lake), event_schema(plan)), plan)
     try:
         scope = resolve_scope(
             events,

@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from heliograph.cli.common import fail, out, read_settings
+from heliograph.cli.plan_diff import diff
+from heliograph.cli.plan_generate import generate
 from heliograph.event import NAME_PATTERN
 from heliograph.plan.facts import expected
 from heliograph.plan.load import PlanError, load_plan
@@ -90,11 +92,11 @@ def show(
 
 
 def _file_and_event(words: list[str]) -> tuple[str | None, str | None]:
-    """Tell the file from the event, which has neither dot nor slash in it and is not the name of a file."""
+    """Tell the file from the event, which has neither dot nor slash in it and is not the name of a file or a folder."""
     if len(words) > 2:  # noqa: PLR2004 - a file and an event
         fail([f"{len(words)} words are given. Give a file, an event, or a file and an event."])
     file, event = [*words, None, None][:2]
-    if file is not None and event is None and NAME_PATTERN.fullmatch(file) and not Path(file).is_file():
+    if file is not None and event is None and NAME_PATTERN.fullmatch(file) and not Path(file).exists():
         file, event = None, file
     return file, event
 
@@ -171,3 +173,7 @@ def _range(definition: Property) -> str:
             return "true or false"
         case MemberProperty():
             return ", ".join(definition.members)
+
+
+app.command()(diff)
+app.command()(generate)

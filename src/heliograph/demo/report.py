@@ -14,6 +14,7 @@ from rich.table import Table
 from heliograph.demo.comparison import rejected_by_reason
 from heliograph.insights.lake import events_table
 from heliograph.insights.questions import QUESTIONS
+from heliograph.insights.renames import under_present_names
 from heliograph.insights.scope import resolve_scope
 from heliograph.lake.tables import event_files, event_schema
 
@@ -32,7 +33,7 @@ _MOST_ROWS: Final = 12
 
 def print_answers(console: Console, vendor: Settings, plan: Plan) -> None:
     """Ask the five questions of the lake and print the answers."""
-    events = events_table(event_files(vendor.lake), event_schema(plan))
+    events = under_present_names(events_table(event_files(vendor.lake), event_schema(plan)), plan)
     scope = resolve_scope(events, now=datetime.now(UTC))
     for question in QUESTIONS:
         console.print(Rule())

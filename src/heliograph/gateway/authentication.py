@@ -16,13 +16,12 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from heliograph import keys
+from heliograph.consent.trust import verified
 from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.wire import ASSERTION_AUDIENCE, ASSERTION_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from heliograph.registry.snapshot import InstanceRecord, Snapshot
     from heliograph.settings import GatewaySettings
@@ -153,7 +152,7 @@ class Authenticator:
         key = self._nobody
         if instance is not None and instance.fingerprint:
             key = keys.parse_public_key(instance.public_key)
-        if not _is_signed(assertion, key) or instance is None or not instance.active:
+        if verified(assertion, key) is None or instance is None or not instance.active:
             raise AuthenticationError(Refusal.UNKNOWN_INSTANCE_OR_KEY)
         return instance
 
@@ -171,7 +170,7 @@ class Authenticator:
         if scheme.lower() != "bearer":
             raise AuthenticationError(Refusal.INVALID_TOKEN, "there is no authorization header with a bearer token")
         claims = _decode(token, _TokenClaims, kind=_TOKEN_TYPE)
-        if claims is None or not _is_signed(token, self._public_key):
+        if claims is None or verified(token, self._public_key) is None:
             raise AuthenticationError(Refusal.INVALID_TOKEN)
         if len(self._verified) >= TOKENS_KEPT:
             del self._verified[next(iter(self._verified))]
@@ -192,14 +191,6 @@ def _decode(text: str, claims: type[_Claims], *, kind: str | None = None) -> _Cl
     if header.get("alg") != _ALGORITHM or (kind is not None and header.get("typ") != kind):
         return None
     return found
-
-
-def _is_signed(text: str, key: Ed25519PublicKey) -> bool:
-    try:
-        _jws.decode_complete(text, key, algorithms=[_ALGORITHM])
-    except jwt.PyJWTError:
-        return False
-    return True
 
 
 def _check_form(claims: _AssertionClaims) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import enum
-
-from heliograph.wire import Problem
+from heliograph.wire import Problem, RefusalTable
 
 
-class Refusal(enum.Enum):
+class Refusal(RefusalTable):
     """A refusal: its code on the wire, its HTTP status, what is wrong, and what to do."""
 
     INVALID_TOKEN = (
@@ -179,12 +177,6 @@ class Refusal(enum.Enum):
         "Keep the events, and send them again later; the vendor has to make room.",
     )
 
-    def __init__(self, code: str, status: int, title: str, remedy: str) -> None:
-        self.code = code
-        self.status = status
-        self.title = title
-        self.remedy = remedy
-
 
 class RefusalError(Exception):
     """A request is refused; nothing of it was stored."""
@@ -203,12 +195,4 @@ class RefusalError(Exception):
 
     def to_problem(self) -> Problem:
         """Return what the client is told."""
-        return Problem(
-            type=self.refusal.code,
-            title=self.refusal.title,
-            status=self.refusal.status,
-            detail=self.detail,
-            remedy=self.refusal.remedy,
-            expected=self.expected,
-            now=self.now,
-        )
+        return self.refusal.to_problem(self.detail, expected=self.expected, now=self.now)

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import uvicorn
-
 from heliograph.gateway.app import Gateway
 from heliograph.gateway.authentication import Authenticator
 from heliograph.gateway.erasures import ErasureDesk
@@ -18,21 +16,21 @@ from heliograph.gateway.pings import PingIntake
 from heliograph.gateway.policies import PolicySigner
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.gateway.rotation import read_endorsements
+from heliograph.https_server import https_server, server_tls
 from heliograph.keys import load_or_create_key, public_key_text
 from heliograph.registry.view import RegistryView
-from heliograph.tls import server_tls
 from heliograph.wire import KeysAnswer
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
+
+    import uvicorn
 
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, Settings
 
 _MOST_CONNECTIONS: Final = 2_000
 _KEEP_ALIVE_SECONDS: Final = 75
-_GRACE_SECONDS: Final = 5
 
 
 @contextmanager
@@ -50,7 +48,14 @@ def gateway_server(
     """
     tls = server_tls(settings.gateway.certificate, settings.gateway.private_key)
     with RegistryView(settings.registry, now=now) as view, open_gateway(settings.gateway, plan, view, now=now) as app:
-        yield uvicorn.Server(_config(app, settings.gateway, tls))
+        yield https_server(
+            app,
+            tls,
+            host=settings.gateway.host,
+            port=settings.gateway.port,
+            connections=_MOST_CONNECTIONS,
+            keep_alive_seconds=_KEEP_ALIVE_SECONDS,
+        )
 
 
 @contextmanager
@@ -91,24 +96,3 @@ def open_gateway(
             settings=settings,
             erasures=ErasureDesk(view.registry, view.snapshot, now=now),
         )
-
-
-def _config(app: Gateway, settings: GatewaySettings, tls: ssl.SSLContext) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http="httptools",
-        loop="uvloop",
-        ws="none",
-        interface="asgi3",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-        ssl_context_factory=lambda *_: tls,
-    )

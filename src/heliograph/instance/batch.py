@@ -1,4 +1,4 @@
-"""From recorded lines to what is sent: checked against the plan, with random ids, as one Arrow batch."""
+"""From recorded lines to what is sent: rounded, checked against the plan, with random ids, as one Arrow batch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pyarrow.json
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
 from heliograph.plan.buffers import compress, write_arrow
+from heliograph.plan.coarse_columns import ColumnCoarsener
+from heliograph.plan.coarsen import coarsen_all
 from heliograph.plan.columns import ColumnChecker, plain_type
 from heliograph.plan.lines import LineChecker
 from heliograph.wire import Skeleton, VerdictCounts, merge_counts
@@ -44,9 +46,10 @@ class BatchBuilder:
     """Builds batches of one plan."""
 
     def __init__(self, plan: Plan, pseudonyms: Pseudonyms) -> None:
+        self._coarsener = ColumnCoarsener(plan)
         self._columns = ColumnChecker(plan)
         self._lines = LineChecker(plan)
-        self._properties = {name: frozenset(event.properties) for name, event in plan.events.items()}
+        self._properties = {name: event.properties for name, event in plan.events.items()}
         self._names = frozenset(plan.events)
         self._pseudonyms = pseudonyms
         raw = {wire: raw for wire, (raw, _) in _RAW_IDS.items()}
@@ -80,7 +83,7 @@ class BatchBuilder:
         if refusals is not None:  # before anybody gets a random id
             table, held_back = refusals.keep(table, self._names)
             merge_counts(absent, held_back)
-        batch = self._to_wire(table)
+        batch = self._coarsener.coarsen(self._to_wire(table))
         findings = self._columns.check(batch, latest=int(latest.timestamp() * _MICROSECOND))
         if findings.codes.any():
             merge_counts(absent, self._columns.rejected_counts(findings))
@@ -99,7 +102,7 @@ class BatchBuilder:
     def _mend(
         self, lines: Sequence[bytes], absent: VerdictCounts, stripped: dict[str, int], latest: datetime
     ) -> list[bytes]:
-        """Return the lines that the plan allows, without properties that it does not declare."""
+        """Return the lines that the plan allows, rounded, and without properties that it does not declare."""
         kept = []
         for line in lines:
             try:
@@ -111,11 +114,12 @@ class BatchBuilder:
             name = event.get("name")
             declared = self._properties.get(name) if isinstance(name, str) else None
             if declared is not None:
-                undeclared = event.keys() - declared - _ENVELOPE
+                undeclared = event.keys() - declared.keys() - _ENVELOPE
                 for key in undeclared:
                     del event[key]
                 if undeclared:
                     stripped[str(name)] = stripped.get(str(name), 0) + len(undeclared)
+                event = coarsen_all(event, declared)
             checked = self._lines.decode_one(msgspec.json.encode(event), latest=latest)
             if isinstance(checked, Skeleton):
                 merge_counts(absent, {checked.name: {checked.verdict: 1}})

@@ -109,6 +109,13 @@ def column_values(column: pa.Array) -> npt.NDArray[Any]:
     return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
 
 
+def with_values(column: pa.Array, values: npt.NDArray[Any]) -> pa.Array:
+    """Return `column`, which is of numbers, with other values in its rows; where it is null, it stays so."""
+    valid = row_bits(column.buffers()[0], column) if column.null_count else None
+    validity = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(column.type, len(column), [validity, pa.py_buffer(values)])
+
+
 def write_arrow(batch: pa.RecordBatch) -> pa.Buffer:
     """Return a batch as an Arrow IPC stream, in Arrow's own memory: a copy of a megabyte is worth saving."""
     sink = pa.BufferOutputStream()

@@ -20,6 +20,8 @@ from heliograph.plan.buffers import (
     rows_with_value,
     valid_rows,
 )
+from heliograph.plan.coarse_columns import coarse_properties, event_indices
+from heliograph.plan.coarsen import least
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from heliograph.plan.model import Plan
+    from heliograph.plan.model import Plan, Property
     from heliograph.wire import Counts, VerdictCounts
 
     Integers: TypeAlias = npt.NDArray[np.int64]
@@ -135,15 +137,8 @@ class ColumnChecker:
             name: np.array([definition is not None for definition in definitions] + [False])
             for name, definitions in self._properties.items()
         }
-        self._bounds = {
-            name: (self._bound(definitions, "minimum"), self._bound(definitions, "maximum"))
-            for name, definitions in self._properties.items()
-        }
-
-    @staticmethod
-    def _bound(definitions: Sequence[object], which: str) -> npt.NDArray[np.generic]:
-        # The last place stands for undeclared events, whose index is -1.
-        return np.array([getattr(definition, which, 0) for definition in definitions] + [0])
+        self._bounds = {name: _bounds(definitions) for name, definitions in self._properties.items()}
+        self._coarse = coarse_properties(plan)
 
     def check(self, batch: pa.RecordBatch, *, latest: int) -> Findings:
         """Return the verdict on each row.
@@ -160,7 +155,7 @@ class ColumnChecker:
         check = _Check(
             np.zeros(rows, np.uint8),
             np.full(rows, -1, np.int16),
-            self._events(batch.column("name")),
+            event_indices(batch.column("name"), self._indices),
             clean=batch.schema.metadata is None,
         )
         check.reject(check.events < 0, Verdict.UNDECLARED_EVENT, -1)
@@ -191,13 +186,6 @@ class ColumnChecker:
         if problems:
             raise ColumnsError("; ".join(problems))
 
-    def _events(self, names: pa.DictionaryArray) -> npt.NDArray[np.int16]:
-        events = np.full(len(names), -1, np.int16)
-        rows = rows_with_value(names)
-        index = np.array([self._indices.get(name, -1) for name in names.dictionary.to_pylist()], np.int16)
-        events[rows] = index[column_values(names.indices)[rows]]
-        return events
-
     def _check_envelope(self, check: _Check, name: str, position: int, column: pa.Array, latest: int) -> None:
         if name == "time":
             check.reject_times(column.view(pa.int64()), position, latest)
@@ -227,8 +215,10 @@ class ColumnChecker:
             minimum, maximum = self._bounds[name]
             values = column_values(column)[rows]
             # Written so that NaN, which compares false with everything, is out of range.
-            inside = (values >= minimum[events]) & (values <= maximum[events])
-            check.reject_rows(rows[~inside], Verdict.INVALID_PROPERTY, position)
+            passes = (values >= minimum[events]) & (values <= maximum[events])
+            if coarse := self._coarse[name]:
+                passes &= coarse.coarse(values, events) == values
+            check.reject_rows(rows[~passes], Verdict.INVALID_PROPERTY, position)
 
     def accepted_counts(self, findings: Findings) -> Counts:
         """Return the accepted events by name."""
@@ -288,6 +278,22 @@ class ColumnChecker:
                 columns.append(bare_column(column))
                 fields.append(field)
         return pa.record_batch(columns, schema=pa.schema(fields))
+
+
+def _bounds(definitions: Sequence[Property | None]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
+    """Return the lowest and the highest value that each event takes."""
+    bounds: list[tuple[float, float]] = []
+    for definition in definitions:
+        match definition:
+            case IntegerProperty() | NumberProperty() | DurationProperty():
+                bounds.append((least(definition), definition.maximum))
+            case CountProperty():
+                bounds.append((definition.buckets[0], definition.buckets[-1]))
+            case _:
+                bounds.append((0, 0))
+    # The last place stands for undeclared events, whose index is -1.
+    lowest, highest = zip(*bounds, (0, 0), strict=True)
+    return np.array(lowest), np.array(highest)
 
 
 def _are_random_ids(words: pa.StringArray) -> bool:

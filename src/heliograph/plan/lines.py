@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, defstruct
 
 from heliograph.event import ENVELOPE, RANDOM_ID_PATTERN, UNDECLARED, VERSION_PATTERN, Actor, Verdict
+from heliograph.plan.coarsen import least, nearest_step, steps_in_one
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -37,6 +38,13 @@ _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RANDOM_IDS: Final = re.compile(f"({RANDOM_ID_PATTERN.pattern})*")
 _user_id, _session_id, _version, _time = map(attrgetter, ("user_id", "session_id", "version", "time"))
 _FIELD_AT_FAULT: Final = re.compile(r"at `\$\.([a-z0-9_]+)`$")
+_UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
+
+
+class _Nameless(msgspec.Struct, tag_field="name", tag=""):
+    """No event is of this type: with a single type in place of a union, msgspec would take a line without a name."""
+
+    nothing: Annotated[int, Meta(ge=1, le=0)]
 
 
 class _Rough(msgspec.Struct):
@@ -48,12 +56,12 @@ class _Rough(msgspec.Struct):
 
 def _property_type(definition: Property) -> Any:
     match definition:
-        case IntegerProperty():
-            return Annotated[int, Meta(ge=definition.minimum, le=definition.maximum)]
+        case IntegerProperty() | DurationProperty():
+            # Rounding happens on the instance; here a value that is no multiple is an error like any other.
+            step = definition.precision if definition.precision > 1 else None
+            return Annotated[int, Meta(ge=least(definition), le=definition.maximum, multiple_of=step)]
         case NumberProperty():
             return Annotated[float, Meta(ge=definition.minimum, le=definition.maximum)]
-        case DurationProperty():
-            return Annotated[int, Meta(ge=0, le=definition.maximum)]
         case CountProperty():
             return Literal[definition.buckets]
         case BooleanProperty():
@@ -94,11 +102,14 @@ class LineChecker:
         types = {name: line_type(name, event, plan.sources) for name, event in plan.events.items()}
         self._properties = {name: frozenset(event.properties) for name, event in plan.events.items()}
         self._names = {kind: name for name, kind in types.items()}
-        union: Any = None
+        union: Any = _Nameless
         for kind in types.values():
-            union = kind if union is None else union | kind
+            union |= kind
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(union)
         self._rough = msgspec.json.Decoder(_Rough)
+        self._declared = frozenset(plan.property_kinds())
+        # What a type cannot say exactly, as binary fractions are not decimal ones.
+        self._steps = {kind: steps for name, kind in types.items() if (steps := _steps(plan.events[name]))}
 
     def name(self, event: msgspec.Struct) -> str:
         """Return the name of a decoded event."""
@@ -118,7 +129,18 @@ class LineChecker:
             events = self._decoder.decode_lines(lines)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        return events if self._values_pass(events, latest) else None
+        return events if self._values_pass(events, latest) and self._are_coarse(events) else None
+
+    def _are_coarse(self, events: list[Any]) -> bool:
+        return not self._steps or all(self._too_fine(event) is None for event in events)
+
+    def _too_fine(self, event: Any) -> str | None:
+        """Return the first property whose number has more digits than the plan asks for."""
+        for name, steps in self._steps.get(type(event), ()):
+            value = getattr(event, name)
+            if value is not None and nearest_step(value, steps) != value:
+                return name
+        return None
 
     @staticmethod
     def _values_pass(events: list[Any], latest: datetime) -> bool:
@@ -140,10 +162,13 @@ class LineChecker:
             event = self._decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return self._explain(line, error)
+        name = self.name(event)
         if event.time > latest:
-            return Skeleton(Verdict.FUTURE_TIME, self.name(event), event.sequence, "time")
-        if not self._values_pass([event], latest):
-            return Skeleton(Verdict.INVALID_ENVELOPE, self.name(event), event.sequence)
+            return Skeleton(Verdict.FUTURE_TIME, name, event.sequence, "time")
+        if (field := _envelope_fault(event)) is not None:
+            return Skeleton(Verdict.INVALID_ENVELOPE, name, event.sequence, field)
+        if (field := self._too_fine(event)) is not None:
+            return Skeleton(Verdict.INVALID_PROPERTY, name, event.sequence, field)
         return event  # type: ignore[no-any-return] # the union is built at run time
 
     def _explain(self, line: bytes, error: Exception) -> Skeleton:
@@ -160,6 +185,29 @@ class LineChecker:
             return Skeleton(Verdict.INVALID_PROPERTY, rough.name, rough.sequence, field)
         if field in _ENVELOPE_FIELDS:
             return Skeleton(Verdict.INVALID_ENVELOPE, rough.name, rough.sequence, field)
-        if "unknown field" in str(error):
-            return Skeleton(Verdict.UNDECLARED_PROPERTY, rough.name, rough.sequence)
+        if (unknown := _UNKNOWN_FIELD.search(str(error))) is not None:
+            # A name that no event of the plan has may be private.
+            known = unknown.group(1) if unknown.group(1) in self._declared else None
+            return Skeleton(Verdict.UNDECLARED_PROPERTY, rough.name, rough.sequence, known)
         return Skeleton(Verdict.INVALID_ENVELOPE, rough.name, rough.sequence)
+
+
+def _steps(event: EventDefinition) -> list[tuple[str, int]]:
+    """Return the properties of an event that are numbers with a precision, and the steps that make one."""
+    return [
+        (name, steps_in_one(kind.precision))
+        for name, kind in event.properties.items()
+        if isinstance(kind, NumberProperty) and kind.precision is not None
+    ]
+
+
+def _envelope_fault(event: Any) -> str | None:
+    """Return the first field of a decoded event's envelope whose content its type does not tell."""
+    if event.time < _1970:
+        return "time"
+    for field in ("user_id", "session_id"):
+        if (word := getattr(event, field)) is not None and not RANDOM_ID_PATTERN.fullmatch(word):
+            return field
+    if event.version is not None and not VERSION_PATTERN.fullmatch(event.version):
+        return "version"
+    return None

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from heliograph.event import NAME_PATTERN, RESERVED
-from heliograph.plan.model import CountsFact, IntegerProperty, MemberProperty, NumberProperty
+from heliograph.event import NAME_PATTERN
+from heliograph.plan.finding import Finding, pattern_remedy, too_many, unknown
+from heliograph.plan.history_rules import (
+    FEATURE,
+    check_deprecations,
+    check_earlier_names,
+    check_format,
+    check_retired,
+)
+from heliograph.plan.model import CountsFact, MemberProperty
 from heliograph.plan.problem import nearest, shown
+from heliograph.plan.value_rules import FACT, MEMBER, PROPERTY, check_facts, check_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from heliograph.plan.model import Plan, Property
+    from heliograph.plan.model import Plan
     from heliograph.plan.shape import Path
 
+__all__ = ["FACT", "FEATURE", "MEMBER", "PROPERTY", "RULES", "Finding"]
+
 PLAN_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,47}")
-FEATURE: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
 SOURCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 OUTCOME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
-PROPERTY: Final = re.compile(r"[a-z][a-z0-9_]{0,47}")
-FACT: Final = PROPERTY
-MEMBER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,47}")
-
 MAXIMUM_EVENTS: Final = 1_000
 MAXIMUM_EVENT_PROPERTIES: Final = 40
 MAXIMUM_PROPERTIES: Final = 400
@@ -33,26 +39,15 @@ MAXIMUM_OUTCOMES: Final = 40
 MAXIMUM_MEMBERS: Final = 200
 MAXIMUM_FACTS: Final = 40
 MAXIMUM_VERSION: Final = 2**31 - 1
-MAXIMUM_INTEGER: Final = 2**53
-"""Every whole number up to it is exact in JSON readers that know floating-point numbers only."""
-
-
-class Finding(NamedTuple):
-    """A rule that is broken."""
-
-    path: Path
-    message: str
-    remedy: str
-    needs: tuple[Path, ...] = ()
-    """The other parts that it rests on; while one of them could not be read, it is not reported."""
-    also: Path | None = None
-    """The other place, where two places contradict each other."""
+MAXIMUM_RATE: Final = 1_000_000
 
 
 def check_name_and_version(plan: Plan) -> Iterator[Finding]:
     """The name and the version label stored events."""
     if not PLAN_NAME.fullmatch(plan.name):
-        yield Finding(("name",), f"{shown(plan.name)} is not a plan's name", _remedy("code-intelligence", PLAN_NAME))
+        yield Finding(
+            ("name",), f"{shown(plan.name)} is not a plan's name", pattern_remedy("code-intelligence", PLAN_NAME)
+        )
     if not 1 <= plan.version <= MAXIMUM_VERSION:
         yield Finding(
             ("version",),
@@ -76,21 +71,21 @@ def check_counts(plan: Plan) -> Iterator[Finding]:
             if isinstance(kind, MemberProperty):
                 counts.append(((*path, "properties", name, "members"), len(kind.members), MAXIMUM_MEMBERS, "members"))
         if len(definition.properties) > MAXIMUM_EVENT_PROPERTIES:
-            yield _too_many((*path, "properties"), len(definition.properties), MAXIMUM_EVENT_PROPERTIES)
+            yield too_many((*path, "properties"), len(definition.properties), MAXIMUM_EVENT_PROPERTIES)
     counts += [
         (("facts", name, "members"), len(fact.members), MAXIMUM_MEMBERS, "members")
         for name, fact in plan.facts.items()
         if isinstance(fact, MemberProperty | CountsFact)
     ]
     if len(plan.facts) > MAXIMUM_FACTS:
-        yield _too_many(("facts",), len(plan.facts), MAXIMUM_FACTS, "facts")
+        yield too_many(("facts",), len(plan.facts), MAXIMUM_FACTS, "facts")
     if len(names) > MAXIMUM_PROPERTIES:
-        yield _too_many(("events",), len(names), MAXIMUM_PROPERTIES, "names of properties")
+        yield too_many(("events",), len(names), MAXIMUM_PROPERTIES, "names of properties")
     for place, count, most, what in counts:
         if not count:
             yield Finding(place, f"there are no {what}", "Declare at least one.", needs=(place,))
         elif count > most:
-            yield _too_many(place, count, most, what)
+            yield too_many(place, count, most, what)
 
 
 def check_texts(plan: Plan) -> Iterator[Finding]:
@@ -109,9 +104,26 @@ def check_texts(plan: Plan) -> Iterator[Finding]:
         texts += [
             ((*path, "properties", key, "description"), kind.description) for key, kind in definition.properties.items()
         ]
+        if definition.deprecated is not None:
+            texts.append(((*path, "deprecated", "reason"), definition.deprecated.reason))
+    for name, retirement in plan.retired.items():
+        texts += [(("retired", name, field), getattr(retirement, field)) for field in ("description", "reason")]
+    texts += [
+        ((*path, rule), reason) for path, suppressed in _suppressions(plan) for rule, reason in suppressed.items()
+    ]
     for place, text in texts:
         if not text.strip():
             yield Finding(place, "it is blank", "Write a sentence for those who review the plan.")
+
+
+def _suppressions(plan: Plan) -> Iterator[tuple[Path, dict[str, str]]]:
+    yield ("suppress",), plan.suppress
+    for name, fact in plan.facts.items():
+        yield ("facts", name, "suppress"), fact.suppress
+    for event, definition in plan.events.items():
+        yield ("events", event, "suppress"), definition.suppress
+        for key, kind in definition.properties.items():
+            yield ("events", event, "properties", key, "suppress"), kind.suppress
 
 
 def check_event_names(plan: Plan) -> Iterator[Finding]:
@@ -120,7 +132,9 @@ def check_event_names(plan: Plan) -> Iterator[Finding]:
     for event in plan.events:
         path = ("events", event)
         if not NAME_PATTERN.fullmatch(event):
-            yield Finding(path, f"{shown(event)} is not an event's name", _remedy("SearchSubmitted", NAME_PATTERN))
+            yield Finding(
+                path, f"{shown(event)} is not an event's name", pattern_remedy("SearchSubmitted", NAME_PATTERN)
+            )
         first = by_lower.setdefault(event.lower(), event)
         if first != event:
             message = f"{shown(event)} differs from {shown(first)} by case alone"
@@ -132,18 +146,18 @@ def check_keys(plan: Plan) -> Iterator[Finding]:
     for key in plan.features:
         if not FEATURE.fullmatch(key):
             message = f"{shown(key)} is not a feature's key"
-            yield Finding(("features", key), message, _remedy("code_navigation", FEATURE))
+            yield Finding(("features", key), message, pattern_remedy("code_navigation", FEATURE))
     for position, source in enumerate(plan.sources):
         path = ("sources", str(position))
         if not SOURCE.fullmatch(source):
-            yield Finding(path, f"{shown(source)} is not a source", _remedy("backend", SOURCE))
+            yield Finding(path, f"{shown(source)} is not a source", pattern_remedy("backend", SOURCE))
         elif source in plan.sources[:position]:
             yield Finding(path, f"{shown(source)} stands twice", "Keep one of the two.")
     for event, definition in plan.events.items():
         for key in definition.outcomes:
             if not OUTCOME.fullmatch(key):
                 below = ("events", event, "outcomes", key)
-                yield Finding(below, f"{shown(key)} is not an outcome", _remedy("timed_out", OUTCOME))
+                yield Finding(below, f"{shown(key)} is not an outcome", pattern_remedy("timed_out", OUTCOME))
 
 
 def check_features(plan: Plan) -> Iterator[Finding]:
@@ -181,25 +195,17 @@ def check_owners_and_dates(plan: Plan) -> Iterator[Finding]:
             )
 
 
-def check_properties(plan: Plan) -> Iterator[Finding]:
-    """A property has a usable name, one kind in all events, and bounds or members that some value meets."""
-    first_places: dict[str, tuple[Path, Property]] = {}
+def check_estimates(plan: Plan) -> Iterator[Finding]:
+    """The information budget is computed with these numbers."""
     for event, definition in plan.events.items():
-        for name, kind in definition.properties.items():
-            path = ("events", event, "properties", name)
-            yield from _check_property_name(path, name)
-            first_path, first_kind = first_places.setdefault(name, (path, kind))
-            if type(first_kind) is not type(kind):
-                yield Finding(
-                    path,
-                    f"{shown(name)} is {_kind(kind)} here and {_kind(first_kind)} elsewhere",
-                    "Give it one type in all events, or two names.",
-                    also=first_path,
-                )
-            if isinstance(kind, MemberProperty):
-                yield from _check_members((*path, "members"), kind.members)
-            elif isinstance(kind, IntegerProperty | NumberProperty):
-                yield from _check_bounds(path, kind)
+        if not 1 <= definition.rate <= MAXIMUM_RATE:
+            message = f"{shown(str(definition.rate))} is not from 1 to {MAXIMUM_RATE:,}"
+            yield Finding(("events", event, "rate"), message, "Estimate how many of it one user makes in a busy day.")
+    for field in plan.budget.__struct_fields__:
+        bits: float = getattr(plan.budget, field)
+        if not (math.isfinite(bits) and bits > 0):
+            message = f"{shown(str(bits))} is no number of bits above zero"
+            yield Finding(("budget", field), message, "Write how many bits may be told, or leave it out.")
 
 
 def check_searches(plan: Plan) -> Iterator[Finding]:
@@ -208,32 +214,20 @@ def check_searches(plan: Plan) -> Iterator[Finding]:
         return
     path, event_path = ("searches",), ("events", searches.event)
     if (definition := plan.events.get(searches.event)) is None:
-        yield _unknown((*path, "event"), searches.event, plan.events, "events", needs=(("events",),))
+        yield unknown((*path, "event"), searches.event, plan.events, "events", needs=(("events",),))
         return
     members = {name: kind for name, kind in definition.properties.items() if isinstance(kind, MemberProperty)}
     if (chosen := members.get(searches.by)) is None:
         what = f"member properties of {shown(searches.event)}"
-        yield _unknown((*path, "by"), searches.by, members, what, needs=((*event_path, "properties"),))
+        yield unknown((*path, "by"), searches.by, members, what, needs=((*event_path, "properties"),))
         return
     needs = ((*event_path, "properties", searches.by, "members"),)
     for position, member in enumerate(searches.members):
         below = (*path, "members", str(position))
         if member not in chosen.members:
-            yield _unknown(below, member, chosen.members, f"members of {shown(searches.by)}", needs=needs)
+            yield unknown(below, member, chosen.members, f"members of {shown(searches.by)}", needs=needs)
         elif member in searches.members[:position]:
             yield Finding(below, f"{shown(member)} stands twice", "Keep one of the two.")
-
-
-def check_facts(plan: Plan) -> Iterator[Finding]:
-    """A fact has a usable name, and bounds or members that some value meets."""
-    for name, fact in plan.facts.items():
-        path = ("facts", name)
-        if not FACT.fullmatch(name):
-            yield Finding(path, f"{shown(name)} is not a fact's name", _remedy("licence_tier", FACT))
-        if isinstance(fact, MemberProperty | CountsFact):
-            yield from _check_members((*path, "members"), fact.members)
-        if isinstance(fact, IntegerProperty | CountsFact):
-            yield from _check_bounds(path, fact)
 
 
 RULES: Final[tuple[Callable[[Plan], Iterator[Finding]], ...]] = (
@@ -245,62 +239,11 @@ RULES: Final[tuple[Callable[[Plan], Iterator[Finding]], ...]] = (
     check_features,
     check_owners_and_dates,
     check_properties,
+    check_estimates,
     check_searches,
     check_facts,
+    check_format,
+    check_deprecations,
+    check_earlier_names,
+    check_retired,
 )
-
-
-def _check_property_name(path: Path, name: str) -> Iterator[Finding]:
-    if name in RESERVED:
-        message = f"{shown(name)} is a name that every event or every stored row has already"
-        yield Finding(path, message, "Choose another name, one that says what is counted.")
-    elif not PROPERTY.fullmatch(name):
-        yield Finding(path, f"{shown(name)} is not a property's name", _remedy("result_count", PROPERTY))
-
-
-def _check_members(path: Path, members: tuple[str, ...]) -> Iterator[Finding]:
-    seen: set[str] = set()
-    for position, member in enumerate(members):
-        below = (*path, str(position))
-        if not MEMBER.fullmatch(member):
-            yield Finding(below, f"{shown(member)} is not a member", _remedy("c++", MEMBER))
-        elif member in seen:
-            yield Finding(below, f"{shown(member)} stands twice", "Keep one of the two.")
-        seen.add(member)
-
-
-def _check_bounds(path: Path, kind: IntegerProperty | NumberProperty | CountsFact) -> Iterator[Finding]:
-    minimum = 0 if isinstance(kind, CountsFact) else kind.minimum
-    for field, bound in (("minimum", minimum), ("maximum", kind.maximum)):
-        if not isinstance(kind, NumberProperty) and abs(bound) > MAXIMUM_INTEGER:
-            message = f"{shown(str(bound))} is beyond ±2^53"
-            yield Finding((*path, field), message, f"Stay within ±{MAXIMUM_INTEGER}.")
-        elif not math.isfinite(bound):
-            yield Finding((*path, field), f"{shown(str(bound))} is no bound", "Write a finite number.")
-    if minimum > kind.maximum:
-        message = f"the minimum, {shown(str(minimum))}, is above the maximum, {shown(str(kind.maximum))}"
-        yield Finding((*path, "maximum"), message, "Exchange them, or mend one.", needs=((*path, "minimum"),))
-
-
-def _too_many(path: Path, count: int, most: int, what: str = "properties") -> Finding:
-    return Finding(path, f"there are {count:,} {what}, and {most:,} is the most", "Leave some out.")
-
-
-def _unknown(path: Path, text: str, candidates: Iterable[str], what: str, *, needs: tuple[Path, ...]) -> Finding:
-    known = list(candidates)
-    near = nearest(text, known)
-    listing = f"They are {', '.join(map(shown, known[:12]))}{', …' if len(known) > 12 else ''}."  # noqa: PLR2004 - one line
-    return Finding(
-        path,
-        f"{shown(text)} is not one of the {what}",
-        f"Did you mean {shown(near)}?" if near else listing if known else "There are none: declare it first.",
-        needs=needs,
-    )
-
-
-def _remedy(example: str, pattern: re.Pattern[str]) -> str:
-    return f"Write it as in `{example}`, to the pattern `{pattern.pattern}`."
-
-
-def _kind(definition: Property) -> str:
-    return f"`{definition.__struct_config__.tag}`"

@@ -6,19 +6,23 @@ import contextlib
 import re
 from datetime import date
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import msgspec
 import yaml
 
-from heliograph.plan.model import Plan
 from heliograph.plan.problem import PlanProblem, nearest, printable, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from heliograph.plan.document import Node
 
 Path: TypeAlias = tuple[str, ...]
 """Keys and list positions from the top of the plan: ``("events", "SearchSubmitted", "owner")``."""
+
+Document = TypeVar("Document", bound=msgspec.Struct)
+"""The struct that a whole file is read as."""
 
 _BROKEN: Final[Any] = object()
 """Stands for a value that could not be read."""
@@ -67,10 +71,13 @@ class Shape:
         self.broken: set[Path] = set()
         self.partial: set[Path] = set()
 
-    def read(self, root: Node) -> Plan | None:
-        """Return the plan, with blanks in place of what could not be read; None if nothing could."""
-        plan = self._struct(root, Plan, ())
-        return plan if isinstance(plan, Plan) else None
+    def read(self, root: Node, kind: type[Document], *, optional: Collection[str] = ()) -> Document | None:
+        """Return a struct `kind`, with blanks in place of what could not be read; None if nothing could.
+
+        Of its fields, those of `optional` may be missing although they have no default.
+        """
+        value = self._struct(root, kind, (), optional=optional)
+        return value if isinstance(value, kind) else None
 
     def readable(self, path: Path) -> bool:
         """Return whether the part at `path` was read, though perhaps with parts of it missing."""
@@ -80,11 +87,13 @@ class Shape:
         """Return whether the part at `path` was read, and no entry of it is missing."""
         return self.readable(path) and path not in self.partial
 
+    def held(self, path: Path) -> int:
+        """Return how many steps of `path` the file holds: all of them if the part itself stands in it."""
+        return next((length for length in range(len(path), 0, -1) if path[:length] in self.places), 0)
+
     def place(self, path: Path) -> tuple[int, int]:
         """Return line and column of `path`, or of the nearest part above it that the file holds."""
-        while path not in self.places and path:
-            path = path[:-1]
-        return self.places.get(path, (1, 1))
+        return self.places.get(path[: self.held(path)], (1, 1))
 
     def _refuse(self, path: Path, message: str, remedy: str, *, at: Node | None = None) -> None:
         line, column = self.place(path) if at is None else _mark(at)
@@ -112,13 +121,13 @@ class Shape:
             self.partial.add(path[:-1])
         return value
 
-    def _struct(self, node: Node, kind: type[msgspec.Struct], path: Path) -> Any:
+    def _struct(self, node: Node, kind: type[msgspec.Struct], path: Path, *, optional: Collection[str] = ()) -> Any:
         entries = self._entries(node, path)
         if entries is None:
             return _BROKEN
         entries.pop(kind.__struct_config__.tag_field or "", None)
         fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-        missing = {name: None for name, field in fields.items() if field.required and name not in entries}
+        missing = {name: None for name, field in fields.items() if field.required and name not in (*entries, *optional)}
         for name in [name for name in entries if name not in fields]:
             near = nearest(name, [field for field in fields if field not in entries])
             missing.pop(near or "", None)  # one mistake, one problem
@@ -136,7 +145,8 @@ class Shape:
             if value is not _BROKEN:
                 values[field.name] = value
             elif field.required:
-                self.broken.add(below)
+                if name in entries or name not in optional:
+                    self.broken.add(below)
                 values[field.name] = _blank(field.type)
         return kind(**values)
 

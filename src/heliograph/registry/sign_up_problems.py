@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import enum
-
-from heliograph.wire import Problem
+from heliograph.wire import Problem, RefusalTable
 
 
-class SignUpRefusal(enum.Enum):
+class SignUpRefusal(RefusalTable):
     """A refusal: its code, its HTTP status, what is wrong, and what to do."""
 
     NO_SIGN_UPS = (
@@ -89,12 +87,6 @@ class SignUpRefusal(enum.Enum):
         "Send the message again later, under the same webhook-id.",
     )
 
-    def __init__(self, code: str, status: int, title: str, remedy: str) -> None:
-        self.code = code
-        self.status = status
-        self.title = title
-        self.remedy = remedy
-
 
 class SignUpRefusedError(Exception):
     """A message is refused; nothing of it was recorded."""
@@ -107,10 +99,4 @@ class SignUpRefusedError(Exception):
 
     def to_problem(self) -> Problem:
         """Return what the sender is told."""
-        return Problem(
-            type=self.refusal.code,
-            title=self.refusal.title,
-            status=self.refusal.status,
-            detail=self.detail,
-            remedy=self.refusal.remedy,
-        )
+        return self.refusal.to_problem(self.detail)

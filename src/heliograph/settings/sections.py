@@ -37,7 +37,9 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class PlanSettings(Section, frozen=True, kw_only=True):
     """The tracking plan, which both ends hold."""
 
-    file: Annotated[str, _about("The tracking plan, in YAML.", path=True)] = "plans/code-intelligence.yaml"
+    file: Annotated[str, _about("The tracking plan: a YAML file, or a folder of them.", path=True)] = (
+        "plans/code-intelligence.yaml"
+    )
 
 
 class RecorderSettings(Section, frozen=True, kw_only=True):

@@ -6,19 +6,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import uvicorn
-
+from heliograph.https_server import https_server, server_tls
 from heliograph.registry.errors import RegistryError
 from heliograph.registry.store import Registry
 from heliograph.registry.terms import publish, read_terms
 from heliograph.registry.trial_pages.app import TrialServer
 from heliograph.registry.trials import address_problems
 from heliograph.registry.webhook import read_secrets
-from heliograph.tls import server_tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import uvicorn
     from standardwebhooks import Webhook
 
     from heliograph.registry.terms import Terms
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 _MOST_CONNECTIONS: Final = 500
 _KEEP_ALIVE_SECONDS: Final = 15
-_GRACE_SECONDS: Final = 5
 
 
 @contextmanager
@@ -45,25 +43,13 @@ def trial_server(
     with Registry.open(settings.registry, now=now) as registry:
         publish(registry, terms)
         app = TrialServer(registry, trials, terms, secrets, now=now).application()
-        yield uvicorn.Server(
-            uvicorn.Config(
-                app,
-                host=trials.host,
-                port=trials.port,
-                http="httptools",
-                loop="uvloop",
-                ws="none",
-                interface="asgi3",
-                lifespan="off",
-                log_config=None,
-                access_log=False,  # addresses hold tokens, and nobody's IP address is kept
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=_MOST_CONNECTIONS,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-                ssl_context_factory=lambda *_: tls,
-            )
+        yield https_server(
+            app,
+            tls,
+            host=trials.host,
+            port=trials.port,
+            connections=_MOST_CONNECTIONS,
+            keep_alive_seconds=_KEEP_ALIVE_SECONDS,
         )
 
 

@@ -1,0 +1,26 @@
+"""Earlier names of events: what was stored under one is read under the present name, and nothing is rewritten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ibis
+
+    from heliograph.plan.model import Plan
+
+
+def present_names(plan: Plan) -> dict[str, str]:
+    """Return the present name of each earlier one; a name that an event has now is nobody's earlier one."""
+    return {
+        former: name
+        for name, event in plan.events.items()
+        for former in event.renamed_from
+        if former not in plan.events
+    }
+
+
+def under_present_names(events: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return the events as if they had always been called what `plan` calls them; `events` itself without renames."""
+    names = present_names(plan)
+    return events.mutate(name=events.name.substitute(names)) if names else events

@@ -376,19 +376,26 @@ def _as_time(form: Form) -> Iterator[bytes]:
         yield separator.join(form.moment.strftime("%Y-%m-%d|%H:%M:%S.%f").encode().split(b"|"))
 
 
+def _as_version(form: Form) -> Iterator[bytes]:
+    yield form.text.encode()
+
+
 NUMERIC: Final[dict[str, Callable[[Form], Iterator[bytes]]]] = {
     "integer": _as_integer,
     "mantissa": _as_float,
     "microseconds": _as_time,
+    "version": _as_version,
 }
 """Numbers that are a canary: its digits where it has enough of them, or the first bytes of its core."""
+VERSION: Final = "version"
+"""The number's digits, as the version of a product may have them."""
 RANDOM_ID: Final = "random id"
 """The first 16 bytes of the core, as the 32 digits that every random id has."""
 BETWEEN_BLOCKS: Final = "between empty blocks"
 """A letter in each of many zstd blocks that repeat it no times: what a decompressor leaves out."""
 _BLOCK: Final = b"\x02\0\0"
 """The header of a block that repeats the byte after it no times (RFC 8878, section 3.1.1.2)."""
-_BITS: Final = {"integer": 62, "mantissa": 52, "microseconds": 48}
+_BITS: Final = {"integer": 62, "mantissa": 52, "microseconds": 48, "version": 62}
 
 
 def _in_blocks(content: bytes) -> bytes:
@@ -406,8 +413,11 @@ def form(canary: Canary, disguise: str) -> Form:
         return Form(canary, disguise, (plain[:16].ljust(16, b"q").hex(),))
     number = int.from_bytes(plain[:8].ljust(8, b"q"), "big") & (1 << _BITS[disguise]) - 1
     digits = "".join(each for each in canary.core if each.isdigit())
-    if disguise == "integer" and len(digits) >= _FEWEST_DIGITS and int(digits) < 1 << 62:
+    if disguise in {"integer", VERSION} and len(digits) >= _FEWEST_DIGITS and int(digits) < 1 << 62:
         number = int(digits)
+    if disguise == VERSION:
+        groups = [str(number)[start : start + 5] for start in range(0, len(str(number)), 5)]
+        return Form(canary, disguise, (".".join(groups),), number)
     return Form(canary, disguise, (str(number),), number)
 
 

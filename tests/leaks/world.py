@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from heliograph.demo.home import Customer
+    from heliograph.demo.postgres import PostgresCluster
     from heliograph.demo.processes import Process
     from heliograph.settings import Settings
     from heliograph.wire import VerdictCounts
@@ -55,8 +56,9 @@ ENCODERS: Final = {
 class World:
     """Both ends, and what was sent so far."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, cluster: PostgresCluster, seed: int) -> None:
         self.nest = Nest(seed)
+        self.cluster = cluster
         self.plan = load_plan(PLAN)
         self.home = Home(folder / "home", PLAN)
         self.settings = _small_segments(self.home)
@@ -67,7 +69,7 @@ class World:
         (self.vendor_folder / "tmp").mkdir()
         self.environment = ENVIRONMENT | {
             "PYTHONPATH": str(HERE / "verbose"),
-            "PYTHONDEVMODE": "1",
+            "PYTHONASYNCIODEBUG": "1",
             "TMPDIR": str(self.vendor_folder / "tmp"),
         }
         self.processes = Processes(self.vendor_folder / "output", self.environment)

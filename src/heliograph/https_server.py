@@ -55,6 +55,7 @@ def https_server(
             interface="asgi3",
             lifespan="off",
             log_config=None,
+            log_level="warning",  # whatever others set: its debugging levels tell paths and query strings
             access_log=False,  # addresses may hold tokens, and nobody's IP address is kept
             server_header=False,
             proxy_headers=False,

@@ -11,7 +11,7 @@ from harness import as_arrow
 from heliograph.wire import ARROW
 from leaks.canaries import DISGUISES, RANDOM_ID
 from leaks.doors import door
-from leaks.line_doors import PLACES, event
+from leaks.line_doors import PLACES, RANDOM_IDS, event
 from leaks.world import ENCODERS, verdicts
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ _WORDS: Final = ("event name", "member", "outcome", "version", "source", "actor"
 
 def _words(make: Callable[[str], dict[str, Any]], expected: str) -> Callable[[World, str], None]:
     def plant(world: World, name: str) -> None:
-        disguises = DISGUISES.keys() - {"hexadecimal"} if name.endswith("_id") else [*DISGUISES, RANDOM_ID]
-        forms = world.nest.forms(name, sorted(disguises))
+        forms = world.nest.some(name, but=RANDOM_IDS if name.endswith("_id") else ())
         send_rows(world, [event(0) | make(part) for form in forms for part in form.parts], expected)
 
     return plant
@@ -66,7 +65,7 @@ for _place in _WORDS:
 
 @door("Arrow: name of an undeclared column")
 def _column_names(world: World, name: str) -> None:
-    forms = world.nest.forms(name)
+    forms = world.nest.some(name)
     send_rows(world, [event(0) | {part: 1} for form in forms for part in form.parts], "undeclared_property")
 
 
@@ -82,7 +81,7 @@ def _empty_columns(world: World, name: str) -> None:
 
 @door("Arrow: value of an undeclared column")
 def _undeclared(world: World, name: str) -> None:
-    forms = world.nest.forms(name, [*DISGUISES, RANDOM_ID])
+    forms = world.nest.some(name)
     send_rows(world, [event(0) | {"query": part} for form in forms for part in form.parts], "undeclared_property")
 
 
@@ -114,7 +113,7 @@ def _unused(world: World, name: str) -> None:
 
 @door("Arrow: metadata of the schema and of its fields")
 def _metadata(world: World, name: str) -> None:
-    notes = {part: part for form in world.nest.forms(name) for part in form.parts}
+    notes = {part: part for form in world.nest.some(name) for part in form.parts}
     batch = batch_of(world, event(1, took_ms=5), event(2))
     send_stream(world, stream_of(batch.replace_schema_metadata(notes)), {"accepted": 2})
     place = batch.schema.get_field_index("took_ms")
@@ -124,7 +123,7 @@ def _metadata(world: World, name: str) -> None:
 
 @door("Arrow: metadata of a message")
 def _message(world: World, name: str) -> None:
-    notes = {part: part for form in world.nest.forms(name) for part in form.parts}
+    notes = {part: part for form in world.nest.some(name) for part in form.parts}
     stream = stream_of(batch_of(world, event(1)), metadata=notes)
     world.refuses({400}, world.deliver(ENCODERS["zstd"](stream), ARROW, events=1, encoding="zstd"))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 _DIGITS: Final = "0123456789"
@@ -77,7 +77,8 @@ Made = tuple[str, str]
 
 def _person_name(make: Maker) -> Made:
     name = make.name()
-    return f"{make.one_of('Anna', 'Jürgen', 'María', 'John', 'Wei', 'Aisha')} {name}", name
+    given = make.one_of("Anna", "John", "Wei", "Jürgen", "Xóchitl", "Oluwaseun", "Bilge", "Ruby", "Mark", "Thuy")
+    return make.one_of(f"{given} {name}", f"{name}, {given}", f"{given[0]}. {name}", f"{given[0]}{name}", name), name
 
 
 def _mail_address(make: Maker) -> Made:
@@ -87,7 +88,10 @@ def _mail_address(make: Maker) -> Made:
 
 def _postal_address(make: Maker) -> Made:
     name = make.name()
-    return f"{name} Street {make.digits(2)}, {make.digits(5)} Springfield", name
+    number, code = make.digits(2), make.digits(5)
+    return make.one_of(
+        f"{number} {name} Street, Springfield", f"{name}straße {number}, {code} Berlin", f"{code} {name}, Rue {number}"
+    ), name
 
 
 def _phone_number(make: Maker) -> Made:
@@ -123,7 +127,7 @@ def _mac_address(make: Maker) -> Made:
 
 def _host_name(make: Maker) -> Made:
     name = make.letters(14)
-    return f"build-{make.digits(1)}.{name}.corp.example", name
+    return make.one_of(f"build-{make.digits(1)}.{name}.corp.example", f"{name}-db-{make.digits(1)}", f"{name}.local"), name
 
 
 def _url(make: Maker) -> Made:
@@ -133,7 +137,7 @@ def _url(make: Maker) -> Made:
 
 def _repository(make: Maker) -> Made:
     name = make.letters(14)
-    return f"git.corp.example/{name}/payments-core", name
+    return make.one_of(f"git.corp.example/{name}/payments-core", f"{name}/payments-core", f"{name}-service"), name
 
 
 def _file_path(make: Maker) -> Made:
@@ -143,26 +147,35 @@ def _file_path(make: Maker) -> Made:
 
 def _source_code(make: Maker) -> Made:
     name = make.letters(14)
-    return f"func {name}(account *Account) error {{ return account.Close() }}", name
+    return make.one_of(
+        f"func {name}(account *Account) error {{ return account.Close() }}",
+        f"{name}.update(balance)",
+        f"if {name} > limit: raise Overdrawn",
+    ), name
 
 
 def _search_query(make: Maker) -> Made:
     name = make.letters(14)
-    return f"repo:^payments$ lang:go {name}\\( -file:test", name
+    return make.one_of(
+        f"repo:^payments$ lang:go {name}\\( -file:test", f"{name} retry logic", f"why does {name} time out"
+    ), name
 
 
 def _sql(make: Maker) -> Made:
     name = make.letters(14)
-    return f"SELECT * FROM accounts WHERE owner = '{name}' OR 1 = 1", name
+    return make.one_of(
+        f"SELECT * FROM accounts WHERE owner = '{name}' OR 1 = 1", f"update {name} set balance = 0", f"drop table {name}"
+    ), name
 
 
 def _password(make: Maker) -> Made:
     word = make.token(12)
-    return f"password={make.one_of('!', '#')}{word}", word
+    return make.one_of(f"password={word}!", f"#{word}", word), word
 
 
 def _licence_key(make: Maker) -> Made:
-    key = "-".join(make.letters(5, _LETTERS.upper() + _DIGITS) for _ in range(4))
+    pieces = [make.letters(5, _LETTERS.upper() + _DIGITS) for _ in range(4)]
+    key = make.one_of("-", "").join(pieces)
     return key, key
 
 
@@ -421,19 +434,32 @@ def form(canary: Canary, disguise: str) -> Form:
     return Form(canary, disguise, (str(number),), number)
 
 
+_TURNS: Final = 6
+
+
 class Nest:
     """Where the canaries of one test come from, and where it is written down which door got which."""
 
     def __init__(self, seed: int) -> None:
         self._maker = Maker(seed)
+        self._turn = 0
         self.planted: dict[str, list[Form]] = {}
         """By door."""
 
-    def forms(self, door: str, disguises: Iterable[str] = DISGUISES, kinds: Iterable[str] = KINDS) -> list[Form]:
+    def some(self, door: str, *, but: Container[str] = ()) -> list[Form]:
+        """Return new canaries for a door: each kind in plain and in a few disguises, others for each door."""
+        self._turn += 1
+        others = [each for each in (*DISGUISES, RANDOM_ID) if each != "plain" and each not in but]
+        return self.forms(door, ["plain", *others[self._turn % _TURNS :: _TURNS]])
+
+    def forms(self, door: str, disguises: Iterable[str], kinds: Iterable[str] = KINDS) -> list[Form]:
         """Return new canaries for a door: one of each kind in each disguise."""
         wanted = list(disguises)
         pairs = [
-            (kind, disguise) for kind in sorted(kinds) for disguise in wanted if disguise != "split" or kind not in DIGITS_ONLY
+            (kind, disguise)
+            for kind in sorted(kinds)
+            for disguise in wanted
+            if disguise != "split" or kind not in DIGITS_ONLY
         ]
         made = [form(self._maker.make(kind), disguise) for kind, disguise in pairs]
         self.planted.setdefault(door, []).extend(made)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from leaks.world import World
 
 
-@channel("user_id", "128 bits an event: our own agent draws them from the system's generator; a hostile client need not")
+@channel("user_id", "128 bits an event. Our agent draws them from the system's generator; another client need not")
 def _user_id(world: World, name: str) -> None:
     forms = world.nest.forms(name, [RANDOM_ID])
     send_lines(world, [encode(event(0, user_id=form.text)) for form in forms], "accepted")

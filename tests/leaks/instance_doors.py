@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,11 +11,12 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from heliograph.demo.processes import wait_until
+from heliograph.instance.account import read_account
 from heliograph.instance.ping_sender import last_day_over
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State
 from heliograph.settings import commented_file
-from leaks.canaries import DISGUISES, RANDOM_ID
+from heliograph.wire import total_counts
 from leaks.doors import door
 from leaks.world import SECONDS
 from product_database import ProductDatabase
@@ -23,12 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from heliograph.demo.home import Customer
+    from heliograph.instance.account import InstanceAccount
     from leaks.world import World
 
 _RECORDED: Final[dict[str, Callable[[str], tuple[str, dict[str, Any]]]]] = {
     "event name": lambda text: (text, {}),
-    "name of a property": lambda text: ("SearchSubmitted", {text: 1}),
-    "value of an undeclared property": lambda text: ("SearchSubmitted", {"query": text}),
     "member": lambda text: ("SearchSubmitted", {"pattern_type": text}),
     "duration": lambda text: ("SearchSubmitted", {"took_ms": text}),
     "integer": lambda text: ("SearchSubmitted", {"filter_count": text}),
@@ -40,30 +41,53 @@ _RECORDED: Final[dict[str, Callable[[str], tuple[str, dict[str, Any]]]]] = {
     "source": lambda text: ("SearchSubmitted", {"source": text}),
 }
 """Arguments of `record` that no event may have."""
-_OWN_IDS: Final[dict[str, Callable[[str], dict[str, Any]]]] = {
+_LEFT_BEHIND: Final[dict[str, Callable[[str], dict[str, Any]]]] = {
+    "name of a property": lambda text: {text: 1},
+    "value of an undeclared property": lambda text: {"query": text},
     "user": lambda text: {"user": text},
     "session": lambda text: {"session": text},
 }
-"""The product's own ids, which stay on the instance."""
+"""Arguments that stay on the instance, while their event leaves: undeclared properties, and the product's own ids."""
 
 
-@door("record")
-def _record(world: World, name: str) -> None:
+@door("instance: arguments of the recorder, the product's facts, every column of `event_logs`")
+def _instance(world: World, name: str) -> None:
+    """One agent sends what a product has recorded, and what its table holds."""
+    product = ProductDatabase(world.cluster, "leaks")
+    product.make()
+    try:
+        accepted, refused = map(
+            sum, zip(_record(world, "record"), _insert(world, "event_logs", product), strict=True)
+        )
+        section = product.settings(linger_seconds=0.05, pause_seconds=0.05)
+        settings = msgspec.structs.replace(world.product.settings, event_logs=section)
+        world.product.settings_file.write_text(commented_file(settings))
+        account = run_agent(world, world.product)
+    finally:
+        product.drop()
+    assert sum(account.delivered.values()) == accepted
+    assert total_counts(account.dropped) == refused
+    world.pings += 1
+
+
+def _record(world: World, name: str) -> tuple[int, int]:
+    """Record canaries; return how many events may leave, and how many may not."""
     recorder = Recorder(world.product.settings.recorder, version="6.1.0", source="web")
     refused = accepted = 0
     for place, make in _RECORDED.items():
-        for form in world.nest.forms(f"{name}: {place}", [*DISGUISES, RANDOM_ID]):
+        for form in world.nest.some(f"{name}: {place}"):
             for part in form.parts:
                 event, arguments = make(part)
                 recorder.record(event, **arguments)
                 refused += 1
-    for place, own in _OWN_IDS.items():
-        for form in world.nest.forms(f"{name}: {place}", [*DISGUISES, RANDOM_ID]):
+    for place, own in _LEFT_BEHIND.items():
+        for form in world.nest.some(f"{name}: {place}"):
             for part in form.parts:
                 accepted += recorder.record("SearchSubmitted", pattern_type="regexp", **own(part))
     for form in world.nest.numbers(f"{name}: a number out of range", "integer"):
         for property_name in ("took_ms", "filter_count", "share_seen"):
-            recorder.record("SearchSubmitted", **{property_name: form.number})
+            numbers: dict[str, Any] = {property_name: form.number}
+            recorder.record("SearchSubmitted", **numbers)
             refused += 1
     _report_facts(world, name, recorder)
     recorder.close()
@@ -76,34 +100,34 @@ def _record(world: World, name: str) -> None:
     state = State(Path(world.product.settings.agent.state))
     state.pings.begin(told)  # as an agent that has run since then: no test waits for a day to be over
     state.close()
-    status = run_agent(world, world.product)
-    assert sum(status["delivered"].values()) == accepted
-    assert sum(sum(verdicts.values()) for verdicts in status["dropped"].values()) == refused
-    world.pings += 1
+    return accepted, refused
 
 
 def _report_facts(world: World, name: str, recorder: Recorder) -> None:
-    for place, make in {
+    facts: dict[str, Callable[[str], dict[str, Any]]] = {
         "name of a fact": lambda text: {text: 1},
         "undeclared fact": lambda text: {"note": text},
         "version": lambda text: {"version": text},
         "member": lambda text: {"deployment": text},
         "key of counts": lambda text: {"code_hosts": {text: 1}},
-    }.items():
+    }
+    for place, make in facts.items():
         for form in world.nest.few(f"{name}: facts: {place}"):
             recorder.report_facts(**make(form.text))
 
 
-def run_agent(world: World, customer: Customer) -> dict[str, Any]:
+def run_agent(world: World, customer: Customer) -> InstanceAccount:
     """Let an agent send all that there is, and return its account, which closes."""
     agent = world.agents.start(
         customer.instance, "heliograph.cli", "--config", str(customer.settings_file), "agent", "run", "--until-drained"
     )
     wait_until(lambda: agent.status() is not None, seconds=SECONDS, what="the agent", check=[world.gateway])
     assert agent.status() == 0, agent.tail()
-    status: dict[str, Any] = world.report(customer, "agent", "status")
-    world.accepted[customer.instance] += sum(status["delivered"].values())
-    return status
+    with closing(State(Path(customer.settings.agent.state), exclusive=False)) as state:
+        account = read_account(state, Path(customer.settings.recorder.outbox), world.plan)
+    assert account.closes()
+    world.accepted[customer.instance] += sum(account.delivered.values())
+    return account
 
 
 _COLUMNS: Final = (
@@ -121,30 +145,18 @@ _COLUMNS: Final = (
 )
 """Text columns that may hold anything: they are not read, or their value is replaced or left out."""
 _JSON_COLUMNS: Final = ("argument", "feature_flags")
-_TABLE_DISGUISES: Final = ("plain", "zero width", "look-alikes", "base64")
+_TABLE_DISGUISES: Final = ("plain", "zero width")
 
 
-@door("event_logs")
-def _event_logs(world: World, name: str) -> None:
-    product = ProductDatabase(world.cluster, "leaks")
-    product.make()
-    try:
-        rows, refused = _rows(world, name)
-        with product.connect().cursor() as cursor:
-            for row in rows:
-                columns = ", ".join(row)
-                cursor.execute(
-                    f"insert into event_logs ({columns}, timestamp) values ({', '.join(['%s'] * len(row))}, now())",
-                    list(row.values()),
-                )
-        section = product.settings(linger_seconds=0.05, pause_seconds=0.05)
-        settings = msgspec.structs.replace(world.table.settings, event_logs=section)
-        world.table.settings_file.write_text(commented_file(settings))
-        status = run_agent(world, world.table)
-    finally:
-        product.drop()
-    assert sum(status["delivered"].values()) == len(rows) - refused
-    assert sum(sum(verdicts.values()) for verdicts in status["dropped"].values()) == refused
+def _insert(world: World, name: str, product: ProductDatabase) -> tuple[int, int]:
+    """Insert rows with canaries; return how many make an event that may leave, and how many do not."""
+    rows, refused = _rows(world, name)
+    with product.connect().cursor() as cursor:
+        for row in rows:
+            columns = ", ".join(row)
+            values = ", ".join(["%s"] * len(row))
+            cursor.execute(f"insert into event_logs ({columns}, timestamp) values ({values}, now())", [*row.values()])
+    return len(rows) - refused, refused
 
 
 def _rows(world: World, name: str) -> tuple[list[dict[str, Any]], int]:
@@ -155,7 +167,7 @@ def _rows(world: World, name: str) -> tuple[list[dict[str, Any]], int]:
     }
     rows = []
     for number in range(len(columns["url"])):
-        row = {column: columns[column][number] for column in _COLUMNS}
+        row: dict[str, Any] = {column: columns[column][number] for column in _COLUMNS}
         row |= {column: Jsonb({columns[column][number]: columns[column][number]}) for column in _JSON_COLUMNS}
         rows.append(row | {"name": "SearchSubmitted", "source": "web"})
     arguments: dict[str, Callable[[str], Any]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from leaks.canaries import DISGUISES
 from leaks.doors import door
 from leaks.line_doors import encode
 from leaks.request_doors import Connection
@@ -56,7 +55,7 @@ for _place, _make in PLACES.items():
 
     def _plant(world: World, name: str, make: Callable[[str], dict[str, Any]] = _make) -> None:
         with Connection(world) as connection:
-            forms = world.nest.forms(name, [*DISGUISES][:: 1 + len(DISGUISES) // 4])
+            forms = world.nest.some(name)
             for part in (part for form in forms for part in form.parts):
                 encoding = world.next_encoding()
                 headers = [("content-type", b"application/json"), ("content-encoding", encoding.encode())]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 import time
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, urlencode
 
 import jwt
@@ -56,14 +55,20 @@ class Connection:
             "localhost", world.settings.gateway.port, context=world.tls, timeout=10
         )
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._connection.close()
 
     def ask(
-        self, method: str, path: str, headers: Iterable[tuple[str, bytes]], body: bytes = b"", *, authorized: bool = True
+        self,
+        method: str,
+        path: str,
+        headers: Iterable[tuple[str, bytes]],
+        body: bytes = b"",
+        *,
+        authorized: bool = True,
     ) -> int:
         """Send a request, keep the answer, and return its status."""
         self._connection.putrequest(method, path, skip_accept_encoding=True)
@@ -203,7 +208,9 @@ MALFORMED: Final[dict[str, Callable[[bytes], bytes]]] = {
         b"POST /v1/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1;a=" + text + b"\r\nx\r\n0\r\n\r\n"
     ),
     "trailer": lambda text: (
-        b"POST /v1/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\na: " + text + b"\r\n\r\n"
+        b"POST /v1/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\na: "
+        + text
+        + b"\r\n\r\n"
     ),
     "transfer encoding": lambda text: (
         b"POST /v1/token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: " + text + b"\r\n\r\n" + text + b"\r\n\r\n"
@@ -216,13 +223,13 @@ MALFORMED: Final[dict[str, Callable[[bytes], bytes]]] = {
         b"POST /v1/token HTTP/1.1\r\nhost: x\r\nexpect: " + text + b"\r\ncontent-length: 1\r\n\r\nx"
     ),
 }
+_SOME: Final = ("name of a person", "mail address", "source code", "web token", "payment card", "file path")
 for _what, _spoil in MALFORMED.items():
 
     def _malformed(world: World, name: str, spoil: Callable[[bytes], bytes] = _spoil) -> None:
         for form in world.nest.forms(name, ["plain"], _SOME):
             world.raw(spoil(one_line(form)[0].encode()))
 
-    _SOME: Final = ("name of a person", "mail address", "source code", "web token", "payment card", "file path")
     door(f"malformed request: {_what}")(_malformed)
 
 
@@ -235,7 +242,9 @@ def _no_tls(world: World, name: str) -> None:
 @door("malformed request: server name in the TLS greeting")
 def _server_name(world: World, name: str) -> None:
     for form in world.nest.forms(name, ["plain"], ["host name", "name of a person", "random string"]):
-        world.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", server_name=form.text.replace(" ", "-").encode("idna").decode())
+        world.raw(
+            b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", server_name=form.text.replace(" ", "-").encode("idna").decode()
+        )
 
 
 @door("malformed request: a client that goes away")
@@ -244,10 +253,11 @@ def _gone(world: World, name: str) -> None:
         world.token.encode()
     )
     for form in world.nest.few(name):
-        with closing(socket.create_connection(("localhost", world.settings.gateway.port), timeout=10)) as plain:
-            with world.tls.wrap_socket(plain, server_hostname="localhost") as secured:
-                secured.sendall(head + b"x: " + one_line(form)[0].encode() + b"\r\n\r\n" + form.text.encode())
-                secured.unwrap if form.text < "m" else None
+        with (
+            socket.create_connection(("localhost", world.settings.gateway.port), timeout=10) as plain,
+            world.tls.wrap_socket(plain, server_hostname="localhost") as secured,
+        ):
+            secured.sendall(head + b"x: " + one_line(form)[0].encode() + b"\r\n\r\n" + form.text.encode())
 
 
 CLAIMS: Final[dict[str, Callable[[str], tuple[dict[str, Any], dict[str, Any]]]]] = {
@@ -262,7 +272,7 @@ CLAIMS: Final[dict[str, Callable[[str], tuple[dict[str, Any], dict[str, Any]]]]]
 }
 
 
-@door("token: claims and header of the assertion")
+@door("other requests: claims and header of a token's assertion")
 def _assertions(world: World, name: str) -> None:
     key = load_or_create_key(Path(world.attacker.settings.agent.key))
     with Connection(world) as connection:
@@ -281,7 +291,7 @@ def _assertions(world: World, name: str) -> None:
                 assert status == 200 if claim in {"a claim of its own", "its header"} else status in {400, 401, 429}
 
 
-@door("token: the form")
+@door("other requests: form that asks for a token")
 def _forms(world: World, name: str) -> None:
     with Connection(world) as connection:
         for form in world.nest.forms(name, _HEADER_DISGUISES):
@@ -298,7 +308,7 @@ def _forms(world: World, name: str) -> None:
                     }
 
 
-@door("erasure request")
+@door("other requests: erasure")
 def _erasures(world: World, name: str) -> None:
     with Connection(world) as connection:
         for form in world.nest.few(name):
@@ -312,7 +322,7 @@ def _erasures(world: World, name: str) -> None:
             assert connection.ask("POST", "/v1/erasures", [], form.text.encode()) == 400
 
 
-@door("delivery while the disk is full")
+@door("bad moments: the disk is full")
 def _disk_full(world: World, name: str) -> None:
     forms = world.nest.few(name)
     lines = [encode(event(n, query=form.text)) for n, form in enumerate(forms, 1)]
@@ -325,7 +335,7 @@ def _disk_full(world: World, name: str) -> None:
     assert not receipt.accepted
 
 
-@door("delivery while the gateway is told to end, and the loader is killed")
+@door("bad moments: the gateway is told to end, and the loader is killed")
 def _stopped(world: World, name: str) -> None:
     for form in world.nest.forms(name, ["plain"], ["web token"]):
         head = b"POST /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %s\r\n" % world.token.encode()
@@ -334,4 +344,3 @@ def _stopped(world: World, name: str) -> None:
     world.http.close()
     del world.http
     world.loader.kill()
-

@@ -109,7 +109,7 @@ def test_every_class_in_every_disguise_is_found_in_every_container(
 ) -> None:
     nest = Nest(1)
     forms = nest.forms("here", [*DISGUISES, RANDOM_ID])
-    nest.forms("nowhere")
+    nest.forms("nowhere", DISGUISES)
     contain("\n".join(part for form in forms for part in form.parts).encode(), tmp_path / "file")
     search = Search(nest.needles())
     search.folder(tmp_path)
@@ -154,10 +154,10 @@ def test_a_canary_that_is_a_number_is_found_in_columns_in_text_and_in_bytes(disg
 
 def test_nothing_is_found_where_nothing_is() -> None:
     nest = Nest(4)
-    nest.forms("nowhere")
+    nest.forms("nowhere", DISGUISES)
     search = Search(nest.needles())
     other = Nest(5)
-    for form in other.forms("elsewhere"):
+    for form in other.forms("elsewhere", DISGUISES):
         search.bytes_of("bytes", form.text.encode())
     search.bytes_of("bytes", NOISE)
     assert not search.found
@@ -166,8 +166,8 @@ def test_nothing_is_found_where_nothing_is() -> None:
 def test_canaries_follow_from_their_seed_and_no_two_share_a_needle() -> None:
     first, again = Nest(6), Nest(6)
     for nest in (first, again):
-        nest.forms("a")
-        nest.forms("b")
+        nest.forms("a", DISGUISES)
+        nest.forms("b", DISGUISES)
         nest.numbers("c", "integer")
     assert first.planted == again.planted
     count = sum(len(list(form.needles())) for forms in first.planted.values() for form in forms)

@@ -5,13 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import itertools
-import json
 import os
 import resource
 import socket
-import ssl
-import subprocess
-import sys
 import time
 from collections import Counter
 from functools import cached_property
@@ -26,16 +22,16 @@ from heliograph.demo.home import Home
 from heliograph.demo.processes import Processes, wait_until
 from heliograph.instance.transport import GatewayClient, tls_context
 from heliograph.keys import load_or_create_key
-from heliograph.plan.load import load_plan
 from heliograph.lake.report import count_events
+from heliograph.plan.load import load_plan
 from heliograph.settings import commented_file
 from heliograph.wire import Answer, Receipt, total_counts
 from leaks.canaries import Nest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import ssl
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from heliograph.demo.home import Customer
     from heliograph.demo.postgres import PostgresCluster
     from heliograph.demo.processes import Process
     from heliograph.settings import Settings
@@ -45,7 +41,7 @@ HERE: Final = Path(__file__).parent
 PLAN: Final = HERE / "plan.yaml"
 SECONDS: Final = 60
 ENVIRONMENT: Final = {name: value for name, value in os.environ.items() if not name.startswith("HELIOGRAPH_")}
-ENCODERS: Final = {
+ENCODERS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "zstd": lambda content: zstandard.ZstdCompressor(level=1).compress(content),
     "gzip": lambda content: gzip.compress(content, 1),
     "": bytes,
@@ -62,9 +58,7 @@ class World:
         self.plan = load_plan(PLAN)
         self.home = Home(folder / "home", PLAN)
         self.settings = _small_segments(self.home)
-        self.attacker, self.product, self.table = self.home.add_customers(
-            [("acme-1", "acme"), ("acme-2", "acme"), ("acme-3", "acme")]
-        )
+        self.attacker, self.product = self.home.add_customers([("acme-1", "acme"), ("acme-2", "acme")])
         self.vendor_folder = self.home.vendor_folder
         (self.vendor_folder / "tmp").mkdir()
         self.environment = ENVIRONMENT | {
@@ -234,7 +228,7 @@ class World:
             self.hear(plain.recv(1 << 12))
 
     @contextlib.contextmanager
-    def full_disk(self) -> Any:
+    def full_disk(self) -> Iterator[None]:
         """Let every write of the gateway to its log fail."""
         before = resource.prlimit(self.gateway.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self.gateway.pid, resource.RLIMIT_FSIZE, (1, before[1]))
@@ -256,18 +250,6 @@ class World:
         self.gateway.stop()
         self.gateway.start()
         self.wait_for_gateway()
-
-    def command(self, customer: Customer | None, *words: str) -> str:
-        """Run a verb at the vendor's, or at a customer's, keep what it says, and return its standard output."""
-        config = self.home.vendor_file if customer is None else customer.settings_file
-        command = [sys.executable, "-m", "heliograph.cli", "--config", str(config), *words]
-        done = subprocess.run(command, env=self.environment, capture_output=True, check=False)
-        self.hear(done.stdout, done.stderr)
-        assert done.returncode == 0, f"{' '.join(words)}: status {done.returncode}"
-        return done.stdout.decode()
-
-    def report(self, customer: Customer | None, *words: str) -> Any:
-        return json.loads(self.command(customer, *words, "--json"))
 
     def process_memory(self) -> None:
         """Keep what anybody on the machine can see of the processes: their command lines and environments."""

@@ -137,7 +137,7 @@ class Intake:
         if delivery.last >= expected or delivery.first > expected:
             raise RefusalError(
                 Refusal.SEQUENCE_GAP,
-                f"{delivery.first}-{delivery.last} was delivered, and {expected} is expected next",
+                f"the range neither begins at {expected}, which is expected next, nor was it stored before",
                 expected=expected,
             )
         latest = account.latest[delivery.epoch]

@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check benchmark pictures lock format
+.PHONY: help setup demo test check benchmark benchmark-validation pictures lock format
 
 help: ## Show what can be done here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ check: $(READY) ## Static checks alone: format, lint, types, layers
 
 benchmark: $(READY) ## Measure throughput beside the machine's own limits
 	@$(VENV)/bin/python benchmarks/throughput.py $(ARGS)
+
+benchmark-validation: $(READY) ## Measure what validation costs, beside decoding alone
+	@$(VENV)/bin/python benchmarks/validation.py $(ARGS)
 
 format: $(READY) ## Format and mend what can be mended
 	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format --quiet .

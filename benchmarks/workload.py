@@ -17,6 +17,7 @@ from heliograph.event import format_time
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
 from heliograph.instance.state import State
+from heliograph.plan.coarsen import coarsen_all
 from heliograph.wire import ARROW, NDJSON
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ def build_series(plan: Plan, events: Sequence[SimulatedEvent], kind: Format, scr
     return Series(kind, size, [compress(each) for each in lines], sum(map(len, lines)) / size / len(batches))
 
 
+def recorded_lines(plan: Plan, events: Sequence[SimulatedEvent], size: int) -> list[list[bytes]]:
+    """Return events as an outbox holds them, `size` at a time."""
+    return _recorded(plan, [events[start : start + size] for start in range(0, len(events), size)])
+
+
 def _recorded(plan: Plan, batches: Sequence[Sequence[SimulatedEvent]]) -> list[list[bytes]]:
     """Return events as the outbox holds them, with the product's own ids."""
     fields = ({"user": str(event.user), "session": event.session} for batch in batches for event in batch)
@@ -117,7 +123,8 @@ def _lines(plan: Plan, batches: Sequence[Sequence[SimulatedEvent]], ids: Any) ->
             sequence += 1
             wire: dict[str, Any] = {"name": event.name, "sequence": sequence, "time": format_time(event.time)}
             wire |= next(ids)
-            wire |= {"outcome": event.outcome, "version": VERSION, "source": plan.sources[0], **event.properties}
+            wire |= {"outcome": event.outcome, "version": VERSION, "source": plan.sources[0]}
+            wire |= coarsen_all(event.properties, plan.events[event.name].properties)
             lines.append(msgspec.json.encode(wire))
         encoded.append(lines)
     return encoded

@@ -56,7 +56,7 @@ KEYS = (
 )  # fmt: skip
 
 texts = st.lists(st.one_of(st.sampled_from(AWKWARD), st.text(max_size=5)), min_size=1, max_size=5).map(
-    lambda parts: "t" + "".join(parts)
+    lambda parts: "T" + "".join(parts)
 )
 words = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,10}", fullmatch=True)
 snakes = st.one_of(st.sampled_from(KEYS), st.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True)).filter(
@@ -178,6 +178,10 @@ def _events(
         ),
         renamed_from=draw(st.sampled_from([(), ("EarlierName",)])),
     )
+
+
+ANY_PLAN = settings(max_examples=15, phases=[Phase.reuse, Phase.generate])
+"""Without shrinking, which takes minutes for a plan; what fails is a small plan anyway."""
 
 
 def some_plans(count: int) -> list[Plan]:

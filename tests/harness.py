@@ -47,8 +47,11 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from heliograph.gateway.plans import PlanInForce
+
 CANARY = "PRIVATE-CANARY-7d1f"
-USER = "0123456789abcdef0123456789abcdef"
+USER = "9f86d081e84c7d659a2feaa0c55ad015"
+"""A random id, in which no other can be read."""
 DIGEST = hashlib.sha256(b"terms").hexdigest()
 ACCOUNT = "acme"
 INSTANCE = "acme-1"
@@ -93,6 +96,11 @@ SMALL_PLAN = Plan(
         "PageViewed": definition("pages"),
     },
 )
+
+
+def random_id(number: int) -> str:
+    """Return the same random id for the same number: 32 hexadecimal digits."""
+    return hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest()
 
 
 def event(sequence: int, name: str = "SearchSubmitted", **fields: Any) -> dict[str, Any]:
@@ -182,8 +190,10 @@ class Vendor:
         return Registry.open(self.settings.registry)
 
     @contextmanager
-    def running(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Iterator[Vendor]:
-        with gateway_server(self.settings, self.plan, now=now) as server, serving(server) as self.port:
+    def running(
+        self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), plan: PlanInForce | None = None
+    ) -> Iterator[Vendor]:
+        with gateway_server(self.settings, plan or self.plan, now=now) as server, serving(server) as self.port:
             yield self
 
     @property

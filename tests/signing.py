@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness import SMALL_PLAN
 from heliograph.gateway.signing import sign
 from heliograph.keys import public_key_text
 from heliograph.wire import KEY_TYPE, POLICY_TYPE, Endorsement, PolicyStatement
@@ -22,7 +23,7 @@ def policy(key: Ed25519PrivateKey, *, kind: str = POLICY_TYPE, **fields: Any) ->
         "agreement": "agreement-1",
         "reasons": ["agreement-1 allows events."],
         "plan": "code-intelligence@1",
-        "plan_digest": "0a" * 32,
+        "plan_digest": SMALL_PLAN.digest(),
         "issued": 1_790_856_000,
         "valid_seconds": 60,
     }

@@ -11,7 +11,7 @@ import enum
 import re
 import secrets
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NewType
 
 Instance = NewType("Instance", str)
@@ -50,8 +50,9 @@ class Verdict(enum.StrEnum):
     """What became of an event: every event ends in exactly one of these.
 
     The members from `RECORDER_BUSY` to `UNRECORDABLE` are given before an event has a sequence number, those from
-    `NOT_PERMITTED` to `OPTED_OUT` before or after, and `REFUSED` and `LOST` after; all of them on the instance. The
-    gateway gives the rest. Some are given at either end: both ends hold the same plan, and neither trusts the other.
+    `NOT_PERMITTED` to `OPTED_OUT` and `UNDECLARED_EVENT` before or after, and `REFUSED` and `LOST` after; all of them
+    on the instance. The gateway gives the rest. Some are given at either end: both ends hold the same plan, and
+    neither trusts the other.
     """
 
     ACCEPTED = "accepted"
@@ -80,7 +81,7 @@ class Verdict(enum.StrEnum):
     UNDECLARED_PROPERTY = "undeclared_property"
     """The plan declares no such property for this event."""
     INVALID_PROPERTY = "invalid_property"
-    """A declared property has a value of another type, out of range, or not of its list."""
+    """A declared property has a value of another type, out of range, finer than the plan allows, or not of its list."""
     SENSITIVE_VALUE = "sensitive_value"
     """A value that the plan allows looks like personal or secret data."""
     INVALID_ENVELOPE = "invalid_envelope"
@@ -99,6 +100,7 @@ BEFORE_SEQUENCE: Final = frozenset(
         Verdict.UNRECORDABLE,
         Verdict.NOT_PERMITTED,
         Verdict.OPTED_OUT,
+        Verdict.UNDECLARED_EVENT,
     }
 )
 """Given before an event has a sequence number, so that the gateway never hears of it."""
@@ -120,6 +122,8 @@ ABSENT: Final = frozenset(
 )
 """Given on the instance to a numbered event: the batch says so in place of the event."""
 
+_MICROSECOND: Final = timedelta(microseconds=1)
+
 UNDECLARED: Final = "(undeclared)"
 """Stands in accounts and skeletons for a name that the plan does not hold: such a name may be private."""
 
@@ -134,6 +138,16 @@ def new_epoch(*, milliseconds: int | None = None, randomness: int | None = None)
     return Epoch((now & ((1 << 42) - 1)) << 21 | (noise & ((1 << 21) - 1)))
 
 
+def epoch_began(epoch: int) -> datetime:
+    """Return when an epoch of `new_epoch` began."""
+    return datetime.fromtimestamp((epoch >> 21) / 1000, UTC)
+
+
 def format_time(moment: datetime) -> str:
     """Return `moment` as RFC 3339 in UTC with microseconds: ``2026-10-01T12:00:00.000000Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def whole_milliseconds(span: timedelta) -> int:
+    """Return the number of milliseconds that is nearest to `span`; a half becomes the even one."""
+    return round(span // _MICROSECOND, -3) // 1000

@@ -9,11 +9,13 @@ assert recorder.names() == ["SearchSubmitted"]
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heliograph.event import NAME_PATTERN, RESERVED
+from heliograph.event import NAME_PATTERN, RESERVED, whole_milliseconds
+from heliograph.plan.coarsen import coarsen_all
 from heliograph.plan.facts import fact_problems
+from heliograph.plan.values import event_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,13 +33,15 @@ class RecordedEvent(NamedTuple):
     time: datetime
     source: str | None
     properties: dict[str, Any]
+    """As they were passed, but for spans of time, which are whole milliseconds; the agent rounds them later."""
 
 
 class MemoryRecorder:
     """Stands in for `heliograph.Recorder`. Unlike it, it raises when the product records what cannot be recorded.
 
     Args:
-        plan: When given, an event, a property or a fact that it does not declare raises `AssertionError`.
+        plan: When given, whatever would not leave an instance under it raises `AssertionError`: an event, a property
+            or a fact that it does not declare, a value of another type or out of range, another outcome or source.
         now: The clock.
     """
 
@@ -67,20 +71,21 @@ class MemoryRecorder:
             raise AssertionError(f"{name!r} is no event name: letters and digits, a letter first")
         if reserved := RESERVED.intersection(properties):
             raise AssertionError(f"{name}: reserved and not for properties: {', '.join(sorted(reserved))}")
-        if self._plan is not None:
-            self._check(self._plan, name, properties)
+        kept = {key: _as_recorded(name, key, value) for key, value in properties.items()}
+        if self._plan is not None and (
+            problems := event_problems(self._plan, name, kept, outcome=outcome, source=source)
+        ):
+            raise AssertionError(f"{name} does not keep to the plan {self._plan.label}: {'; '.join(problems)}")
         if user is not None and str(user) in self.opted_out:
             return False
         with self._lock:
-            self.events.append(
-                RecordedEvent(name, user, session, outcome, time or self._now(), source, dict(properties))
-            )
+            self.events.append(RecordedEvent(name, user, session, outcome, time or self._now(), source, kept))
         return True
 
     def report_facts(self, **facts: Any) -> bool:
         """Keep the facts; see `heliograph.Recorder.report_facts`."""
         given = {name: value for name, value in facts.items() if value is not None}
-        if self._plan is not None and (problems := fact_problems(given, self._plan)):
+        if self._plan is not None and (problems := fact_problems(coarsen_all(given, self._plan.facts), self._plan)):
             raise AssertionError(f"the plan {self._plan.label} does not take: {'; '.join(problems)}")
         with self._lock:
             self.facts = {name: value for name, value in (self.facts | facts).items() if value is not None}
@@ -96,14 +101,6 @@ class MemoryRecorder:
         self.opted_out.discard(str(user))
         return True
 
-    @staticmethod
-    def _check(plan: Plan, name: str, properties: dict[str, Any]) -> None:
-        event = plan.events.get(name)
-        if event is None:
-            raise AssertionError(f"the plan {plan.label} declares no event {name}: add it, or mend the name")
-        if undeclared := sorted(set(properties) - set(event.properties)):
-            raise AssertionError(f"the plan {plan.label} does not declare for {name}: {', '.join(undeclared)}")
-
     def names(self) -> list[str]:
         """Return the names of what was recorded, in order."""
         return [event.name for event in self.events]
@@ -113,3 +110,13 @@ class MemoryRecorder:
         with self._lock:
             self.events.clear()
             self.facts.clear()
+
+
+def _as_recorded(name: str, key: str, value: object) -> object:
+    """Return a value as `heliograph.Recorder` writes it down."""
+    if isinstance(value, timedelta):
+        return whole_milliseconds(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    message = f"{name}: {key} is of type {type(value).__name__}, which no property can have"
+    raise AssertionError(f"{message}: pass a number, a boolean, a word, or a datetime.timedelta")

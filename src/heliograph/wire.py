@@ -13,6 +13,7 @@ from heliograph.event import RANDOM_ID_PATTERN, Verdict
 
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - an address, not a secret
 POLICY_PATH: Final = "/v1/policy"
+PLAN_PATH: Final = "/v1/plan"
 EVENTS_PATH: Final = "/v1/events"
 PINGS_PATH: Final = "/v1/pings"
 ERASURES_PATH: Final = "/v1/erasures"
@@ -30,6 +31,8 @@ RANGE_HEADER: Final = "heliograph-range"
 """``first-last``: the sequence numbers that a batch accounts for, both included."""
 ABSENT_HEADER: Final = "heliograph-absent"
 """JSON, ``{name: {verdict: count}}``: numbers of the range whose events stayed on the instance, and why."""
+PLAN_HEADER: Final = "heliograph-plan"
+"""By which plan a batch was built: its digest, as the policy names it. Without it, the events alone are checked."""
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """The instance proves itself with a JWT that its Ed25519 key signed (RFC 7523)."""
@@ -134,6 +137,7 @@ class PolicyStatement(msgspec.Struct, frozen=True, kw_only=True):
     plan: str
     """The plan's name and version."""
     plan_digest: str
+    """SHA-256 of the plan's canonical JSON, in hexadecimal: what `PLAN_PATH` answers."""
     issued: Seconds
     """When it was said, in seconds since 1970; an older one never takes the place of a newer one."""
     valid_seconds: Seconds

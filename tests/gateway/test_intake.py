@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines, deliver, event, told, zstd
+from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines, deliver, event, random_id, told, zstd
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.log import LogFullError, read_accounts, segments
@@ -694,7 +694,7 @@ def test_a_full_log_refuses_with_507_acknowledges_nothing_and_recovers_when_rele
         sequence, response = 0, None
         while response is None or response.status_code == 200:
             sequence += 1
-            lines = as_lines([event(sequence, user_id=f"{sequence:032x}", session_id=f"{sequence * 7919:032x}")])
+            lines = as_lines([event(sequence, user_id=random_id(sequence), session_id=random_id(-sequence))])
             response = deliver(http, lines, numbers=(sequence, sequence), content_type=NDJSON, encoding="")
             assert sequence < 1_000
         assert response.status_code == 507

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -261,6 +261,27 @@ def test_a_products_test_can_look_at_what_it_recorded() -> None:
     assert memory.events[0].properties == {"pattern_type": "regexp"}
     with pytest.raises(AssertionError, match="reserved"):
         memory.record("SearchSubmitted", epoch=3)
+
+
+@pytest.mark.parametrize(
+    ("span", "milliseconds"),
+    [
+        (timedelta(seconds=1, milliseconds=500), 1_500),
+        (timedelta(microseconds=499), 0),
+        (timedelta(microseconds=501), 1),
+        (timedelta(microseconds=1_500), 2),
+        (timedelta(microseconds=2_500), 2),
+        (timedelta(microseconds=-1_500), -2),
+        (timedelta.max, 86_400_000_000_000_000),
+    ],
+)
+def test_a_span_of_time_is_recorded_in_whole_milliseconds(
+    recorder: Recorder, outbox: Path, span: timedelta, milliseconds: int
+) -> None:
+    memory = MemoryRecorder()
+    for each in (recorder, memory):
+        assert each.record("SearchSubmitted", duration_ms=span)
+    assert recorded(outbox)[0]["duration_ms"] == memory.events[0].properties["duration_ms"] == milliseconds
 
 
 def test_importing_the_recorder_loads_nothing_heavy() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import time
 from contextlib import closing
@@ -29,7 +30,7 @@ from heliograph.instance.transport import GatewayClient, TransportError, tls_con
 from heliograph.instance.vendor_word import FRESH_SECONDS, IDLE_PART
 from heliograph.keys import load_or_create_key, public_key_text
 from heliograph.settings import AgentSettings, RecorderSettings, Settings
-from heliograph.wire import EVENTS_PATH, KEYS_PATH, POLICY_PATH, TOKEN_PATH, KeysAnswer, PolicyAnswer
+from heliograph.wire import EVENTS_PATH, KEYS_PATH, PLAN_PATH, POLICY_PATH, TOKEN_PATH, KeysAnswer, PolicyAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -298,6 +299,8 @@ class Stub(httpx.BaseTransport):
         if request.url.path == KEYS_PATH:
             answer = KeysAnswer(key=public_key_text(self.key), endorsements=self.endorsements)
             return httpx.Response(200, content=msgspec.json.encode(answer))
+        if request.url.path == PLAN_PATH:
+            return httpx.Response(200, content=b"{}")
         return httpx.Response(503)
 
 
@@ -361,6 +364,7 @@ def lies(stub: Stub) -> dict[Doubt, str]:
         Doubt.EXPIRED: good(stub, valid_seconds=0),
         Doubt.UNKNOWN_LEVEL: good(stub, level="everything"),
         Doubt.NO_AGREEMENT: good(stub, agreement=None),
+        Doubt.UNREADABLE_PLAN: good(stub, plan_digest=hashlib.sha256(b"{}").hexdigest()),
     }
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from harness import as_arrow
 from heliograph.event import Verdict
 from heliograph.gateway.bodies import read_arrow
-from heliograph.plan.coarse_columns import ColumnCoarsener, coarse_values
+from heliograph.plan.coarse_columns import ColumnCoarsener, are_coarse, coarse_values
 from heliograph.plan.coarsen import coarsen, is_number, least, nearest_multiple, nearest_step
 from heliograph.plan.columns import ColumnChecker
 from heliograph.plan.lines import LineChecker
@@ -29,6 +29,7 @@ from heliograph.plan.model import (
     Property,
 )
 from heliograph.plan.rules import RULES
+from heliograph.plan.values import is_in_range
 from heliograph.wire import Skeleton
 from plan_strategies import (
     any_property,
@@ -73,6 +74,7 @@ def by_lines(row: dict[str, Any], checker: LineChecker) -> tuple[Verdict, str | 
     return (found.verdict, found.field) if isinstance(found, Skeleton) else (Verdict.ACCEPTED, None)
 
 
+@settings(max_examples=50)
 @given(plans())
 def test_a_drawn_plan_keeps_all_rules(plan: Plan) -> None:
     assert [finding for rule in RULES for finding in rule(plan)] == []
@@ -119,7 +121,17 @@ def test_a_column_is_rounded_as_its_values_are_one_by_one(data: st.DataObject) -
     together = coarse_values(column, kind).tolist()
     alone = [coarsen(value, kind) for value in column.tolist()]
     assert together == alone
+    coarse = [value == rounded for value, rounded in zip(column.tolist(), alone, strict=True)]
+    inside = [is_in_range(value, kind) for value in column.tolist()]
+    checked = are_coarse(column, kind).tolist()
+    assert [each for each, within in zip(checked, inside, strict=True) if within] == [
+        each for each, within in zip(coarse, inside, strict=True) if within
+    ]
     assert [str(value) for value in together] == [str(value) for value in alone]  # negative zero is another text
+
+
+PASSING = {Verdict.ACCEPTED, Verdict.SENSITIVE_VALUE}
+"""What is right by all rules: only then is it looked at for what looks sensitive, such as ids of zeros."""
 
 
 @pytest.mark.parametrize(
@@ -185,6 +197,7 @@ def test_both_formats_give_the_same_verdict_and_name_the_same_field(data: st.Dat
     assert by_columns(in_columns(rows, plan), columns) == [by_lines(row, lines) for row in rows]
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_whatever_the_instance_has_rounded_passes_at_the_gateway_in_both_formats(data: st.DataObject) -> None:
     plan = data.draw(plans())
@@ -193,11 +206,12 @@ def test_whatever_the_instance_has_rounded_passes_at_the_gateway_in_both_formats
     coarse = [coarse_event(row, plan) for row in rows]
     batch = ColumnCoarsener(plan).coarsen(in_columns(rows, plan))
     batch.validate(full=True)
-    assert {verdict for verdict, _ in by_columns(batch, columns)} == {Verdict.ACCEPTED}
-    assert {by_lines(row, lines)[0] for row in coarse} == {Verdict.ACCEPTED}
+    assert {verdict for verdict, _ in by_columns(batch, columns)} <= PASSING
+    assert {by_lines(row, lines)[0] for row in coarse} <= PASSING
     assert batch.equals(in_columns(coarse, plan))
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_rounding_moves_no_event_into_the_plan(data: st.DataObject) -> None:
     """An event that is rejected because of its values is rejected after rounding, unless it was merely too fine."""

@@ -15,6 +15,7 @@ from harness import SMALL_PLAN, USER, as_arrow, event
 from heliograph.event import RANDOM_ID_PATTERN, Verdict
 from heliograph.gateway.bodies import read_arrow
 from heliograph.plan.columns import ColumnChecker
+from heliograph.plan.sensitive import looks_derived
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,8 +71,13 @@ def test_a_part_of_a_batch_has_the_verdicts_that_it_has_in_the_whole(
 @given(st.lists(nearly_ids | st.text("0123456789abcdef", min_size=32, max_size=32), min_size=1))
 def test_an_id_passes_exactly_when_it_matches_the_pattern(ids: list[str]) -> None:
     found = verdicts(batch_of([{"name": "PageViewed", "user_id": each} for each in ids]))
-    assert [verdict is Verdict.ACCEPTED for verdict, _ in found] == [
-        bool(RANDOM_ID_PATTERN.fullmatch(each)) for each in ids
+    assert [verdict for verdict, _ in found] == [
+        Verdict.INVALID_ENVELOPE
+        if not RANDOM_ID_PATTERN.fullmatch(each)
+        else Verdict.SENSITIVE_VALUE
+        if looks_derived(each)
+        else Verdict.ACCEPTED
+        for each in ids
     ]
 
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from heliograph.event import ENVELOPE, RESERVED
+from heliograph.plan.diff import Effect, Kind
 from heliograph.plan.load import parse_plan
 from heliograph.plan.model import (
     BooleanProperty,
@@ -76,3 +77,9 @@ def test_every_example_loads() -> None:
     assert examples
     for example in examples:
         assert parse_plan(example.encode(), file="docs/plan.md").events
+
+
+def test_every_kind_of_change_is_explained_in_its_own_words() -> None:
+    rows = [line for line in section("Changing a plan").splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{kind.code}` | {kind.effect} | {kind.words} |" for kind in Kind]
+    assert set(re.findall(r"`(\w+)`", section("Changing a plan"))) >= {effect.name.lower() for effect in Effect}

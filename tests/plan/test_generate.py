@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ import documents
 from generating import EVERYTHING, FOLDER, made
 from heliograph.cli import app
 from heliograph.plan.generate import ARTEFACTS
+from heliograph.plan.line_schema import line_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+PAGE = "docs/generated.md"
 PLAN = str(documents.REPOSITORY / FOLDER / "everything.yaml")
 
 
@@ -67,7 +70,34 @@ def test_mistakes_are_told_with_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ARTEFACTS)
-def test_it_says_from_which_plan_it_was_made(name: str) -> None:
-    text = ARTEFACTS[name].make(EVERYTHING)
-    assert EVERYTHING.digest() in re.sub(r"\s*\*?\s+", " ", text)
-    assert "plan generate" in text
+def test_it_says_from_which_plan_it_was_made_and_not_to_edit_it(name: str) -> None:
+    text = re.sub(r"\s*\*?\s+", " ", ARTEFACTS[name].make(EVERYTHING))
+    assert "version 3" in text
+    if name == "amplitude":  # which has no room for a remark
+        assert EVERYTHING.digest()[:12] in text
+    else:
+        assert f"digest {EVERYTHING.digest()}. Do not edit" in text
+        assert f"`heliograph plan generate {name}`" in text
+
+
+def test_the_schema_of_a_line_is_that_of_the_gateway() -> None:
+    schema = json.loads(ARTEFACTS["line-schema"].make(EVERYTHING))
+    assert schema.pop("$comment")
+    assert schema == json.loads(json.dumps(line_schema(EVERYTHING)))
+
+
+def test_the_page_has_each_artefact_in_its_own_words() -> None:
+    rows = [line for line in documents.read(PAGE).splitlines() if line.startswith("| [`")]
+    assert rows == [
+        f"| [`{each.name}`](#{each.name}) | {each.about} | `{each.suffix}` |" for each in ARTEFACTS.values()
+    ]
+    headings = re.findall(r"^## (.+)$", documents.read(PAGE), re.MULTILINE)
+    assert headings == list(ARTEFACTS)
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_the_excerpts_of_the_page_are_of_what_is_made(name: str) -> None:
+    blocks = re.findall(r"```\w+\n(.*?)```", documents.section(PAGE, name), re.DOTALL)
+    excerpts = [block for block in blocks if "from product.events import" not in block]
+    assert excerpts or name == "dictionary-html"
+    assert not [excerpt for excerpt in excerpts if excerpt not in ARTEFACTS[name].make(EVERYTHING)]

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 
 import heliograph
-from generating import EVERYTHING, SHIPPED, made, plans
+from generating import ANY_PLAN, EVERYTHING, SHIPPED, made, plans
 from heliograph.plan.generate.python import python
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_each_function_records_its_own_event_with_the_keys_of_the_plan(recorded:
 
 
 @given(plan=plans())
-@settings(max_examples=30)
+@ANY_PLAN
 def test_whatever_the_plan_the_module_runs_and_has_a_function_for_each_event(
     plan: Plan, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -209,7 +209,7 @@ def test_whatever_the_plan_the_module_runs_and_has_a_function_for_each_event(
 
 
 @given(plan=plans())
-@settings(max_examples=5)
+@settings(max_examples=5, phases=[Phase.generate])
 def test_whatever_the_plan_a_formatter_changes_nothing(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("made")
     (folder / "events.py").write_text(made(python, plan), encoding="utf-8")

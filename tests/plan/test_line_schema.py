@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 import msgspec
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness import definition
@@ -105,6 +105,7 @@ def test_schema_and_gateway_accept_the_same_lines(data: st.DataObject) -> None:
     assert schema_accepts(line, plan) is gateway_accepts(line, plan)
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_every_event_that_the_instance_sends_is_valid(data: st.DataObject) -> None:
     plan = data.draw(plans())

@@ -11,8 +11,17 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli import agent_ping
-from heliograph.cli.common import err, fail, out, print_json, read_plan, read_settings, use_logs
+from heliograph.cli import agent_ping, agent_plan
+from heliograph.cli.common import (
+    err,
+    fail,
+    out,
+    print_json,
+    read_own_plan,
+    read_plan_in_force,
+    read_settings,
+    use_logs,
+)
 
 app = typer.Typer(
     no_args_is_help=True, help="The process beside the product that sends: run it, and see what it has sent."
@@ -70,7 +79,7 @@ def run(
         read_pins(settings.agent.vendor_keys)
     except PinError as error:
         fail(error.problems)
-    plan = read_plan(settings)
+    plan = read_own_plan(settings)
     use_logs()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -98,22 +107,25 @@ def status(
     Example: heliograph --config instance.toml agent status
     """
     from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
-    from heliograph.instance.report import account_table  # noqa: PLC0415
+    from heliograph.instance.report import account_table, held_table, left_out_table  # noqa: PLC0415
     from heliograph.instance.state import State, StateError  # noqa: PLC0415
 
     settings = read_settings(context)
     if not Path(settings.agent.state).is_dir():
         fail([f"{settings.agent.state}: no agent has run with this state yet"])
-    plan = read_plan(settings)
     try:
         with closing(State(Path(settings.agent.state), exclusive=False)) as state:
-            account = read_account(state, Path(settings.recorder.outbox), plan)
+            account = read_account(state, Path(settings.recorder.outbox), read_plan_in_force(settings, state))
     except (StateError, OSError) as error:
         fail([f"the account cannot be read: {error}. If an agent is running, look again: it deletes what it has sent."])
     if as_json:
         print_json(account)
     else:
         out.print(account_table(account))
+        if account.held:
+            out.print(held_table(account))
+        if account.left_out:
+            out.print(left_out_table(account))
     if not account.closes():
         fail(
             [
@@ -178,5 +190,6 @@ def level(
         err.print(line, highlight=False)
 
 
+app.command()(agent_plan.plan)
 app.command()(agent_ping.ping)
 app.command()(agent_ping.usage)

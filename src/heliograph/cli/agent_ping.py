@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heliograph.cli.common import fail, out, print_json, read_plan, read_settings
+from heliograph.cli.common import fail, out, print_json, read_plan, read_plan_in_force, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,12 +41,12 @@ def ping(
     Example: heliograph --config instance.toml agent ping --json
     """
     settings = read_settings(context)
-    plan = read_plan(settings)
     if fields:
-        _show_fields(plan)
+        _show_fields(_plan(settings))
         return
     chosen = _parse_day(day)
     with _state(settings) as state:
+        plan = read_plan_in_force(settings, state)
         if sent:
             _show_sent(state, chosen, as_json=as_json)
         elif as_json:
@@ -72,9 +72,9 @@ def usage(
     from heliograph.ping import MONTH_DAYS  # noqa: PLC0415
 
     settings = read_settings(context)
-    plan = read_plan(settings)
     chosen = _parse_day(day) or datetime.now(UTC).date()
     with _state(settings) as state:
+        plan = read_plan_in_force(settings, state)
         use = count_use(state.usage.read(chosen, days=MONTH_DAYS, sendable_only=False), plan, chosen)
     if as_json:
         print_json(use)
@@ -87,6 +87,14 @@ def _parse_day(text: str | None) -> date | None:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
         fail([f"--day is {text!r}: give a day such as 2026-10-31"])
+
+
+def _plan(settings: Settings) -> Plan:
+    """Return the plan in force; where no agent has run yet, the instance's own."""
+    if not Path(settings.agent.state).is_dir():
+        return read_plan(settings)
+    with _state(settings) as state:
+        return read_plan_in_force(settings, state)
 
 
 @contextmanager

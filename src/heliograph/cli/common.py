@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -13,6 +14,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from heliograph.instance.state import State
+    from heliograph.plan.follow import FollowedPlan
     from heliograph.plan.model import Plan
     from heliograph.settings import Settings
 
@@ -51,6 +54,33 @@ def read_plan(settings: Settings) -> Plan:
         fail(str(problem) for problem in error.problems)
 
 
+def read_own_plan(settings: Settings) -> FollowedPlan | None:
+    """Return an instance's own plan, as its files change; None where it follows the vendor's and has none."""
+    if settings.agent.plan_updates == "vendor" and not Path(settings.plan.file).exists():
+        return None
+    return follow_plan(settings)
+
+
+def read_plan_in_force(settings: Settings, state: State) -> Plan:
+    """Return the plan by which an instance sends, as far as it is known there."""
+    from heliograph.instance.plan_updates import plan_in_force  # noqa: PLC0415 - quick --help
+
+    own = read_own_plan(settings)
+    pinned = settings.agent.plan_updates == "pinned"
+    return plan_in_force(state.plans, None if own is None else own.plan, pinned=pinned)
+
+
+def follow_plan(settings: Settings) -> FollowedPlan:
+    """Return the tracking plan that the settings name, as its files change; end with all problems if there are any."""
+    from heliograph.plan.follow import FollowedPlan  # noqa: PLC0415 - quick --help
+    from heliograph.plan.load import PlanError  # noqa: PLC0415
+
+    try:
+        return FollowedPlan(settings.plan.file)
+    except PlanError as error:
+        fail(str(problem) for problem in error.problems)
+
+
 def parse_moment(text: str) -> datetime:
     """Return the moment that an option gives, in UTC: a date, or a date and a time."""
     try:
@@ -71,6 +101,8 @@ def use_logs() -> None:
     """Let a long-running verb write its log to standard error, one JSON object a line."""
     import structlog  # noqa: PLC0415 - quick --help
 
+    from heliograph.cli.traces import silence_values  # noqa: PLC0415 - quick --help
+
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -79,3 +111,4 @@ def use_logs() -> None:
         ],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
+    silence_values()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli.common import err, fail, out, print_json, read_plan, read_settings, use_logs
+from heliograph.cli.common import err, fail, follow_plan, out, print_json, read_settings, use_logs
 
 app = typer.Typer(
     no_args_is_help=True, help="The vendor's gateway: receive deliveries, store them, answer with receipts."
@@ -19,20 +19,22 @@ def run(context: typer.Context) -> None:
     """Serve until told to stop (Ctrl-C or SIGTERM).
 
     Listens with TLS where [bold]gateway.host[/bold] and [bold]gateway.port[/bold] say. A delivery is acknowledged
-    once it is on disk in [bold]gateway.log[/bold]; [bold]heliograph lake load[/bold] takes it from there.
+    once it is on disk in [bold]gateway.log[/bold]; [bold]heliograph lake load[/bold] takes it from there. A plan
+    that has changed is in force a second or two later; one that cannot be used is logged, and the old one stays.
 
     Example: heliograph --config vendor.toml gateway run
     """
     from heliograph.gateway.log import LogFullError  # noqa: PLC0415 - quick --help
+    from heliograph.gateway.plans import PlanInForce  # noqa: PLC0415
     from heliograph.gateway.server import gateway_server  # noqa: PLC0415
     from heliograph.keys import KeyFileError  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
 
     settings = read_settings(context)
-    plan = read_plan(settings)
+    plan = follow_plan(settings)
     use_logs()
     try:
-        with gateway_server(settings, plan) as server:
+        with gateway_server(settings, PlanInForce(plan)) as server:
             server.run()
     except BlockingIOError:
         fail([f"{settings.gateway.log}: another gateway writes this log. Stop it first, or name another folder."])

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from heliograph.cli import lake_erasures
-from heliograph.cli.common import fail, out, print_json, read_plan, read_settings, use_logs
+from heliograph.cli.common import fail, follow_plan, out, print_json, read_settings, use_logs
 
 app = typer.Typer(no_args_is_help=True, help="The lake: load the gateway's log, see what is stored, erase.")
 
@@ -28,13 +28,14 @@ def load(
     """
     from heliograph.lake.erasure import Eraser  # noqa: PLC0415 - quick --help
     from heliograph.lake.loader import Loader, LoaderRunningError  # noqa: PLC0415
+    from heliograph.lake.tables import ColumnTypeError  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
     from heliograph.registry.store import Registry  # noqa: PLC0415
 
     settings = read_settings(context)
     try:
-        loader = Loader(settings.gateway, settings.lake, read_plan(settings))
-    except (LoaderRunningError, OSError) as error:
+        loader = Loader(settings.gateway, settings.lake, follow_plan(settings))
+    except (LoaderRunningError, ColumnTypeError, OSError) as error:
         fail([f"the loader cannot start: {error}"])
     use_logs()
     if follow:

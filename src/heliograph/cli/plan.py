@@ -14,21 +14,16 @@ from rich.text import Text
 from heliograph.cli.common import fail, out, read_settings
 from heliograph.cli.plan_diff import diff
 from heliograph.cli.plan_generate import generate
+from heliograph.cli.plan_new import new
+from heliograph.cli.plan_try import try_
 from heliograph.event import NAME_PATTERN
 from heliograph.plan.facts import expected
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.load import PlanError, load_plan
-from heliograph.plan.model import (
-    BooleanProperty,
-    CountProperty,
-    DurationProperty,
-    IntegerProperty,
-    MemberProperty,
-    NumberProperty,
-)
 from heliograph.plan.problem import nearest, shown
 
 if TYPE_CHECKING:
-    from heliograph.plan.model import EventDefinition, Plan, Property
+    from heliograph.plan.model import EventDefinition, Plan
 
 app = typer.Typer(no_args_is_help=True, help="The tracking plan: check it, read it.")
 
@@ -141,6 +136,8 @@ def _show_event(plan: Plan, name: str, event: EventDefinition) -> None:
         "expires": str(event.expires),
         "class": event.data_class,
     }
+    if event.renamed_from:
+        rows["earlier names"] = ", ".join(event.renamed_from)
     for label, value in rows.items():
         facts.add_row(label, Text(value))
     values = Table(title="Values", title_justify="left", title_style="bold")
@@ -149,31 +146,20 @@ def _show_event(plan: Plan, name: str, event: EventDefinition) -> None:
     for outcome, meaning in event.outcomes.items():
         values.add_row("outcome", Text(outcome), Text(meaning))
     for key, definition in event.properties.items():
-        values.add_row(Text(key), Text(_range(definition)), Text(definition.description))
+        values.add_row(Text(key), Text(values_in_words(definition)), Text(definition.description))
     out.print(facts, values, sep="\n")
 
 
 def _marks(event: EventDefinition) -> str:
     """Return what sets an event apart from most others."""
-    return " Core action." * event.core + " Does not make its user active." * (not event.active)
-
-
-def _range(definition: Property) -> str:
-    """Return the values that a property can have, in words."""
-    match definition:
-        case IntegerProperty():
-            return f"whole number, {definition.minimum:,} to {definition.maximum:,}"
-        case NumberProperty():
-            return f"number, {definition.minimum:,} to {definition.maximum:,}"
-        case DurationProperty():
-            return f"milliseconds, 0 to {definition.maximum:,}"
-        case CountProperty():
-            return f"count, in buckets from {', '.join(f'{bound:,}' for bound in definition.buckets)}"
-        case BooleanProperty():
-            return "true or false"
-        case MemberProperty():
-            return ", ".join(definition.members)
+    marks = " Core action." * event.core + " Does not make its user active." * (not event.active)
+    if event.deprecated is not None:
+        instead = f" Record {event.deprecated.use} in its place." if event.deprecated.use else ""
+        marks += f" Deprecated since {event.deprecated.since}: {event.deprecated.reason}{instead}"
+    return marks
 
 
 app.command()(diff)
 app.command()(generate)
+app.command(name="try")(try_)
+app.command()(new)

@@ -82,6 +82,11 @@ class Doubt(enum.Enum):
         "The vendor's policy allows events and names no agreement",
         "Tell the vendor: `heliograph registry explain` shows there what is missing.",
     )
+    UNREADABLE_PLAN = (
+        "unreadable_plan",
+        "The plan that the vendor's policy names cannot be read here",
+        "The log of the agent says why. Bring the agent to the vendor's version; if it is, tell the vendor.",
+    )
 
     def __init__(self, code: str, sentence: str, remedy: str) -> None:
         self.code = code

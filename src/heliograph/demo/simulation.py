@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from heliograph.plan.coarsen import least
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
-    DurationProperty,
     EventDefinition,
     MemberProperty,
     NumberProperty,
@@ -135,11 +135,16 @@ class Simulation:
             elif isinstance(kind, BooleanProperty):
                 values[name] = source.random() < 0.3  # noqa: PLR2004
             elif isinstance(kind, CountProperty):
-                weights = [1 / (1 + rank) for rank in range(len(kind.buckets))]
-                [values[name]] = source.choices(kind.buckets, weights)
+                values[name] = self._count(kind)
             else:
-                # Most values are small, as durations are.
-                minimum = 0 if isinstance(kind, DurationProperty) else kind.minimum
-                value = minimum + (kind.maximum - minimum) * source.random() ** 6 / 10
+                # Most values are small, as durations are. They are as a product has them: the instance rounds them.
+                low = least(kind)
+                value = low + (kind.maximum - low) * source.random() ** 6 / 10
                 values[name] = value if isinstance(kind, NumberProperty) else int(value)
         return values
+
+    def _count(self, kind: CountProperty) -> int:
+        """Return a number in one of the buckets, rather one of the first."""
+        bounds = [*kind.buckets, 2 * kind.buckets[-1] + 1]
+        [rank] = self._source.choices(range(len(kind.buckets)), [1 / (1 + rank) for rank in range(len(kind.buckets))])
+        return self._source.randrange(bounds[rank], bounds[rank + 1])

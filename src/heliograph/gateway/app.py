@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
@@ -24,6 +24,7 @@ from heliograph.wire import (
     HEALTH_PATH,
     KEYS_PATH,
     PINGS_PATH,
+    PLAN_PATH,
     POLICY_PATH,
     PROBLEM,
     TOKEN_PATH,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from heliograph.gateway.intake import Intake, Permissions
     from heliograph.gateway.log import Log
     from heliograph.gateway.pings import PingIntake
+    from heliograph.gateway.plans import PlanInForce
     from heliograph.gateway.policies import PolicySigner
     from heliograph.settings import GatewaySettings
 
@@ -87,6 +89,14 @@ class Request:
                 return b"".join(parts)
 
 
+class Written(NamedTuple):
+    """An answer in JSON that is written already."""
+
+    status: int
+    body: bytes
+    headers: list[tuple[bytes, bytes]]
+
+
 class Gateway:
     """The application; any number of requests at once, all in one thread."""
 
@@ -102,10 +112,12 @@ class Gateway:
         keys: Callable[[], KeysAnswer],
         settings: GatewaySettings,
         erasures: ErasureDesk,
+        plans: PlanInForce,
     ) -> None:
         self._intake = intake
         self._pings = pings
         self._erasures = erasures
+        self._plans = plans
         self._authenticator = authenticator
         self._permissions = permissions
         self._log = log
@@ -117,6 +129,7 @@ class Gateway:
             PINGS_PATH: ("POST", self.take_ping),
             TOKEN_PATH: ("POST", self.exchange_token),
             POLICY_PATH: ("GET", self.tell_policy),
+            PLAN_PATH: ("GET", self.tell_plan),
             ACCOUNT_PATH: ("GET", self.tell_account),
             KEYS_PATH: ("GET", self.tell_keys),
             ERASURES_PATH: ("POST", self.order_erasure),
@@ -129,7 +142,11 @@ class Gateway:
         more_headers: list[tuple[bytes, bytes]] = []
         try:
             answer = await self._handle(Request(scope["method"], headers, receive), scope["path"])
-            status, content_type, body = 200, _JSON, _encode(answer)
+            if isinstance(answer, Written):
+                status, content_type, body = answer.status, _JSON, answer.body
+                more_headers += answer.headers
+            else:
+                status, content_type, body = 200, _JSON, _encode(answer)
         except RefusalError as error:
             problem = error.to_problem()
             status, content_type, body = problem.status, PROBLEM, _encode(problem)
@@ -161,6 +178,7 @@ class Gateway:
         route = self._routes.get(path)
         if route is None:
             raise RefusalError(Refusal.NOT_FOUND)
+        self._plans.look()
         method, handler = route
         if request.method != method:
             raise RefusalError(Refusal.METHOD_NOT_ALLOWED, f"{path} takes {method}")
@@ -192,6 +210,16 @@ class Gateway:
         """Tell an instance what it may send, as far as the vendor's side decides."""
         instance = self._instance(request)
         return self._policies.answer(instance, self._permissions(instance))
+
+    async def tell_plan(self, request: Request) -> Any:
+        """Tell an instance the plan that its policy names: whoever may ask for the one may ask for the other."""
+        self._instance(request)
+        checks = self._plans.checks()
+        tag = f'"{checks.digest}"'
+        held = {each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")}
+        if not held.isdisjoint({tag, "*"}):
+            return Written(304, b"", [(b"etag", tag.encode())])
+        return Written(200, checks.content, [(b"etag", tag.encode())])
 
     async def tell_keys(self, request: Request) -> Any:  # noqa: ARG002 - a handler's signature
         """Tell anyone with which key the gateway signs, and how it follows from earlier ones."""

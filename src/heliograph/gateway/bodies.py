@@ -91,16 +91,16 @@ def _inflate_zstd(body: bytes, most: int) -> bytes:
         # One decompressor for each body: sharing one between threads corrupts data. It writes into a buffer of the
         # declared size, so that a frame which lies about its content fails instead of growing.
         return zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise RefusalError(Refusal.DAMAGED_BODY, "it is not exactly one whole zstd frame") from error
+    except zstandard.ZstdError:
+        raise RefusalError(Refusal.DAMAGED_BODY, "it is not exactly one whole zstd frame") from None
 
 
 def _inflate_gzip(body: bytes, most: int) -> bytes:
     inflater = isal_zlib.decompressobj(wbits=31)
     try:
         content: bytes = inflater.decompress(body, most + 1)
-    except igzip_lib.IsalError as error:  # type: ignore[misc] # isal's stub declares it as an instance
-        raise RefusalError(Refusal.DAMAGED_BODY, "it is not gzip, or was damaged on the way") from error
+    except igzip_lib.IsalError:  # type: ignore[misc] # isal's stub declares it as an instance
+        raise RefusalError(Refusal.DAMAGED_BODY, "it is not gzip, or was damaged on the way") from None
     if len(content) > most:
         raise RefusalError(Refusal.INFLATED_TOO_LARGE, f"the limit is {most:,} bytes")
     if not inflater.eof or inflater.unused_data:
@@ -302,8 +302,9 @@ def read_arrow(content: bytes) -> pa.RecordBatch:
                 if pa.types.is_dictionary(column.type):
                     _refuse_too_many(len(column.dictionary), "words in a dictionary")
             return batches[0]
-    except (pa.ArrowException, OSError, ValueError, IndexError, struct.error) as error:
-        raise RefusalError(Refusal.DAMAGED_BODY, "it is not an Arrow IPC stream, or was damaged on the way") from error
+    except (pa.ArrowException, OSError, ValueError, IndexError, struct.error):
+        # Without the cause, here and above: a library's message may repeat what it could not read.
+        raise RefusalError(Refusal.DAMAGED_BODY, "it is not an Arrow IPC stream, or was damaged on the way") from None
     raise RefusalError(Refusal.DAMAGED_BODY, "an Arrow IPC stream of exactly one record batch is expected")
 
 

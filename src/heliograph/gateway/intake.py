@@ -16,12 +16,14 @@ import msgspec
 
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
-from heliograph.gateway.bodies import STORED_ENCODING, BodyChecker, Checked
+from heliograph.gateway.bodies import STORED_ENCODING, Checked
 from heliograph.gateway.log import Entry, Log, LogFullError
+from heliograph.gateway.plans import Checks, PlanInForce
 from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.wire import (
     ABSENT_HEADER,
     EPOCH_HEADER,
+    PLAN_HEADER,
     RANGE_HEADER,
     Answer,
     Receipt,
@@ -60,6 +62,8 @@ class Delivery:
     instance: str
     headers: Mapping[str, str]
     body: bytes
+    checks: Checks
+    """The plan in force when its turn came: all steps see this one."""
     permission: Permission | None = None
     epoch: int = 0
     first: int = 0
@@ -76,16 +80,14 @@ class Intake:
     def __init__(
         self,
         *,
-        plan: Plan,
+        plan: Plan | PlanInForce,
         log: Log,
         permissions: Permissions,
         signer: ReceiptSigner,
         settings: GatewaySettings,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._plan = plan
-        self._names = frozenset((*plan.events, UNDECLARED))
-        self._checker = BodyChecker(plan)
+        self._plans = PlanInForce.of(plan)
         self._log = log
         self._permissions = permissions
         self._signer = signer
@@ -100,16 +102,18 @@ class Intake:
         Raises:
             RefusalError: Nothing of it was stored.
         """
-        delivery = Delivery(instance=instance, headers=headers, body=body)
+        delivery = Delivery(instance=instance, headers=headers, body=body, checks=self._plans.checks())
         read_range(delivery)
         # Shielded: a client that goes away must not let the next delivery pass one that is being stored.
         return await asyncio.shield(self._take_in_order(delivery))
 
     async def _take_in_order(self, delivery: Delivery) -> Answer:
         async with self._locks[hash((delivery.instance, delivery.epoch)) % _LOCKS]:
+            delivery.checks = self._plans.checks()
             for step in (
                 self.check_level,
                 self.recognise_repeat,
+                self.check_plan,
                 self.read_absent,
                 self.check_events,
                 self.check_closure,
@@ -146,19 +150,27 @@ class Intake:
         else:
             delivery.answer = Answer(receipt=None, duplicate=True)
 
-    def read_absent(self, delivery: Delivery) -> None:
+    @staticmethod
+    def check_plan(delivery: Delivery) -> None:
+        """Refuse what says that it was built by another plan: built anew, more of it may pass, or less."""
+        built_by = delivery.headers.get(PLAN_HEADER)
+        if built_by is not None and built_by != delivery.checks.digest:
+            raise RefusalError(Refusal.PLAN_CHANGED, f"the plan in force is {delivery.checks.label}")
+
+    @staticmethod
+    def read_absent(delivery: Delivery) -> None:
         """Read which numbers of the range have no event, and why."""
         text = delivery.headers.get(ABSENT_HEADER, "{}")
         if len(text) > _MOST_ABSENT_BYTES:
             raise RefusalError(Refusal.BAD_HEADER, f"{ABSENT_HEADER}: at most {_MOST_ABSENT_BYTES:,} bytes")
         try:
             absent = msgspec.json.decode(text, type=dict[str, dict[Verdict, int]])
-        except msgspec.DecodeError as error:
+        except msgspec.DecodeError:  # its message repeats what is no verdict
             raise RefusalError(
                 Refusal.BAD_HEADER, f"{ABSENT_HEADER}: {{name: {{verdict: count}}}} is expected"
-            ) from error
+            ) from None
         for name, verdicts in absent.items():
-            if name not in self._names:
+            if name not in delivery.checks.names:
                 raise RefusalError(Refusal.BAD_HEADER, f"{ABSENT_HEADER}: undeclared names go under {UNDECLARED}")
             if not verdicts.keys() <= ABSENT or any(not 0 < count <= _LARGEST for count in verdicts.values()):
                 raise RefusalError(Refusal.BAD_HEADER, f"{ABSENT_HEADER}: a verdict or a count that cannot be")
@@ -167,7 +179,7 @@ class Intake:
     def check_events(self, delivery: Delivery) -> None:
         """Decompress the body, decode it, and give a verdict on each event."""
         content_type = delivery.headers.get("content-type", "").partition(";")[0].strip().lower()
-        delivery.checked = self._checker.check(
+        delivery.checked = delivery.checks.bodies.check(
             delivery.body,
             delivery.headers.get("content-encoding", ""),
             content_type,
@@ -211,7 +223,7 @@ class Intake:
         entry = Entry(
             receipt=receipt,
             account=permission.account,
-            plan=self._plan.label,
+            plan=delivery.checks.label,
             content_type=delivery.headers["content-type"].partition(";")[0].strip().lower(),
             content_encoding=STORED_ENCODING,
             rejections=checked.rejections,

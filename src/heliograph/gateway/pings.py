@@ -18,6 +18,7 @@ import msgspec
 from heliograph.consent.level import Level
 from heliograph.gateway.bodies import inflate
 from heliograph.gateway.log import Log, LogFullError, PingEntry
+from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.ping import ActiveUsers, FeatureUse, Ping
 from heliograph.plan.pings import ping_problems
@@ -66,13 +67,13 @@ class PingIntake:
     def __init__(
         self,
         *,
-        plan: Plan,
+        plan: Plan | PlanInForce,
         log: Log,
         permissions: Permissions,
         signer: ReceiptSigner,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._plan = plan
+        self._plans = PlanInForce.of(plan)
         self._log = log
         self._permissions = permissions
         self._signer = signer
@@ -120,9 +121,9 @@ class PingIntake:
         try:
             telling.ping = _decode(content)
         except msgspec.ValidationError as error:
-            raise RefusalError(Refusal.BAD_PING, describe(error)) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RefusalError(Refusal.DAMAGED_BODY, "it is not JSON") from error
+            raise RefusalError(Refusal.BAD_PING, describe(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise RefusalError(Refusal.DAMAGED_BODY, "it is not JSON") from None
 
     def check_day(self, telling: Telling) -> None:
         """Refuse a day of which nothing can be told, or not yet all."""
@@ -148,8 +149,8 @@ class PingIntake:
 
     def check_plan(self, telling: Telling) -> None:
         """Refuse what the plan does not declare, and numbers that cannot be or are about too few."""
-        ping = _ping(telling)
-        if problems := [*label_problems(ping, self._plan), *ping_problems(ping, self._plan)]:
+        ping, plan = _ping(telling), self._plans.checks().plan
+        if problems := [*label_problems(ping, plan), *ping_problems(ping, plan)]:
             raise RefusalError(Refusal.BAD_PING, "; ".join(problems))
 
     async def store(self, telling: Telling) -> PingAnswer:

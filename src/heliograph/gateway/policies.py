@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.signing import sign
 from heliograph.wire import POLICY_TYPE, PolicyAnswer, PolicyStatement
 
@@ -22,28 +23,29 @@ class PolicySigner:
 
     Args:
         key: The gateway's signing key.
-        plan: The tracking plan that it checks against.
+        plan: The tracking plan that the gateway checks against.
         valid_seconds: For how long an instance may rely on a policy.
         now: The clock.
     """
 
-    def __init__(self, key: Ed25519PrivateKey, plan: Plan, *, valid_seconds: int, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, key: Ed25519PrivateKey, plan: Plan | PlanInForce, *, valid_seconds: int, now: Callable[[], datetime]
+    ) -> None:
         self._key = key
-        self._plan_label = plan.label
-        self._plan_digest = plan.digest()
+        self._plans = PlanInForce.of(plan)
         self._valid_seconds = valid_seconds
         self._now = now
 
     def answer(self, instance: str, permission: Permission) -> PolicyAnswer:
         """Return what `instance` is told of its `permission`."""
-        decision = permission.decision
+        decision, plan = permission.decision, self._plans.checks()
         statement = PolicyStatement(
             instance=instance,
             level=decision.level.value,
             agreement=decision.agreement,
             reasons=list(decision.reasons),
-            plan=self._plan_label,
-            plan_digest=self._plan_digest,
+            plan=plan.label,
+            plan_digest=plan.digest,
             issued=int(self._now().timestamp()),
             valid_seconds=self._valid_seconds,
             evidence=permission.evidence,

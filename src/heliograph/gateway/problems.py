@@ -116,6 +116,12 @@ class Refusal(RefusalTable):
         "The delivery begins after the next number of its epoch",
         "Send from the expected number on.",
     )
+    PLAN_CHANGED = (
+        "plan_changed",
+        409,
+        "The delivery was built by another plan than the one in force",
+        "Ask /v1/policy and /v1/plan again, and build the same range anew.",
+    )
     TOO_MANY_EPOCHS = (
         "too_many_epochs",
         429,

@@ -13,6 +13,7 @@ from heliograph.gateway.erasures import ErasureDesk
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.log import Log
 from heliograph.gateway.pings import PingIntake
+from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.policies import PolicySigner
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.gateway.rotation import read_endorsements
@@ -35,7 +36,7 @@ _KEEP_ALIVE_SECONDS: Final = 75
 
 @contextmanager
 def gateway_server(
-    settings: Settings, plan: Plan, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    settings: Settings, plan: Plan | PlanInForce, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Iterator[uvicorn.Server]:
     """Put a gateway together; inside the block, its ``run`` serves until told to stop.
 
@@ -60,13 +61,13 @@ def gateway_server(
 
 @contextmanager
 def open_gateway(
-    settings: GatewaySettings, plan: Plan, view: RegistryView, *, now: Callable[[], datetime]
+    settings: GatewaySettings, plan: Plan | PlanInForce, view: RegistryView, *, now: Callable[[], datetime]
 ) -> Iterator[Gateway]:
     """Put the application together, without a server; inside the block it has the log for itself.
 
     Args:
         settings: Where its log and its key are, and its bounds.
-        plan: What may be stored.
+        plan: What may be stored; a plan by itself stays in force.
         view: Who may send what.
         now: The clock.
 
@@ -83,16 +84,18 @@ def open_gateway(
         now=lambda: now().timestamp(),
     )
     signer = ReceiptSigner(key)
+    plans = PlanInForce.of(plan)
     with closing(log):
         yield Gateway(
-            intake=Intake(plan=plan, log=log, permissions=view.permission, signer=signer, settings=settings, now=now),
-            pings=PingIntake(plan=plan, log=log, permissions=view.permission, signer=signer, now=now),
+            intake=Intake(plan=plans, log=log, permissions=view.permission, signer=signer, settings=settings, now=now),
+            pings=PingIntake(plan=plans, log=log, permissions=view.permission, signer=signer, now=now),
             authenticator=Authenticator(view.snapshot, key, settings, now=lambda: now().timestamp()),
             permissions=view.permission,
             log=log,
-            policies=PolicySigner(key, plan, valid_seconds=settings.policy_seconds, now=now),
+            policies=PolicySigner(key, plans, valid_seconds=settings.policy_seconds, now=now),
             # Read each time: an agent that meets the new key at another gateway process may ask here.
             keys=lambda: KeysAnswer(key=public, endorsements=read_endorsements(signing_key)),
             settings=settings,
             erasures=ErasureDesk(view.registry, view.snapshot, now=now),
+            plans=plans,
         )

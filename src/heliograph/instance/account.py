@@ -13,6 +13,7 @@ import msgspec
 from heliograph.event import UNDECLARED
 from heliograph.instance.exporter import event_name
 from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.present_names import PresentNames
 from heliograph.wire import Counts, VerdictCounts, merge_counts, total_counts
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class InstanceAccount(msgspec.Struct, kw_only=True):
     """In the outbox."""
     undecided: int = 0
     """Held by the gateway without a receipt here."""
+    held: Counts = {}
+    """Of those pending: set aside as no plan has declared them yet, by the name under which they were recorded."""
+    left_out: Counts = {}
+    """Properties (not events) left out as the plan does not declare them, by event."""
 
     def accounted(self) -> int:
         """Return the sum of all parts."""
@@ -59,12 +64,15 @@ def read_account(state: State, outbox: Path, plan: Plan) -> InstanceAccount:
             account.delivered[name] = account.delivered.get(name, 0) + count
         merge_counts(account.rejected, receipt.rejected)
         merge_counts(account.dropped, receipt.absent)
+    present = PresentNames(plan)
+    merge_left_out(account.left_out, state.plans.left_out())
     progresses = state.all_progress()
     for epoch, progress in progresses.items():
         last[epoch] = max(last.get(epoch, 0), progress.position.sequence)
         account.undecided += progress.undecided
         account.recorded += total_counts(progress.dropped)
         merge_counts(account.dropped, progress.dropped)
+        merge_left_out(account.left_out, progress.left_out)
         for owed in progress.owed:
             merge_counts(account.dropped, owed.counts)
     for reader in read_epochs(outbox):
@@ -75,10 +83,18 @@ def read_account(state: State, outbox: Path, plan: Plan) -> InstanceAccount:
             if chunk.end == position:
                 break
             for line in chunk.lines:
-                name = event_name(line)
+                name = present.name(event_name(line))
                 name = name if name in plan.events else UNDECLARED
                 account.pending[name] = account.pending.get(name, 0) + 1
+            if (held := reader.held_name) is not None and present.name(held) not in plan.events:
+                account.held[held] = account.held.get(held, 0) + len(chunk.lines)
             position = chunk.end
         last[reader.epoch] = max(last.get(reader.epoch, 0), position.sequence)
     account.recorded += sum(last.values())
     return account
+
+
+def merge_left_out(total: Counts, more: Counts) -> None:
+    """Add `more` to `total`."""
+    for name, count in more.items():
+        total[name] = total.get(name, 0) + count

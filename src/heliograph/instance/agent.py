@@ -16,6 +16,7 @@ import structlog
 from heliograph.consent.level import Decision, Level
 from heliograph.consent.policy import instance_level
 from heliograph.instance.choice import Chosen, SettingsWatch, chosen, environment_words, recorded_word
+from heliograph.instance.declared import DeclaredWriter
 from heliograph.instance.erasures import Erasures
 from heliograph.instance.event_logs import Cursor, EventLogsSource, SourceError, decode_cursor, encode_cursor
 from heliograph.instance.exporter import Exporter
@@ -23,6 +24,7 @@ from heliograph.instance.forgetting import scrub
 from heliograph.instance.notice import NoticeWriter
 from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint
 from heliograph.instance.ping_sender import PingSender
+from heliograph.instance.plan_updates import PlanUpdates, declaration_of
 from heliograph.instance.refusals import Objections
 from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayClient, TransportError, UnreachableError
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from heliograph.instance.withheld import Word
+    from heliograph.plan.follow import FollowedPlan
     from heliograph.plan.model import Plan
     from heliograph.settings import Settings
 
@@ -60,7 +63,8 @@ class Agent:
 
     Args:
         settings: All settings of the instance.
-        plan: The tracking plan.
+        plan: The instance's own tracking plan, which holds until the vendor's is heard, or is a limit to it
+            (`agent.plan_updates`); its files, if they are to be followed; None if it has none.
         now: The clock.
         jitter: Spreads the pauses of many agents: gives a factor about 1.
         client: Replaces the way to the gateway, in tests.
@@ -75,7 +79,7 @@ class Agent:
     def __init__(
         self,
         settings: Settings,
-        plan: Plan,
+        plan: Plan | FollowedPlan | None,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         jitter: Callable[[], float] = lambda: random.uniform(0.5, 1.5),  # noqa: S311 - no secret
@@ -95,28 +99,35 @@ class Agent:
         outbox = Path(settings.recorder.outbox)
         self._objections = Objections(self._state, outbox)
         self._notice = NoticeWriter(outbox, keep_local=settings.recorder.keep_local)
+        self._declared = DeclaredWriter(outbox)
+        pinned = agent.plan_updates == "pinned"
+        self._plans = PlanUpdates(self._state.plans, plan, pinned=pinned, now=now)
+        self._plan = self._plans.plan
         self._erasures = Erasures(self._state, self._client, scrub=scrub)
         self._exporter = Exporter(
             agent=agent,
             recorder=settings.recorder,
-            plan=plan,
+            plan=self._plan,
             state=self._state,
             client=self._client,
             now=now,
             objections=self._objections,
+            withdrawn=self._plans.withdrawn,
         )
-        self._vendor = VendorWord(agent, self._state, self._client, now=now, ticks=ticks)
+        self._vendor = VendorWord(agent, self._state, self._client, now=now, ticks=ticks, plans=self._plans)
         self._pings = PingSender(
             state=self._state,
             client=self._client,
-            plan=plan,
+            plan=self._plan,
             outbox=outbox,
             usage_days=agent.usage_days,
             may_send=lambda: self._may_send(Level.CRITICAL),
             failed=self._vendor.forget_when_heard,
             now=now,
         )
-        self._source = _Source(settings, plan) if settings.event_logs.dsn else None
+        self._source = _Source(settings, self._plan) if settings.event_logs.dsn else None
+        self._client.built_by = self._plans.digest
+        self._declaration = declaration_of(self._plans)
         self._level: Level | None = None
         self._word: Word | None = None
         self._failures = 0
@@ -163,7 +174,9 @@ class Agent:
             raise
 
     def _round(self) -> Left:
+        self._plans.look()
         level = self.decide().level
+        self._use_plan()
         if level is Level.OFF:
             return self._withhold()
         self._erasures.send(self._now(), may_send=lambda: self._may_send(Level.CRITICAL))
@@ -172,7 +185,7 @@ class Agent:
             self._purge(tally=True, sendable=True)
             return self._send_pings(unread)
         delivered = self._exporter.deliver_round(lambda: self._may_send(Level.EVENTS))
-        if self._level is not Level.EVENTS:  # the vendor was asked again, and has narrowed it
+        if self._level is not Level.EVENTS or self._plan is not self._plans.plan:  # the vendor was asked again
             return self._round()
         left = self._send_pings(unread)
         return Left.MORE if delivered else left
@@ -182,6 +195,22 @@ class Agent:
         read_up = unread is not Left.MORE and (self._source is None or not self._source.is_failing)
         waiting = self._pings.send_due(caught_up=read_up and self._exporter.caught_up)
         return Left.SOME if waiting and unread is Left.NOTHING else unread
+
+    def _use_plan(self) -> None:
+        """Let everything go by the plan in force, and the recorders know of it."""
+        if self._plan is not self._plans.plan or self._client.built_by != self._plans.digest:
+            self._plan = self._plans.plan
+            self._client.built_by = self._plans.digest
+            self._exporter.use_plan(self._plan, withdrawn=self._plans.withdrawn)
+            self._pings.use_plan(self._plan)
+            if self._source is not None:
+                self._source.use_plan(self._plan)
+            self._declaration = declaration_of(self._plans)
+        if self._declaration is not None:
+            try:
+                self._declared.tell(self._declaration)
+            except OSError as error:  # what they record may still not leave
+                _log.warning("the recorders cannot be told", why=str(error))
 
     def decide(self, *, sending: bool = False) -> Decision:
         """Return what may leave now, asking the gateway where what it said is too old. At `off`, ask nobody.
@@ -215,8 +244,8 @@ class Agent:
             _log.warning("the recorders cannot be told", why=str(error))
 
     def _may_send(self, least: Level) -> bool:
-        """Tell whether what needs the level `least` may leave this very moment."""
-        return self.decide(sending=True).level >= least
+        """Tell whether what needs the level `least`, and is built by the plan of this round, may leave this moment."""
+        return self.decide(sending=True).level >= least and self._plan is self._plans.plan
 
     def _read_source(self) -> Left:
         return Left.NOTHING if self._source is None else self._source.read(self._now())
@@ -255,6 +284,10 @@ class _Source:
         self._looked: datetime | None = None
         self._look_again = datetime.min.replace(tzinfo=UTC)
         self._failures = 0
+
+    def use_plan(self, plan: Plan) -> None:
+        """Take of rows what this plan allows, from the next round on."""
+        self._source.use_plan(plan)
 
     @property
     def is_failing(self) -> bool:

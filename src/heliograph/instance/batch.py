@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
 from heliograph.plan.buffers import compress, write_arrow
 from heliograph.plan.coarse_columns import ColumnCoarsener
@@ -52,6 +53,7 @@ class BatchBuilder:
         self._properties = {name: event.properties for name, event in plan.events.items()}
         self._names = frozenset(plan.events)
         self._pseudonyms = pseudonyms
+        self._present = PresentNames(plan)
         raw = {wire: raw for wire, (raw, _) in _RAW_IDS.items()}
         self._parse = pyarrow.json.ParseOptions(
             explicit_schema=pa.schema(
@@ -76,7 +78,7 @@ class BatchBuilder:
         if numbers > len(lines):
             absent[UNDECLARED] = {Verdict.LOST: numbers - len(lines)}
         try:
-            table = self._read(lines)
+            table = self._present.rename(self._read(lines))
         except pa.ArrowInvalid:
             # Some line is not as the plan says. Going through them one by one is slow, and tells which.
             table = self._read(self._mend(lines, absent, stripped, latest))
@@ -111,7 +113,12 @@ class BatchBuilder:
                 merge_counts(absent, {UNDECLARED: {Verdict.MALFORMED: 1}})
                 continue
             raw_ids = {raw: event.pop(raw) for raw, _ in _RAW_IDS.values() if raw in event}
+            if any(value is not None and not isinstance(value, str) for value in raw_ids.values()):
+                merge_counts(absent, {self._told(event.get("name")): {Verdict.INVALID_ENVELOPE: 1}})
+                continue
             name = event.get("name")
+            if isinstance(name, str):
+                name = event["name"] = self._present.name(name)
             declared = self._properties.get(name) if isinstance(name, str) else None
             if declared is not None:
                 undeclared = event.keys() - declared.keys() - _ENVELOPE
@@ -126,6 +133,9 @@ class BatchBuilder:
             else:
                 kept.append(msgspec.json.encode(msgspec.to_builtins(checked) | raw_ids))
         return kept
+
+    def _told(self, name: object) -> str:
+        return name if isinstance(name, str) and name in self._names else UNDECLARED
 
     def _to_wire(self, table: pa.Table) -> pa.RecordBatch:
         columns = []

@@ -104,6 +104,10 @@ class EventLogsSource:
         self._table: EventLogsTable | None = None
         self._looked: datetime | None = None
 
+    def use_plan(self, plan: Plan) -> None:
+        """Take of rows what this plan allows, from the next round on."""
+        self._rows = EventRows(plan)
+
     def read(self, cursor: Cursor) -> Round:
         """Read the next round.
 
@@ -117,7 +121,7 @@ class EventLogsSource:
             return self._round(cursor)
         except psycopg.Error as error:
             self.close()
-            raise explain(error, self._settings) from error
+            raise explain(error, self._settings) from None  # the cause may quote a row
         except SourceError:
             self.close()
             raise

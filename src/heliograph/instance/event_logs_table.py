@@ -269,6 +269,8 @@ def explain(error: psycopg.Error, settings: EventLogsSettings) -> SourceError:
     """Return what went wrong with the database, and what to do; without anything of its rows or of the password."""
     place = _place(settings)
     said = (error.diag.message_primary or str(error)).strip().replace("\n", " ")
+    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+        said = type(error).__name__  # the message quotes a value
     if isinstance(error, errors.QueryCanceled):
         return SourceError(
             f"{place}: {said}; if that happens again, lower event_logs.rows, "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from heliograph.event import UNDECLARED, VERSION_PATTERN
+from heliograph.plan.changes import present_names
 
 if TYPE_CHECKING:
     from heliograph.plan.model import Plan
@@ -42,6 +43,7 @@ class EventRows:
             name: _Declared(_OK if _OK in event.outcomes else None, frozenset(event.properties))
             for name, event in plan.events.items()
         }
+        self._present = present_names(plan)
 
     def event(self, row: tuple[Any, ...], stripped: dict[str, int]) -> dict[str, Any]:
         """Return the event of a row.
@@ -52,6 +54,7 @@ class EventRows:
                 is too long, or not a JSON object, counts as one.
         """
         _, name, user_id, anonymous_user_id, source, argument, version, time = row
+        name = self._present.get(name, name)
         declared = self._declared.get(name)
         if declared is None:
             return {"name": UNDECLARED, "time": rfc3339(time)}

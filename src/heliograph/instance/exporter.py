@@ -15,9 +15,10 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from heliograph.event import UNDECLARED, Verdict
+from heliograph.event import UNDECLARED, Verdict, epoch_began
 from heliograph.instance.batch import BatchBuilder
-from heliograph.instance.outbox import RECORDER_SERIES, START, Chunk, EpochReader, read_epochs
+from heliograph.instance.outbox import START, Chunk, EpochReader, read_epochs
+from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.refusals import Objections
 from heliograph.instance.state import Owed, Progress, StaleError
@@ -57,6 +58,7 @@ class Exporter:
         client: The way to the gateway.
         now: The clock.
         objections: Who has said no to what; of this state and outbox if None.
+        withdrawn: Events that are not set aside any more.
     """
 
     def __init__(
@@ -69,23 +71,32 @@ class Exporter:
         client: GatewayClient,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         objections: Objections | None = None,
+        withdrawn: frozenset[str] = frozenset(),
     ) -> None:
         self._batch_events = agent.batch_events
+        self._usage_days = agent.usage_days
+        self._held_for = timedelta(days=agent.held_days)
         self._outbox = Path(recorder.outbox)
-        self._names = frozenset(plan.events)
         self._state = state
         self._client = client
         self._now = now
         self._objections = objections or Objections(state, self._outbox)
         self._generation = self._objections.generation
         self._pseudonyms = Pseudonyms(state)
-        self._builder = BatchBuilder(plan, self._pseudonyms)
-        self._tally = Tally(plan, days=agent.usage_days)
+        self.use_plan(plan, withdrawn=withdrawn)
         self._limits: dict[int, int] = {}
         self.caught_up = False
         """Whether the last round went through all that the outbox held."""
         self.stripped: Counter[str] = Counter()
         """Properties left out as the plan does not declare them, by event name, since this exporter began."""
+
+    def use_plan(self, plan: Plan, *, withdrawn: frozenset[str] = frozenset()) -> None:
+        """Deliver by this plan from now on; events that are `withdrawn` are not set aside any more."""
+        self._names = frozenset(plan.events)
+        self._present = PresentNames(plan)
+        self._withdrawn = withdrawn
+        self._builder = BatchBuilder(plan, self._pseudonyms)
+        self._tally = Tally(plan, days=self._usage_days)
 
     def deliver_round(self, may_send: Callable[[], bool] = lambda: True) -> int:
         """Deliver one batch of each epoch that has something, and return how many numbers were delivered.
@@ -128,12 +139,13 @@ class Exporter:
                     sending=None,
                     owed=[*progress.owed, *([dropped] if dropped else [])],
                     dropped=chunk.dropped or progress.dropped,
+                    left_out=chunk.left_out or progress.left_out,
                 )
                 tallied = self._tally_of(chunk, locally=not sendable) if tally else []
                 self._state.save(reader.epoch, progress, tallied, sendable=sendable)
                 purged += numbers
             reader.release(progress.position)
-            if closed and reader.series == RECORDER_SERIES:
+            if closed and reader.is_recorders:
                 # What is owed is still to be told: only then the epoch itself is deleted.
                 reader.clear()
         self.caught_up = True
@@ -146,8 +158,18 @@ class Exporter:
         closed = reader.is_closed()  # before reading: what is read after this is all there will ever be
         progress = self._load(reader)
         limit = self._limits.get(reader.epoch, self._batch_events)
+        if self._waits(reader):
+            if not (closed and progress.owed):
+                if closed and progress.position != START and not reader.read(progress.position, 1).numbers:
+                    self._remove(reader)  # it was purged
+                return 0
+            limit = 0
         chunk = reader.read(progress.position, limit, last=progress.begun)
-        progress = replace(progress, dropped=chunk.dropped or progress.dropped)
+        progress = replace(
+            progress,
+            dropped=chunk.dropped or progress.dropped,
+            left_out=chunk.left_out or progress.left_out,
+        )
         numbers = chunk.numbers
         if numbers == 0 and not (progress.owed and closed):
             if chunk.end != progress.position:
@@ -163,6 +185,15 @@ class Exporter:
             return 0
         return self._deliver(reader, progress, chunk)
 
+    def _waits(self, reader: EpochReader) -> bool:
+        """Tell whether these events are set aside: no plan has declared them yet, and none has taken them back."""
+        name = reader.held_name
+        if name is None or not reader.segments():
+            return False
+        if self._present.name(name) in self._names or name in self._withdrawn:
+            return False
+        return self._now() - epoch_began(reader.epoch) < self._held_for
+
     def _deliver(self, reader: EpochReader, progress: Progress, chunk: Chunk) -> int:
         numbers = chunk.numbers
         latest = self._now() + self._client.clock_offset + FUTURE
@@ -173,7 +204,7 @@ class Exporter:
         batch = self._builder.build(chunk.lines, numbers=numbers, latest=latest, refusals=refusals)
         self.stripped.update(batch.stripped)
         absent: VerdictCounts = {}
-        for counts in (*(owed.counts for owed in progress.owed), batch.absent):
+        for counts in (*(self._as_declared(owed.counts) for owed in progress.owed), batch.absent):
             merge_counts(absent, counts)
         progress = replace(progress, sending=chunk.end)
         sessions = self._objections.sessions
@@ -194,11 +225,20 @@ class Exporter:
         if answer.receipt is None:
             latest_receipt = self._client.latest_receipt(reader.epoch)
             return self._catch_up(reader, progress, 1 if latest_receipt is None else latest_receipt.last + 1)
-        self._settle(reader, progress, chunk, answer.receipt, answer.signature or "")
+        self._settle(reader, progress, chunk, answer.receipt, signature=answer.signature or "", left_out=batch.stripped)
         self._limits.pop(reader.epoch, None)
         return numbers
 
-    def _settle(self, reader: EpochReader, progress: Progress, chunk: Chunk, receipt: Receipt, signature: str) -> None:
+    def _settle(
+        self,
+        reader: EpochReader,
+        progress: Progress,
+        chunk: Chunk,
+        receipt: Receipt,
+        *,
+        signature: str = "",
+        left_out: dict[str, int] | None = None,
+    ) -> None:
         progress = replace(
             progress,
             position=chunk.end,
@@ -206,7 +246,7 @@ class Exporter:
             owed=[owed for owed in progress.owed if owed.last > receipt.last],
             sending=None,
         )
-        self._state.finish(reader.epoch, progress, receipt, signature, self._tally_of(chunk))
+        self._state.finish(reader.epoch, progress, receipt, signature, self._tally_of(chunk), left_out=left_out)
         reader.release(chunk.end)
 
     def _take_refusal(self, reader: EpochReader, progress: Progress, chunk: Chunk, error: GatewayRefusalError) -> int:
@@ -236,7 +276,7 @@ class Exporter:
         if expected > progress.acknowledged + 1 and receipt is not None and receipt.first == progress.acknowledged + 1:
             # Only the latest receipt never came: it closes the account.
             chunk = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence))
-            self._settle(reader, progress, chunk, receipt, "")
+            self._settle(reader, progress, chunk, receipt)
             return 1
         _log.error(
             "the two ends differ",
@@ -276,16 +316,25 @@ class Exporter:
         """Count a chunk's events under one verdict, by declared name."""
         names = Counter(event_name(line) for line in chunk.lines)
         counts: VerdictCounts = {}
-        for name, count in names.items():
+        for recorded, count in names.items():
+            name = self._present.name(recorded)
             merge_counts(counts, {name if name in self._names else UNDECLARED: {verdict: count}})
         missing = chunk.numbers - len(chunk.lines)
         if missing:
             merge_counts(counts, {UNDECLARED: {Verdict.LOST: missing}})
         return counts
 
+    def _as_declared(self, counts: VerdictCounts) -> VerdictCounts:
+        """Return counts under the names of the plan in force: they may be older than it."""
+        found: VerdictCounts = {}
+        for recorded, verdicts in counts.items():
+            name = self._present.name(recorded)
+            merge_counts(found, {name if name in self._names else UNDECLARED: verdicts})
+        return found
+
     def _remove(self, reader: EpochReader) -> None:
         """Delete a finished epoch. A source's newest stays, as it holds where the source stands."""
-        if reader.series != RECORDER_SERIES:
+        if not reader.is_recorders:
             newer = (other for other in read_epochs(self._outbox) if other.epoch > reader.epoch)
             if not any(other.series == reader.series and other.last_checkpoint() is not None for other in newer):
                 return

@@ -19,7 +19,7 @@ import msgspec
 
 from heliograph.event import Epoch, new_epoch
 from heliograph.frames import Frame, encode_frame, read_frames, sync_folder, write_atomically, write_fully
-from heliograph.wire import VerdictCounts
+from heliograph.wire import Counts, VerdictCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 SEGMENT_BYTES: Final = 8 << 20
 RECORDER_SERIES: Final = "recorder"
+HELD_SERIES: Final = "held:"
+"""With an event's name behind it: events that no plan has declared yet; see `heliograph.instance.held`."""
+HELD_FOLDER: Final = "held"
+"""Below the outbox, where they have a bound of their own, and an older agent does not find them."""
 _LOCK: Final = "writer.lock"
 _SERIES: Final = "series"
 _SUFFIX: Final = ".segment"
@@ -41,6 +45,8 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a source stands once this frame's events are taken: its own JSON; empty when it says nothing."""
     dropped: VerdictCounts | None = None
     """All that this epoch's writer has dropped so far, before a sequence number was given."""
+    left_out: Counts | None = None
+    """Properties that it has left out so far as the plan did not declare them, by event."""
 
 
 class OutboxFullError(Exception):
@@ -135,9 +141,9 @@ class EpochWriter:
         self._write(frame)
         self.last = sequence
 
-    def note_dropped(self, dropped: VerdictCounts) -> None:
-        """Write down what was dropped so far; it may pass the bound, as it is small and must not be lost."""
-        self._write(encode_frame(_encoder.encode(Note(dropped=dropped)), b""))
+    def note_dropped(self, dropped: VerdictCounts, left_out: Counts | None = None) -> None:
+        """Write down what was dropped or left out so far; it may pass the bound: it is small, and must not be lost."""
+        self._write(encode_frame(_encoder.encode(Note(dropped=dropped, left_out=left_out or None)), b""))
 
     def _write(self, frame: bytes) -> None:
         if self._segment < 0:
@@ -212,6 +218,8 @@ class Chunk(NamedTuple):
     end: Position
     dropped: VerdictCounts | None
     """The writer's own drops so far, when the chunk holds a newer word on them."""
+    left_out: Counts | None = None
+    """Properties that the writer has left out so far, likewise."""
 
     @property
     def numbers(self) -> int:
@@ -226,6 +234,7 @@ class _Reading:
         self._segment, self._offset, self._sequence = position
         self.lines: list[bytes] = []
         self.dropped: VerdictCounts | None = None
+        self.left_out: Counts | None = None
         self._last = last
         self._in_part = True
 
@@ -262,6 +271,7 @@ class _Reading:
         if frame.header:
             note = msgspec.json.decode(frame.header, type=Note)
             self.dropped = note.dropped or self.dropped
+            self.left_out = note.left_out or self.left_out
         self._offset = frame.end
         return True
 
@@ -273,6 +283,16 @@ class EpochReader:
         self.folder: Final = folder
         self.epoch: Final = Epoch(int(folder.name))
         self.series: Final = (folder / _SERIES).read_text()
+
+    @property
+    def held_name(self) -> str | None:
+        """Whose events are set aside here; None where nothing is."""
+        return self.series.removeprefix(HELD_SERIES) if self.series.startswith(HELD_SERIES) else None
+
+    @property
+    def is_recorders(self) -> bool:
+        """Whether it has events that a recorder recorded, and no source's."""
+        return self.series == RECORDER_SERIES or self.held_name is not None
 
     def segments(self) -> list[int]:
         """Return the first sequence numbers of the segments, ascending."""
@@ -304,7 +324,7 @@ class EpochReader:
             for frame in self._frames(segment, position.offset if segment == position.segment else 0):
                 if not chunk.take(frame):
                     break
-        return Chunk(position.sequence + 1, chunk.end.sequence, chunk.lines, chunk.end, chunk.dropped)
+        return Chunk(position.sequence + 1, chunk.end.sequence, chunk.lines, chunk.end, chunk.dropped, chunk.left_out)
 
     def _frames(self, segment: int, offset: int) -> Iterator[Frame]:
         descriptor = os.open(self.folder / f"{segment:020d}{_SUFFIX}", os.O_RDONLY)
@@ -340,7 +360,7 @@ class EpochReader:
         The newest stays, as it may still grow; and so does a source's latest checkpoint, which may lie before it.
         """
         done = [segment for segment in self.segments()[:-1] if segment < position.segment]
-        if done and self.series != RECORDER_SERIES:
+        if done and not self.is_recorders:
             found = self._find_checkpoint()
             done = [segment for segment in done if found is not None and segment < found[0]]
         for segment in done:
@@ -357,10 +377,11 @@ class EpochReader:
 
 
 def read_epochs(outbox: Path) -> list[EpochReader]:
-    """Return a reader for each epoch of the outbox, the oldest first."""
-    if not outbox.is_dir():
-        return []
-    return [EpochReader(path) for path in sorted(outbox.iterdir()) if path.name.isdigit()]
+    """Return a reader for each epoch of the outbox, those of events set aside too, the oldest first."""
+    paths = [path for folder in (outbox, outbox / HELD_FOLDER) if folder.is_dir() for path in folder.iterdir()]
+    return [
+        EpochReader(path) for path in sorted(paths, key=lambda each: (each.name, each.parent)) if path.name.isdigit()
+    ]
 
 
 def latest_checkpoint(outbox: Path, series: str) -> bytes | None:

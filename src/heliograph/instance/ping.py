@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from heliograph.ping import MONTH_DAYS, WEEK_DAYS, ActiveUsers, FactValue, FeatureUse, Ping, suppressed
+from heliograph.plan.changes import present_names
 from heliograph.plan.facts import passing_facts
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ def count_use(usage: Iterable[Usage], plan: Plan, day: date) -> UseCount:
     month_users: set[str] = set()
     feature_users: dict[str, set[str]] = {}
     feature_events: dict[str, int] = {}
+    present = present_names(plan)
     for used, event, user, events in usage:
-        definition, age = plan.events.get(event), (day - used).days
+        definition, age = plan.events.get(present.get(event, event)), (day - used).days
         if definition is None or not 0 <= age < MONTH_DAYS:
             continue
         if definition.active:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 
 from heliograph.instance.facts import read_facts
@@ -33,9 +34,14 @@ MOST_DAYS: Final = 28
 """Days that are told after an absence; older ones are not."""
 _NOT_ABOUT_THE_PING: Final = frozenset({401, 403, 404, 405})
 """Refusals for another reason than the ping itself: it may pass later."""
+_BAD_PING: Final = "bad_ping"
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 300.0
 _log: Final = structlog.get_logger("heliograph.pings")
+
+
+def _plan_of(body: bytes) -> str:
+    return msgspec.json.decode(body, type=Ping).plan
 
 
 def last_day_over(now: datetime) -> date:
@@ -97,6 +103,10 @@ class PingSender:
         self._failed: datetime | None = None
         self._look_again = datetime.min.replace(tzinfo=UTC)
         self._failures = 0
+
+    def use_plan(self, plan: Plan) -> None:
+        """Count by this plan from now on."""
+        self._plan = plan
 
     def send_due(self, *, caught_up: bool) -> bool:
         """Send what is due, and tell whether something still waits to be sent.
@@ -162,6 +172,11 @@ class PingSender:
         except GatewayRefusalError as error:
             if error.problem.status in _NOT_ABOUT_THE_PING:
                 raise
+            if error.problem.type == _BAD_PING and _plan_of(body) != self._plan.label:
+                # Not stored, so that it may be made anew: what it tells of may have been withdrawn since.
+                ping = ping_of(day, self._state, self._outbox, self._plan)
+                self._state.pings.put(day, encode_ping(ping), self._now())
+                return
             _log.error("a ping is refused for good", day=str(day), reason=error.problem.type)
             self._state.pings.settle(day, refused=error.problem.type)
             return

@@ -8,12 +8,14 @@ import os
 import threading
 import time as clock
 import weakref
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Verdict
+from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Verdict, whole_milliseconds
+from heliograph.instance.declared import UndeclaredError
 from heliograph.instance.facts import merge_facts
+from heliograph.instance.held import HeldEvents
 from heliograph.instance.opt_outs import LONGEST_KEY
 from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError
 from heliograph.instance.watch import Watch
@@ -21,6 +23,7 @@ from heliograph.instance.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from heliograph.instance.declared import Declared
     from heliograph.settings import RecorderSettings
     from heliograph.wire import VerdictCounts
 
@@ -72,13 +75,15 @@ class Recorder:
         self._lock = threading.Lock()
         self._writer: EpochWriter | None = None
         self._reopen_at = 0.0
+        self._held = HeldEvents(Path(self._settings.outbox), maximum_bytes=self._settings.maximum_bytes)
         self._recorded: dict[str, int] = {}
+        self._left_out: dict[str, int] = {}
         self._dropped: VerdictCounts = {}
         self._noted = 0
         self._flusher: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def record(  # noqa: PLR0911 - one for each way in which it may end
+    def record(
         self,
         name: str,
         /,
@@ -88,7 +93,7 @@ class Recorder:
         outcome: str | None = "ok",
         time: datetime | None = None,
         source: str | None = None,
-        **properties: str | float | bool | None,
+        **properties: str | float | bool | timedelta | None,
     ) -> bool:
         """Record that `user` did something, and tell whether it is in the outbox.
 
@@ -99,30 +104,40 @@ class Recorder:
             outcome: How it ended, as the plan lists it for this event.
             time: When it happened; now if None. A time without a zone is taken as UTC.
             source: Where it came from, when not what the recorder was made with.
-            **properties: What the plan declares for this event. None is the same as leaving it out.
+            **properties: What the plan declares for this event. None is the same as leaving it out; a span of time
+                becomes whole milliseconds. The agent rounds what the plan wants coarse.
         """
         watch = self._watch
         if (watch.silent or watch.out) and (refusal := self._refusal(user, session)) is not None:
             return self._drop(name, refusal)
+        held = False
         try:
+            if watch.declared is not None:
+                name, properties, held = self._admit(watch.declared, name, properties)
             event = self._event(name, user, session, outcome, time, source, properties)
-        except Exception:  # noqa: BLE001 - nothing may be raised into the product
-            return self._drop(name, Verdict.UNRECORDABLE)
+        except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
+            return self._drop(name, _verdict_on(error))
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
             return self._drop(name, Verdict.RECORDER_BUSY)
         try:
-            (self._writer or self._open()).append((event,))
+            if held:
+                self._held.append(name, event)
+            else:
+                (self._writer or self._open()).append((event,))
             self._recorded[name] = self._recorded.get(name, 0) + 1
-        except OutboxFullError:
-            return self._drop(name, Verdict.OUTBOX_FULL)
-        except OSError:
-            return self._drop(name, Verdict.OUTBOX_FAILED)
-        except Exception:  # noqa: BLE001 - nothing may be raised into the product
-            return self._drop(name, Verdict.UNRECORDABLE)
+        except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
+            return self._drop(name, _verdict_on(error))
         else:
             return True
         finally:
             self._lock.release()
+
+    def _admit(self, declared: Declared, name: str, properties: dict[str, Any]) -> tuple[str, dict[str, Any], bool]:
+        """Return what is recorded of an event by the plan, and whether it is set aside; count what is left out."""
+        admitted = declared.admit(name, properties)
+        if admitted.left_out:
+            self._left_out[admitted.name] = self._left_out.get(admitted.name, 0) + admitted.left_out
+        return admitted.name, admitted.properties, admitted.held
 
     def report_facts(self, **facts: str | int | bool | Mapping[str, int] | None) -> bool:
         """Say what is so of the instance as a whole, and tell whether all of it was written down.
@@ -210,9 +225,7 @@ class Recorder:
         for key, value in properties.items():
             if value is None:
                 continue
-            if not isinstance(value, _SCALARS):
-                raise TypeError
-            event[key] = value
+            event[key] = value if isinstance(value, _SCALARS) else _milliseconds(value)
         return event
 
     def _drop(self, name: object, verdict: Verdict) -> bool:
@@ -246,41 +259,36 @@ class Recorder:
 
     def _measure(self) -> None:
         with self._lock:
-            if self._writer is None and self._dropped:
+            self._held.tidy(_anything if self._watch.declared is None else self._watch.declared.holds)
+            if self._writer is None and (self._dropped or self._left_out):
                 self._open()  # where nothing may be recorded, drops are counted all the same
             if self._writer is not None:
                 self._writer.measure()
                 self._note_dropped(self._writer)
 
     def _note_dropped(self, writer: EpochWriter) -> None:
-        count = sum(sum(verdicts.values()) for verdicts in list(self._dropped.values()))
+        left_out = dict(self._left_out)
+        count = sum(sum(verdicts.values()) for verdicts in list(self._dropped.values())) + sum(left_out.values())
         if count != self._noted:
-            writer.note_dropped({name: dict(verdicts) for name, verdicts in list(self._dropped.items())})
+            writer.note_dropped({name: dict(verdicts) for name, verdicts in list(self._dropped.items())}, left_out)
             self._noted = count
 
     def flush(self) -> bool:
         """Wait until all that was recorded is on disk; tell whether it is."""
         try:
             with self._lock:
-                descriptor = self._writer.duplicate_descriptor() if self._writer is not None else None
+                descriptors = [self._writer.duplicate_descriptor() if self._writer is not None else None]
+                descriptors += self._held.descriptors()
         except OSError:
             return False
-        if descriptor is None:
-            return True
-        try:
-            os.fdatasync(descriptor)
-        except OSError:
-            return False
-        else:
-            return True
-        finally:
-            os.close(descriptor)
+        synced = [_sync(descriptor) for descriptor in descriptors if descriptor is not None]
+        return all(synced)
 
     def close(self) -> None:
         """Force everything to disk and end this process's epoch. Recording again begins a new one."""
         self._stop.set()
         with self._lock:
-            if self._writer is None and self._dropped:
+            if self._writer is None and (self._dropped or self._left_out):
                 with contextlib.suppress(OSError):
                     self._open()
             writer, self._writer = self._writer, None
@@ -288,6 +296,7 @@ class Recorder:
             self._flusher = None
             self._watch.begin_process()  # recording again looks again
             self._reopen_at = 0.0
+            self._held.close()
             if writer is None:
                 return
             try:
@@ -296,7 +305,7 @@ class Recorder:
             except OSError:
                 writer.abandon()
             # The next epoch counts its own drops.
-            self._dropped, self._noted = {}, 0
+            self._dropped, self._left_out, self._noted = {}, {}, 0
 
     @property
     def recorded(self) -> dict[str, int]:
@@ -310,10 +319,45 @@ class Recorder:
 
     def _after_fork(self) -> None:
         writer = self._writer
+        self._held.abandon()
         self._watch.begin_process()
         self._begin_process()
         if writer is not None:
             writer.abandon()
+
+
+def _verdict_on(error: Exception) -> Verdict:
+    """Return why an event was not recorded."""
+    match error:
+        case UndeclaredError():
+            return Verdict.UNDECLARED_EVENT
+        case OutboxFullError():
+            return Verdict.OUTBOX_FULL
+        case OSError():
+            return Verdict.OUTBOX_FAILED
+    return Verdict.UNRECORDABLE
+
+
+def _sync(descriptor: int) -> bool:
+    """Force a file to disk, and close it; tell whether it is there."""
+    try:
+        os.fdatasync(descriptor)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _anything(_: str) -> bool:
+    return True
+
+
+def _milliseconds(value: object) -> int:
+    if not isinstance(value, timedelta):
+        raise TypeError
+    return whole_milliseconds(value)
 
 
 def _refuse_long_words(values: Iterable[object]) -> None:

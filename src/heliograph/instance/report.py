@@ -47,6 +47,29 @@ def account_table(account: InstanceAccount) -> Table:
     return table
 
 
+def held_table(account: InstanceAccount) -> Table:
+    """Return a table of the events that are set aside."""
+    table = Table(
+        title="Set aside: no plan has declared them yet",
+        caption="Pending in the account above. They are sent if the vendor's plan declares them in time.",
+    )
+    table.add_column("event")
+    table.add_column("events", justify="right")
+    for name, count in sorted(account.held.items()):
+        table.add_row(name, f"{count:,}")
+    return table
+
+
+def left_out_table(account: InstanceAccount) -> Table:
+    """Return a table of the properties that were left out."""
+    table = Table(title="Properties left out: the plan does not declare them")
+    table.add_column("event")
+    table.add_column("properties", justify="right")
+    for name, count in sorted(account.left_out.items()):
+        table.add_row(name, f"{count:,}")
+    return table
+
+
 def _reasons(name: str, *counts: VerdictCounts) -> str:
     totals: dict[Verdict, int] = {}
     for part in counts:

@@ -17,12 +17,14 @@ import msgspec
 from heliograph.instance.outbox import Position
 from heliograph.instance.ping_table import SCHEMA as PING_SCHEMA
 from heliograph.instance.ping_table import PingTable
+from heliograph.instance.plan_table import SCHEMA as PLAN_SCHEMA
+from heliograph.instance.plan_table import PlanTable
 from heliograph.instance.usage import SCHEMA as USAGE_SCHEMA
 from heliograph.instance.usage import UsageTable
-from heliograph.wire import Receipt, VerdictCounts
+from heliograph.wire import Counts, Receipt, VerdictCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from heliograph.instance.usage import Tallied
@@ -83,6 +85,8 @@ class Progress(msgspec.Struct, frozen=True):
     """Numbers that the gateway holds and whose receipts never came here: its account says what became of them."""
     dropped: VerdictCounts = {}
     """The writer's own drops, before a sequence number was given."""
+    left_out: Counts = {}
+    """Properties that the writer left out as the plan did not declare them, by event."""
 
     @property
     def begun(self) -> int | None:
@@ -148,11 +152,13 @@ class State:
         """What was used on which day by whom."""
         self.pings: Final = PingTable(self._connection)
         """What was told of it."""
+        self.plans: Final = PlanTable(self._connection)
+        """By which plans."""
         try:
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = full")
             self._connection.execute("pragma secure_delete = on")  # what is forgotten is gone from the disk, too
-            self._connection.executescript(_SCHEMA + USAGE_SCHEMA + PING_SCHEMA)
+            self._connection.executescript(_SCHEMA + USAGE_SCHEMA + PING_SCHEMA + PLAN_SCHEMA)
         except sqlite3.Error as error:
             self.close()
             raise StateError(
@@ -216,9 +222,16 @@ class State:
             self._put(epoch, progress)
 
     def finish(
-        self, epoch: int, progress: Progress, receipt: Receipt, signature: str, tallied: Sequence[Tallied] = ()
+        self,
+        epoch: int,
+        progress: Progress,
+        receipt: Receipt,
+        signature: str,
+        tallied: Sequence[Tallied] = (),
+        *,
+        left_out: Mapping[str, int] | None = None,
     ) -> None:
-        """Write down a receipt, how far the epoch has come by it, and what it passed."""
+        """Write down a receipt, how far the epoch has come by it, what it passed, and what was left out of it."""
         with self._connection:
             self._connection.execute("begin immediate")
             self._connection.execute(
@@ -226,6 +239,7 @@ class State:
                 (epoch, receipt.first, receipt.last, msgspec.json.encode(receipt), signature),
             )
             self.usage.add(tallied, sendable=True)
+            self.plans.add_left_out(left_out or {})
             self._put(epoch, progress)
 
     def _put(self, epoch: int, progress: Progress) -> None:

@@ -18,6 +18,7 @@ import httpx
 import msgspec
 
 from heliograph.instance.identity import assertion
+from heliograph.plan.canonical import MOST_BYTES
 from heliograph.wire import (
     ABSENT_HEADER,
     ACCOUNT_PATH,
@@ -28,6 +29,8 @@ from heliograph.wire import (
     GRANT_TYPE,
     KEYS_PATH,
     PINGS_PATH,
+    PLAN_HEADER,
+    PLAN_PATH,
     POLICY_PATH,
     RANGE_HEADER,
     TOKEN_PATH,
@@ -128,6 +131,8 @@ class GatewayClient:
         self._now = now
         self.clock_offset = timedelta()
         """The gateway's clock minus ours, once it told us that they differ."""
+        self.built_by: str | None = None
+        """The digest of the plan by which deliveries are built, once the vendor has told it."""
         self._token = ""
         self._token_until = 0.0
         self._client = httpx.Client(
@@ -148,6 +153,14 @@ class GatewayClient:
             TransportError: See the tree of errors.
         """
         return _read(self._authorized("GET", POLICY_PATH), PolicyAnswer)
+
+    def plan(self) -> bytes:
+        """Ask for the plan that the policy names; what comes proves nothing by itself, and is cut off where it is long.
+
+        Raises:
+            TransportError: See the tree of errors.
+        """
+        return self._authorized("GET", PLAN_PATH, {"accept-encoding": "identity"}, most=MOST_BYTES + 1)
 
     def keys(self) -> KeysAnswer:
         """Ask with which key the gateway signs, and how it follows from earlier ones; that proves nothing by itself.
@@ -177,6 +190,8 @@ class GatewayClient:
             EPOCH_HEADER: str(epoch),
             RANGE_HEADER: f"{first}-{last}",
         }
+        if self.built_by is not None:
+            headers[PLAN_HEADER] = self.built_by
         if absent:
             headers[ABSENT_HEADER] = msgspec.json.encode(absent).decode()
         return _read(self._authorized("POST", EVENTS_PATH, headers, body), Answer)
@@ -199,18 +214,24 @@ class GatewayClient:
         return _read(self._authorized("POST", ERASURES_PATH, {"content-type": "application/json"}, body), ErasureAnswer)
 
     def _authorized(
-        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        body: bytes | None = None,
+        *,
+        most: int | None = None,
     ) -> bytes:
         if clock.monotonic() >= self._token_until:
             self._renew_token()
         try:
-            return self._request(method, path, self._with_token(headers), body)
+            return self._request(method, path, self._with_token(headers), body, most=most)
         except GatewayRefusalError as error:
             if error.problem.status != _UNAUTHORIZED:
                 raise
         # The token may have ended early: the gateway's key or ours was changed. A new one settles it.
         self._renew_token()
-        return self._request(method, path, self._with_token(headers), body)
+        return self._request(method, path, self._with_token(headers), body, most=most)
 
     def _with_token(self, headers: dict[str, str] | None) -> dict[str, str]:
         return {"authorization": f"Bearer {self._token}"} | (headers or {})
@@ -233,9 +254,17 @@ class GatewayClient:
         headers = {"content-type": "application/x-www-form-urlencoded"}
         return _read(self._request("POST", TOKEN_PATH, headers, str(form).encode()), _TokenAnswer)
 
-    def _request(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> bytes:
+    def _request(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None, *, most: int | None = None
+    ) -> bytes:
         try:
-            response = self._client.request(method, path, headers=headers, content=body)
+            if most is not None:
+                with self._client.stream(method, path, headers=headers, content=body) as response:
+                    if response.is_success:
+                        return _read_at_most(response, most)
+                    response.read()
+            else:
+                response = self._client.request(method, path, headers=headers, content=body)
         except httpx.RequestError as error:
             raise UnreachableError(f"the gateway does not answer: {type(error).__name__}: {error}") from error
         if response.is_success:
@@ -244,6 +273,17 @@ class GatewayClient:
         if response.status_code in _LATER:
             raise UnreachableError(f"the gateway says later: {problem.title}", _retry_after(response))
         raise GatewayRefusalError(problem)
+
+
+def _read_at_most(response: httpx.Response, most: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    for part in response.iter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size >= most:
+            break
+    return b"".join(parts)[:most]
 
 
 def _read(content: bytes, kind: type[_Kind]) -> _Kind:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from heliograph.plan.changes import present_names
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -68,7 +70,7 @@ class Tally:
     """
 
     def __init__(self, plan: Plan, *, days: int) -> None:
-        self._names = frozenset(plan.events)
+        self._names = {name: name for name in plan.events} | present_names(plan)
         self._days = timedelta(days=days)
         # Three fields of a line are quicker read into objects than into columns.
         self._decoder = msgspec.json.Decoder(_Line)
@@ -91,7 +93,7 @@ class Tally:
             events = [event for event in events if event.user is not None and not leaves_out(event.user, event.time)]
         counts = Counter([(event.time.toordinal(), event.name, event.user) for event in events])
         return [
-            (ordinal - _1970_ORDINAL, name, user, count)
+            (ordinal - _1970_ORDINAL, self._names[name], user, count)
             for (ordinal, name, user), count in counts.items()
             if user is not None and name in self._names
         ]

@@ -5,16 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from heliograph.consent.level import Decision, Level
 from heliograph.consent.policy import AHEAD_SECONDS, Doubt, Policy, PolicyDoubtError, read_policy
 from heliograph.consent.trust import PinError, follow, read_pins
 from heliograph.instance.state import HeldPolicy
+from heliograph.plan.canonical import CanonicalPlanError, read_canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from heliograph.consent.trust import Keys
+    from heliograph.instance.plan_updates import PlanUpdates
     from heliograph.instance.state import State
     from heliograph.instance.transport import GatewayClient
     from heliograph.settings import AgentSettings
@@ -25,6 +29,7 @@ IDLE_PART: Final = 10
 """Without anything to deliver, it is asked after this part of the time for which its word holds."""
 _FIRST_DOUBT: Final = 0.5
 _LONGEST_DOUBT: Final = 60.0
+_log: Final = structlog.get_logger("heliograph.plan")
 
 
 class VendorWord:
@@ -36,6 +41,7 @@ class VendorWord:
         client: The way to the gateway; None to look only at what was kept.
         now: The clock.
         ticks: Seconds by a clock that nobody sets.
+        plans: The plan in force, which follows the policy; None to look only.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class VendorWord:
         *,
         now: Callable[[], datetime],
         ticks: Callable[[], float],
+        plans: PlanUpdates | None = None,
     ) -> None:
         self._instance = settings.instance
         self._pins = settings.vendor_keys
@@ -53,6 +60,7 @@ class VendorWord:
         self._client = client
         self._now = now
         self._ticks = ticks
+        self._plans = plans
         self._heard: float | None = None
         """Ticks when it was heard last; None: never yet, or something failed since."""
         self._received: float | None = None
@@ -134,9 +142,22 @@ class VendorWord:
                 raise
             endorsements = self._client.keys().endorsements
             policy = self._read(text, follow(pins, endorsements), asked)
+        self._follow_plan(policy)  # before the policy is kept: what is believed is believed with its plan
         self._held = HeldPolicy(text, endorsements, asked, policy.issued)
         self._state.keep_policy(self._held)
         self.policy, self._received = policy, ticks
+
+    def _follow_plan(self, policy: Policy) -> None:
+        """Let the plan that the policy names come into force; where nothing may leave, none is needed."""
+        assert self._client is not None  # noqa: S101 - a programming error
+        plans = self._plans
+        if plans is None or policy.level is Level.OFF or plans.has(policy.plan_digest):
+            return
+        try:
+            plans.take(read_canonical(self._client.plan(), policy.plan_digest))
+        except CanonicalPlanError as error:
+            _log.error("the vendor's plan cannot be read", plan=policy.plan, why=str(error))
+            raise PolicyDoubtError(Doubt.UNREADABLE_PLAN, policy.issued) from None
 
     def _read(self, text: str, keys: Keys, received: datetime) -> Policy:
         assert self._client is not None  # noqa: S101 - a programming error

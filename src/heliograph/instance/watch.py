@@ -1,4 +1,4 @@
-"""What a recorder knows of consent: looked up about once a second, and never while it records."""
+"""What a recorder knows of consent and of the plan: looked up about once a second, and never while it records."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
+from heliograph.instance.declared import DECLARED_FILE, Declared, file_identity, read_declared
 from heliograph.instance.notice import NOTICE_FILE, Notice, forbids_tracking, read_notice
 from heliograph.instance.opt_outs import OptOutsFile, user_keys
 
@@ -20,7 +21,7 @@ _MOST_SESSIONS: Final = 10_000
 
 
 class Watch:
-    """The notice and the opt-outs beside one outbox, as of the last look.
+    """The notice, the opt-outs and what the plan declares, beside one outbox, as of the last look.
 
     Args:
         outbox: The folder that they are in.
@@ -46,6 +47,9 @@ class Watch:
         self._file = OptOutsFile(self._outbox, wait=False)
         self._stamp: tuple[int, int] | None = None
         self._notice: Notice | None = None
+        self._declared_stamp: tuple[int, int] | None = None
+        self.declared: Declared | None = None
+        """What the plan declares; None while that is not known: then everything is recorded."""
         self.silent = True
         """Whether nothing may be recorded; so before the first look."""
 
@@ -55,17 +59,14 @@ class Watch:
             with contextlib.suppress(OSError):  # just being written, or no descriptors left: at the next look
                 found = self._file.read()
                 self.out = found.keys_out() | self._insisted | (self.out if found.damaged else frozenset())
-            stamp = self._identity()
+            stamp = file_identity(self._outbox / DECLARED_FILE)
+            if stamp != self._declared_stamp:
+                self._declared_stamp = stamp
+                self.declared = None if stamp is None else read_declared(self._outbox)
+            stamp = file_identity(self._outbox / NOTICE_FILE)
             if stamp != self._stamp:
                 self._stamp, self._notice = stamp, None if stamp is None else read_notice(self._outbox)
             self.silent = self._forbidden or (self._notice is not None and self._notice.silences(self._now()))
-
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            found = (self._outbox / NOTICE_FILE).stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns
 
     def refuses(self, user: object, session: object) -> bool:
         """Tell whether this is by a user who has opted out, or without a user in a session of theirs seen here."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,14 +21,23 @@ import pyarrow.compute as pc
 import pyarrow.json
 import structlog
 
-from heliograph.event import ENVELOPE
 from heliograph.frames import sync_folder, write_atomically
 from heliograph.gateway.bodies import inflate, read_arrow
 from heliograph.gateway.log import RELEASED, Checkpoint, Entry, PingEntry, Place, Stored, read_segment, segments
 from heliograph.lake.pings import PingTable
 from heliograph.lake.places import place_property, read_place
-from heliograph.lake.tables import event_files, event_schema, local_path, open_events
-from heliograph.plan.lines import LineChecker
+from heliograph.lake.tables import (
+    TIME,
+    ColumnTypeError,
+    event_files,
+    event_schema,
+    lake_columns,
+    local_path,
+    open_events,
+    widen,
+)
+from heliograph.plan.columns import plain_type
+from heliograph.plan.follow import FollowedPlan, Look
 from heliograph.wire import ARROW
 
 if TYPE_CHECKING:
@@ -48,6 +57,16 @@ ERASED_EPOCHS: Final = "heliograph.erased-epochs"
 What was loaded is known by the rows that are there; of those that are not any more, this has to tell.
 """
 _SORT: Final = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending"), ("sequence", "ascending")]
+_ADDED: Final = frozenset({"instance", "account", "epoch", "agreement", "plan", "received"})
+"""Columns that the loader adds to what was delivered."""
+_WITH_ZONE: Final = pa.timestamp("us", tz="UTC")
+_LOOKS_LIKE: Final[dict[type, pa.DataType]] = {
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    datetime: TIME,
+}
 _POLL_SECONDS: Final = 0.3
 _log: Final = structlog.get_logger("heliograph.loader")
 
@@ -59,11 +78,18 @@ class LoaderRunningError(Exception):
 class Loader:
     """Loads one gateway's log into one lake, and is alone at both.
 
+    Args:
+        gateway: Where the log is.
+        lake: Where the lake is, and how often to commit.
+        plan: What its columns are, at the least; a plan's files are followed as they change.
+
     Raises:
         LoaderRunningError: It is not alone.
+        ColumnTypeError: The plan would give a column another type.
     """
 
-    def __init__(self, gateway: GatewaySettings, lake: LakeSettings, plan: Plan) -> None:
+    def __init__(self, gateway: GatewaySettings, lake: LakeSettings, plan: Plan | FollowedPlan) -> None:
+        self._file = plan if isinstance(plan, FollowedPlan) else None
         self._folder = Path(gateway.log)
         with ExitStack() as stack:
             for folder in (self._folder, Path(lake.warehouse)):
@@ -71,9 +97,12 @@ class Loader:
             self._locks = stack.pop_all()
         self._settings = lake
         self._inflated = gateway.maximum_inflated_bytes
-        self._schema = event_schema(plan)
-        self._decoder = BodyDecoder(plan)
-        self._table = open_events(lake, plan)
+        try:
+            self._table = open_events(lake, plan.plan if isinstance(plan, FollowedPlan) else plan)
+        except ColumnTypeError:
+            self._locks.close()
+            raise
+        self._use_columns()
         self._pings = PingTable(lake)
         self._held_back: int | None = None
         self._recall()
@@ -114,6 +143,41 @@ class Loader:
         """Where in the log it stands."""
         return self._place
 
+    def _use_columns(self) -> None:
+        """Fill all columns that the table has: no plan takes one away."""
+        self._schema = lake_columns(self._table)
+        self._decoder = BodyDecoder(self._schema)
+
+    def _follow(self, found: Look) -> None:
+        """Widen the table when the plan has changed; what cannot be used is logged, and changes nothing."""
+        if self._file is None or found is Look.SAME:
+            return
+        problems = [str(problem) for problem in self._file.problems]
+        if found is Look.CHANGED:
+            try:
+                widen(self._table, event_schema(self._file.plan))
+            except ColumnTypeError as error:
+                problems.append(str(error))
+            else:
+                self._use_columns()
+                _log.info("the plan has changed", now=self._file.plan.label)
+        if problems:
+            _log.error("the plan has changed, and cannot be used", problems=problems)
+
+    def _learn(self, unknown: pa.Schema, plan: str) -> None:
+        """Get columns for what a delivery holds: by the plan, which may have changed, and else by its own types.
+
+        The gateway has taken it by a plan that declares it, so that whatever the plan's file says now, it is stored.
+        """
+        if self._file is not None:
+            self._follow(self._file.look_now())
+        left = [field for field in unknown if field.name not in self._schema.names]
+        if left:
+            names = [field.name for field in left]
+            _log.warning("the plan's file lacks columns of what was delivered", plan=plan, columns=names)
+            widen(self._table, pa.schema(left))
+            self._use_columns()
+
     def recall(self) -> None:
         """Look at the lake again before loading more: somebody else has written to it."""
         self._is_sure = False
@@ -122,7 +186,12 @@ class Loader:
         """Load whatever arrives, until told to stop; `between` is called between any two rounds."""
         while not stop.is_set():
             between()
-            if self.load_round() == 0:
+            try:
+                rows = self.load_round()
+            except ColumnTypeError as error:
+                _log.error("nothing is loaded until this is mended", why=str(error))
+                rows = 0
+            if rows == 0:
                 stop.wait(_POLL_SECONDS)
             else:
                 # Rows that arrive while waiting share a commit: each one makes a snapshot and files of its own.
@@ -132,6 +201,8 @@ class Loader:
         """Load what the log holds, up to one commit's rows, and return how many rows that was."""
         if not self._is_sure:
             self._recall()
+        if self._file is not None:
+            self._follow(self._file.look())
         self._is_sure = False  # whatever fails from here on, it may be before or after the commit
         tables: list[pa.Table] = []
         rows = 0
@@ -147,7 +218,7 @@ class Loader:
                 break
         ping_rows = self._commit_pings(place)  # before the events, whose place alone says what is released
         if rows:
-            self._commit(pa.concat_tables(tables).sort_by(_SORT), place)
+            self._commit(pa.concat_tables([self._widened(table) for table in tables]).sort_by(_SORT), place)
             _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
         elif place != self._place:
             self._table = self._table.transaction().set_properties(place_property(place)).commit_transaction()
@@ -181,6 +252,9 @@ class Loader:
             return self._schema.empty_table()
         content = inflate(body, entry.content_encoding, self._inflated)
         events = self._decoder.decode(content, entry.content_type)
+        unknown = [field for field in events.schema if field.name not in self._schema.names]
+        if unknown := [field for field in unknown if events.column(field.name).null_count < len(events)]:
+            self._learn(pa.schema([pa.field(field.name, plain_type(field.type)) for field in unknown]), entry.plan)
         if receipt.first <= before:
             events = events.filter(pc.field("sequence") > before)
         return self._with_constants(events, entry)
@@ -201,10 +275,31 @@ class Loader:
                 value = pa.scalar(constants[field.name], pa.int64() if field.name == "received" else field.type)
                 columns.append(pa.repeat(value, len(events)).cast(field.type))
             elif field.name in events.schema.names:
-                columns.append(events.column(field.name).cast(field.type))
+                columns.append(self._cast(events.column(field.name), field, entry.plan))
             else:
                 columns.append(pa.nulls(len(events), field.type))
         return pa.table(columns, schema=self._schema)
+
+    def _widened(self, rows: pa.Table) -> pa.Table:
+        """Return rows with all columns: some may have been added since they were made."""
+        if rows.schema.equals(self._schema):
+            return rows
+        columns = [
+            rows.column(field.name) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
+            for field in self._schema
+        ]
+        return pa.table(columns, schema=self._schema)
+
+    @staticmethod
+    def _cast(column: pa.ChunkedArray, field: pa.Field, plan: str) -> pa.ChunkedArray:
+        try:
+            return column.cast(field.type)
+        except pa.ArrowException:
+            raise ColumnTypeError(
+                f"the log holds events of {plan} whose {field.name} is {column.type}, and in the lake it is "
+                f"{field.type}. Load them into another lake (lake.warehouse, lake.catalog), and give the property "
+                "another name in the plan."
+            ) from None
 
     def _commit(self, rows: pa.Table, place: Place) -> None:
         with self._table.transaction() as transaction:
@@ -285,16 +380,17 @@ def sync_files(locations: Iterable[str]) -> None:
 
 
 class BodyDecoder:
-    """Decodes bodies that the gateway has accepted."""
+    """Decodes bodies that the gateway has accepted, whatever the plan was then.
 
-    def __init__(self, plan: Plan) -> None:
-        known = set(ENVELOPE)
-        fields = {field.name: field for field in event_schema(plan)}
-        names = [*ENVELOPE, *(name for name in plan.property_kinds() if name not in known)]
-        self._schema = pa.schema([fields[name] for name in names])
-        with_zone = self._schema.set(names.index("time"), pa.field("time", pa.timestamp("us", tz="UTC")))
-        self._parse = pyarrow.json.ParseOptions(explicit_schema=with_zone, unexpected_field_behavior="ignore")
-        self._lines = LineChecker(plan)
+    Args:
+        schema: The lake's columns; what a body holds beside them is decoded as what it looks like.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        fields = [field for field in schema if field.name not in _ADDED]
+        self._types = {field.name: field.type for field in fields}
+        with_zone = [field.with_type(_WITH_ZONE) if field.name == "time" else field for field in fields]
+        self._parse = pyarrow.json.ParseOptions(explicit_schema=pa.schema(with_zone), unexpected_field_behavior="error")
 
     def decode(self, content: bytes, content_type: str) -> pa.Table:
         """Return a body's events as a table of envelope and properties."""
@@ -307,7 +403,15 @@ class BodyDecoder:
                 parse_options=self._parse,
             )
         except pa.ArrowInvalid:
-            # JSON that the gateway's decoder reads and Arrow's does not, such as 41.0 for an integer.
-            events = [self._lines.decode(line) for line in content.splitlines() if line.strip()]
-            rows = [msgspec.to_builtins(event, builtin_types=(datetime,)) for event in events]
-            return pa.Table.from_pylist(rows, schema=self._parse.explicit_schema)
+            # A property that is not a column yet; or JSON that Arrow does not read, such as 41.0 for an integer.
+            return self._decode_one_by_one(content)
+
+    def _decode_one_by_one(self, content: bytes) -> pa.Table:
+        rows = [msgspec.json.decode(line, type=dict[str, Any]) for line in content.splitlines() if line.strip()]
+        types = dict(self._types)
+        for row in rows:
+            row["time"] = datetime.fromisoformat(row["time"]).astimezone(UTC).replace(tzinfo=None)
+            for name, value in row.items():
+                if types.setdefault(name, _LOOKS_LIKE[type(value)]) == pa.int64() and isinstance(value, float):
+                    row[name] = int(value)
+        return pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))

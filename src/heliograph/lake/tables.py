@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.transforms import MonthTransform
+from pyiceberg.types import BooleanType, DoubleType, IcebergType, LongType, StringType, TimestampType
 from sqlalchemy import inspect
 
 from heliograph.plan.columns import plain_type, wire_schema
@@ -75,6 +76,13 @@ PING_SCHEMA: Final = pa.schema(
     ]
 )
 """The columns of `pings`: `value` is null where it is suppressed, and for facts that are words, which `word` holds."""
+_ARROW_TYPES: Final[dict[IcebergType, pa.DataType]] = {
+    LongType(): pa.int64(),
+    DoubleType(): pa.float64(),
+    BooleanType(): pa.bool_(),
+    StringType(): pa.string(),
+    TimestampType(): TIME,
+}
 _PROPERTIES: Final = {"write.parquet.compression-codec": "zstd", "write.parquet.compression-level": "3"}
 
 
@@ -85,6 +93,34 @@ def event_schema(plan: Plan) -> pa.Schema:
         pa.field(field.name, plain_type(field.type)) for field in wire_schema(plan) if field.name not in known
     ]
     return pa.schema([*_BEFORE_PROPERTIES, *properties])
+
+
+class ColumnTypeError(Exception):
+    """A column of the lake would get another type; the message says which, and what to do."""
+
+
+def lake_columns(table: Table) -> pa.Schema:
+    """Return the columns that the table of events has, those of earlier plans too, as the loader fills them."""
+    return pa.schema([pa.field(field.name, _ARROW_TYPES[field.field_type]) for field in table.schema().fields])
+
+
+def widen(table: Table, schema: pa.Schema) -> None:
+    """Add the columns of `schema` that the table of events lacks.
+
+    Raises:
+        ColumnTypeError: It has some of them with another type; nothing was changed.
+    """
+    known = {field.name: field.type for field in lake_columns(table)}
+    retyped = [field for field in schema if known.get(field.name, field.type) != field.type]
+    if retyped:
+        columns = ", ".join(f"{field.name} ({known[field.name]}, and now {field.type})" for field in retyped)
+        raise ColumnTypeError(
+            f"columns of the lake would get another type: {columns}. Give the property its earlier type in the "
+            "plan, or another name: what is stored stays as it is."
+        )
+    if not set(schema.names) <= known.keys():
+        with table.update_schema() as update:
+            update.union_by_name(schema)
 
 
 def open_catalog(settings: LakeSettings, *, make: bool = False) -> SqlCatalog:
@@ -101,6 +137,9 @@ def open_events(settings: LakeSettings, plan: Plan) -> Table:
     """Open the table of events for writing: made when it is missing, widened when the plan declares more.
 
     It is partitioned by month: a back-fill of many years would make a file a day otherwise.
+
+    Raises:
+        ColumnTypeError: The plan declares a property with another type than its column has.
     """
     catalog = open_catalog(settings, make=True)
     schema = event_schema(plan)
@@ -111,9 +150,7 @@ def open_events(settings: LakeSettings, plan: Plan) -> Table:
             spec.add_field("time", MonthTransform(), "month")
     except TableAlreadyExistsError:
         table = catalog.load_table(EVENTS)
-        if not set(schema.names) <= {field.name for field in table.schema().fields}:
-            with table.update_schema() as update:
-                update.union_by_name(schema)
+        widen(table, schema)
     return table
 
 

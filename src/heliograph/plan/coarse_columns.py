@@ -12,7 +12,7 @@ from heliograph.plan.coarsen import least, steps_in_one
 from heliograph.plan.model import CountProperty, DurationProperty, IntegerProperty, NumberProperty
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
     import pyarrow as pa
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Events: TypeAlias = npt.NDArray[np.int16]
     """Of each row, the index of its event in the plan; -1 for none."""
     Values: TypeAlias = npt.NDArray[Any]
+    Booleans: TypeAlias = npt.NDArray[np.bool_]
 
 
 def coarse_values(values: Values, kind: Property) -> Values:
@@ -47,6 +48,23 @@ def coarse_values(values: Values, kind: Property) -> Values:
             return values
 
 
+def are_coarse(values: Values, kind: Property) -> Booleans:
+    """Tell which of `values` rounding leaves as they are; of those out of range, anything."""
+    match kind:
+        case IntegerProperty() | DurationProperty() if kind.precision > 1:
+            rounded: Booleans = values % kind.precision == 0
+        case NumberProperty() if kind.precision is not None:
+            steps_a_unit = float(steps_in_one(kind.precision))
+            within = np.clip(values, kind.minimum, kind.maximum)  # so that no product is too large
+            rounded = np.rint(within * steps_a_unit) / steps_a_unit == within
+        case CountProperty():
+            buckets = np.array(kind.buckets, np.int64)
+            rounded = buckets[np.searchsorted(buckets, values, side="right") - 1] == values
+        case _:
+            rounded = np.ones(len(values), np.bool_)
+    return rounded
+
+
 def event_indices(names: pa.DictionaryArray, indices: Mapping[str, int]) -> Events:
     """Return the index of each row's event; -1 where it has none in `indices`."""
     events = np.full(len(names), -1, np.int16)
@@ -63,6 +81,9 @@ class CoarseProperty:
         self._kinds: list[Property] = []
         # The last place stands for undeclared events, whose index is -1.
         self._kind_of = np.array([*map(self._number, definitions), -1], np.int16)
+        declared = [number for number, each in zip(self._kind_of, definitions, strict=False) if each is not None]
+        # As nearly always: then no row needs to be looked at. A value of an event that lacks the property is refused.
+        self._only = self._kinds[0] if len(self._kinds) == 1 and -1 not in declared else None
 
     def _number(self, definition: Property | None) -> int:
         if definition is None or not is_coarse(definition):
@@ -78,15 +99,24 @@ class CoarseProperty:
 
     def coarse(self, values: Values, events: Events) -> Values:
         """Return what leaves in the place of `values`, each of them of one of `events`."""
+        return self._each(coarse_values, values, values, events)
+
+    def are_coarse(self, values: Values, events: Events) -> Booleans:
+        """Tell which of `values`, each of them of one of `events`, are rounded; of those out of range, anything."""
+        return self._each(are_coarse, values, np.ones(len(values), np.bool_), events)
+
+    def _each(
+        self, function: Callable[[Values, Property], Values], values: Values, otherwise: Values, events: Events
+    ) -> Values:
+        if self._only is not None:
+            return function(values, self._only)
         kinds = self._kind_of[events]
-        present = np.flatnonzero(np.bincount(kinds + 1, minlength=1)) - 1
-        if len(present) == 1 and present[0] >= 0:
-            return coarse_values(values, self._kinds[present[0]])
-        rounded = values.copy()
-        for number in present[present >= 0]:
+        result = otherwise.copy()
+        for number, kind in enumerate(self._kinds):
             rows = np.flatnonzero(kinds == number)
-            rounded[rows] = coarse_values(values[rows], self._kinds[number])
-        return rounded
+            if len(rows):
+                result[rows] = function(values[rows], kind)
+        return result
 
 
 class ColumnCoarsener:

@@ -30,6 +30,7 @@ from heliograph.plan.model import (
     MemberProperty,
     NumberProperty,
 )
+from heliograph.plan.sensitive.wall import SecondWall
 from heliograph.wire import Skeleton
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ class ColumnChecker:
     def __init__(self, plan: Plan) -> None:
         self.schema: Final = wire_schema(plan)
         self.names: Final = list(plan.events)
+        self._wall = SecondWall(plan)
+        self._shown = [*map(self._wall.shown, plan.events)]
         self._indices = {name: index for index, name in enumerate(self.names)}
         self._sources = frozenset(plan.sources)
         self._outcomes = _Members([frozenset(event.outcomes) for event in plan.events.values()])
@@ -172,6 +175,9 @@ class ColumnChecker:
                 verdict = Verdict.INVALID_PROPERTY if declared else Verdict.UNDECLARED_PROPERTY
                 check.reject(valid_rows(column), verdict, position if declared else -1)
                 check.clean = False
+        for rows_at_fault, position in self._wall.faulty_rows(batch, check.events):
+            check.reject_rows(rows_at_fault, Verdict.SENSITIVE_VALUE, position)
+            check.clean = False
         return Findings(check.codes, check.fields, check.events, check.clean)
 
     def _check_types(self, schema: pa.Schema) -> None:
@@ -217,7 +223,7 @@ class ColumnChecker:
             # Written so that NaN, which compares false with everything, is out of range.
             passes = (values >= minimum[events]) & (values <= maximum[events])
             if coarse := self._coarse[name]:
-                passes &= coarse.coarse(values, events) == values
+                passes &= coarse.are_coarse(values, events)
             check.reject_rows(rows[~passes], Verdict.INVALID_PROPERTY, position)
 
     def accepted_counts(self, findings: Findings) -> Counts:
@@ -256,7 +262,7 @@ class ColumnChecker:
         return _VERDICTS[code]
 
     def _name(self, event: int) -> str:
-        return self.names[event] if event >= 0 else UNDECLARED
+        return self._shown[event] if event >= 0 else UNDECLARED
 
     def keep_accepted(self, batch: pa.RecordBatch, findings: Findings) -> pa.RecordBatch:
         """Return the accepted rows alone, in the plan's columns that have a value, and with nothing beside the values.

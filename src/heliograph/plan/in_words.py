@@ -40,8 +40,13 @@ def _bounds_in_words(kind: IntegerProperty | NumberProperty | DurationProperty) 
     noun = {IntegerProperty: "whole number", NumberProperty: "number", DurationProperty: "milliseconds"}[type(kind)]
     minimum = 0 if isinstance(kind, DurationProperty) else kind.minimum
     is_full = kind.precision is None if isinstance(kind, NumberProperty) else kind.precision == 1
-    step = "" if is_full else f", to the nearest {kind.precision:,}"
+    step = "" if is_full else f", to the nearest {decimal_text(kind.precision or 0)}"
     return f"{noun}, {minimum:,} to {kind.maximum:,}{step}"
+
+
+def decimal_text(number: float) -> str:
+    """Return a precision as people write it: ``0.000001``, and not ``1e-06``."""
+    return f"{number:,}" if isinstance(number, int) else f"{number:f}".rstrip("0").rstrip(".")
 
 
 def on_one_line(text: str) -> str:

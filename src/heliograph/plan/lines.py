@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta, defstruct
 
 from heliograph.event import ENVELOPE, RANDOM_ID_PATTERN, UNDECLARED, VERSION_PATTERN, Actor, Verdict
@@ -24,6 +25,8 @@ from heliograph.plan.model import (
     MemberProperty,
     NumberProperty,
 )
+from heliograph.plan.sensitive.numbers import is_no_version
+from heliograph.plan.sensitive.wall import SecondWall, derived_ids
 from heliograph.wire import Skeleton
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ _RandomId = Annotated[str, Meta(min_length=32, max_length=32)]
 _Version = Annotated[str, Meta(max_length=23)]
 _ENVELOPE_FIELDS: Final = frozenset(ENVELOPE) - {"name"}
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_RANDOM_IDS: Final = re.compile(f"({RANDOM_ID_PATTERN.pattern})*")
+_IS_HEXADECIMAL: Final = np.isin(np.arange(256), list(b"0123456789abcdef"))
 _user_id, _session_id, _version, _time = map(attrgetter, ("user_id", "session_id", "version", "time"))
 _FIELD_AT_FAULT: Final = re.compile(r"at `\$\.([a-z0-9_]+)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
@@ -107,6 +110,8 @@ class LineChecker:
             union |= kind
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(union)
         self._rough = msgspec.json.Decoder(_Rough)
+        self._wall = SecondWall(plan)
+        self._watched = frozenset(types[name] for name in self._wall.needed)
         self._declared = frozenset(plan.property_kinds())
         # What a type cannot say exactly, as binary fractions are not decimal ones.
         self._steps = {kind: steps for name, kind in types.items() if (steps := _steps(plan.events[name]))}
@@ -129,10 +134,18 @@ class LineChecker:
             events = self._decoder.decode_lines(lines)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        return events if self._values_pass(events, latest) and self._are_coarse(events) else None
+        passes = self._values_pass(events, latest) and self._are_coarse(events) and self._pass_the_wall(events)
+        return events if passes else None
+
+    def _pass_the_wall(self, events: list[Any]) -> bool:
+        # Ids and versions have been looked at; in most plans no event needs more.
+        return not self._watched or not any(
+            type(event) in self._watched and self._wall.fault(self.name(event), event) for event in events
+        )
 
     def _are_coarse(self, events: list[Any]) -> bool:
-        return not self._steps or all(self._too_fine(event) is None for event in events)
+        steps = self._steps
+        return not steps or all(self._too_fine(event) is None for event in events if type(event) in steps)
 
     def _too_fine(self, event: Any) -> str | None:
         """Return the first property whose number has more digits than the plan asks for."""
@@ -149,9 +162,9 @@ class LineChecker:
         versions = {*map(_version, events)} - {None}
         times = [*map(_time, events)] or [_1970]
         return (
-            # Their length is part of their type, so that all of them together match when each does.
-            bool(_RANDOM_IDS.fullmatch("".join(ids)))
+            _are_random(ids)
             and all(map(VERSION_PATTERN.fullmatch, versions))
+            and not any(map(is_no_version, versions))
             and min(times) >= _1970
             and max(times) <= latest
         )
@@ -162,13 +175,15 @@ class LineChecker:
             event = self._decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return self._explain(line, error)
-        name = self.name(event)
+        name = self._wall.shown(self.name(event))
         if event.time > latest:
             return Skeleton(Verdict.FUTURE_TIME, name, event.sequence, "time")
         if (field := _envelope_fault(event)) is not None:
             return Skeleton(Verdict.INVALID_ENVELOPE, name, event.sequence, field)
         if (field := self._too_fine(event)) is not None:
             return Skeleton(Verdict.INVALID_PROPERTY, name, event.sequence, field)
+        if (fault := self._wall.fault(self.name(event), event)) is not None:
+            return Skeleton(Verdict.SENSITIVE_VALUE, name, event.sequence, fault.field)
         return event  # type: ignore[no-any-return] # the union is built at run time
 
     def _explain(self, line: bytes, error: Exception) -> Skeleton:
@@ -179,17 +194,18 @@ class LineChecker:
         properties = self._properties.get(rough.name)
         if properties is None:
             return Skeleton(Verdict.UNDECLARED_EVENT, UNDECLARED, rough.sequence)
+        shown = self._wall.shown(rough.name)
         found = _FIELD_AT_FAULT.search(str(error))
         field = found.group(1) if found else None
         if field in properties:
-            return Skeleton(Verdict.INVALID_PROPERTY, rough.name, rough.sequence, field)
+            return Skeleton(Verdict.INVALID_PROPERTY, shown, rough.sequence, field)
         if field in _ENVELOPE_FIELDS:
-            return Skeleton(Verdict.INVALID_ENVELOPE, rough.name, rough.sequence, field)
+            return Skeleton(Verdict.INVALID_ENVELOPE, shown, rough.sequence, field)
         if (unknown := _UNKNOWN_FIELD.search(str(error))) is not None:
             # A name that no event of the plan has may be private.
             known = unknown.group(1) if unknown.group(1) in self._declared else None
-            return Skeleton(Verdict.UNDECLARED_PROPERTY, rough.name, rough.sequence, known)
-        return Skeleton(Verdict.INVALID_ENVELOPE, rough.name, rough.sequence)
+            return Skeleton(Verdict.UNDECLARED_PROPERTY, shown, rough.sequence, known)
+        return Skeleton(Verdict.INVALID_ENVELOPE, shown, rough.sequence)
 
 
 def _steps(event: EventDefinition) -> list[tuple[str, int]]:
@@ -199,6 +215,15 @@ def _steps(event: EventDefinition) -> list[tuple[str, int]]:
         for name, kind in event.properties.items()
         if isinstance(kind, NumberProperty) and kind.precision is not None
     ]
+
+
+def _are_random(ids: set[str]) -> bool:
+    """Tell whether ids match `RANDOM_ID_PATTERN`, and do not look derived. Their length is part of their type."""
+    joined = "".join(ids)
+    if not joined.isascii():
+        return False
+    letters = np.frombuffer(joined.encode(), np.uint8)
+    return bool(_IS_HEXADECIMAL[letters].all()) and len(derived_ids(letters)) == 0
 
 
 def _envelope_fault(event: Any) -> str | None:

@@ -175,9 +175,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """The plan's name and version: ``code-intelligence@1``."""
         return f"{self.name}@{self.version}"
 
+    def canonical(self) -> bytes:
+        """Return the plan as canonical JSON: keys sorted, defaults left out, so that equal plans have equal bytes."""
+        return msgspec.json.encode(self, order="sorted")
+
     def digest(self) -> str:
         """Return the SHA-256 of the plan's canonical JSON, in hexadecimal: equal plans have equal digests."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+        return hashlib.sha256(self.canonical()).hexdigest()
 
     def property_kinds(self) -> dict[str, type[Property]]:
         """Return each property's kind by name; the loader has made sure that it is the same in all events."""

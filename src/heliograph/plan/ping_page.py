@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from heliograph.ping import MONTH_DAYS, SMALLEST_GROUP, ActiveUsers, FactValue, FeatureUse, Ping, encode_ping, fields
+from heliograph.plan.coarsen import nearest_multiple
 from heliograph.plan.facts import expected
 from heliograph.plan.model import BooleanProperty, CountsFact, IntegerProperty, MemberProperty
 
@@ -145,7 +146,7 @@ def _unit(fact: Fact) -> str:
 def _example(fact: Fact) -> FactValue:
     match fact:
         case IntegerProperty():
-            return min(max(fact.minimum, 200), fact.maximum)
+            return nearest_multiple(min(max(fact.minimum, 200), fact.maximum), fact.precision)
         case BooleanProperty():
             return True
         case MemberProperty():

@@ -86,6 +86,16 @@ class AgentSettings(Section, frozen=True, kw_only=True):
         Literal["off", "critical", "events"],
         _about("The admin's choice: events, critical (aggregated and anonymised telemetry only) or off."),
     ] = "events"
+    plan_updates: Annotated[
+        Literal["vendor", "pinned"],
+        _about(
+            "Whether the vendor's plan is followed as its signed policy names it (vendor), or only as far as this "
+            "instance's own plan.file declares the same (pinned)."
+        ),
+    ] = "vendor"
+    held_days: Annotated[
+        Days, _about("Days for which events that no plan has declared yet are set aside, should a plan declare them.")
+    ] = 30
     batch_events: Annotated[PositiveInt, _about("Events in one delivery, at most.")] = 5_000
     usage_days: Annotated[
         UsageDays,

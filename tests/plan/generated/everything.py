@@ -91,8 +91,8 @@ def search_submitted(
         ratio: Time spent waiting for each second of work. Number, -0.5 to 1,000.0.
         duration_ms: From submission to the last result. A span of time, 0 to 600,000
             milliseconds.
-        filter_count: Filters in the query; never which. Whole number; how many, told as
-            the lower bound of one of 0, 1, 2 to 4, 5 to 9, 10 to 99, 100 and more.
+        filter_count: Filters in the query; never which. Whole number; count, in buckets
+            from 0, 1, 2, 5, 10, 100.
         case_sensitive: Whether upper and lower case were told apart. True or false.
     """
     return _record(

@@ -125,10 +125,7 @@ export interface SearchSubmittedEvent extends Envelope {
   readonly ratio?: number | undefined;
   /** From submission to the last result. Milliseconds, 0 to 600,000, to the nearest 10. */
   readonly duration_ms?: number | undefined;
-  /**
-   * Filters in the query; never which. How many, told as the lower bound of one of 0, 1, 2 to 4, 5
-   * to 9, 10 to 99, 100 and more.
-   */
+  /** Filters in the query; never which. Count, in buckets from 0, 1, 2, 5, 10, 100. */
   readonly filter_count?: number | undefined;
   /** Whether upper and lower case were told apart. True or false. */
   readonly case_sensitive?: boolean | undefined;

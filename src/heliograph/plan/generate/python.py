@@ -23,8 +23,8 @@ from heliograph.plan.generate.words import (
     sentence,
     snake_case,
     source_of,
-    values,
 )
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -200,9 +200,9 @@ def _values(definition: Property) -> str:
     if isinstance(definition, DurationProperty):
         said = f"a span of time, 0 to {definition.maximum:,} milliseconds"
     elif isinstance(definition, CountProperty):
-        said = f"whole number; {values(definition)}"
+        said = f"whole number; {values_in_words(definition)}"
     else:
-        said = values(definition)
+        said = values_in_words(definition)
     return sentence(said)
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from heliograph.event import RANDOM_ID_PATTERN, VERSION_PATTERN, Actor
 from heliograph.plan.generate.names import Names
-from heliograph.plan.generate.words import capitalised, deprecation, marks, one_line, sentence, source_of, values
+from heliograph.plan.generate.words import capitalised, deprecation, marks, one_line, sentence, source_of
+from heliograph.plan.in_words import values_in_words
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -171,7 +172,9 @@ class _Event:
         else:
             yield _declared("  readonly outcome:", event.outcomes, more=("null",))
         for key, definition in event.properties.items():
-            yield from _comment([f"{sentence(definition.description)} {sentence(values(definition))}"], indent="  ")
+            yield from _comment(
+                [f"{sentence(definition.description)} {sentence(values_in_words(definition))}"], indent="  "
+            )
             prefix = f"  readonly {key}?:"
             match definition:
                 case MemberProperty():

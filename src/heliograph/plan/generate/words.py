@@ -1,23 +1,12 @@
-"""A plan's texts and values in words, as every artefact shows them."""
+"""A plan's texts and names, as every artefact shows them."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from heliograph.plan.model import (
-    BooleanProperty,
-    CountProperty,
-    CountsFact,
-    DurationProperty,
-    IntegerProperty,
-    MemberProperty,
-    NumberProperty,
-    VersionFact,
-)
-
 if TYPE_CHECKING:
-    from heliograph.plan.model import EventDefinition, Fact, Plan, Property
+    from heliograph.plan.model import EventDefinition, Plan
 
 
 def one_line(text: str) -> str:
@@ -26,7 +15,7 @@ def one_line(text: str) -> str:
     Among what does not print are the line separators that end a comment in some languages, and the marks that change
     the direction of text.
     """
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return " ".join("".join(letter for letter in text if letter.isprintable() or letter.isspace()).split())
 
 
 def sentence(text: str) -> str:
@@ -51,41 +40,6 @@ def capitalised(name: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
-def values(definition: Property | Fact) -> str:
-    """Return which values a property or a fact can have, in words."""
-    match definition:
-        case IntegerProperty():
-            said = f"whole number, {definition.minimum:,} to {definition.maximum:,}{_nearest(definition.precision)}"
-        case NumberProperty():
-            said = f"number, {definition.minimum:,} to {definition.maximum:,}{_nearest(definition.precision)}"
-        case DurationProperty():
-            said = f"milliseconds, 0 to {definition.maximum:,}{_nearest(definition.precision)}"
-        case CountProperty():
-            said = f"how many, told as the lower bound of one of {', '.join(_buckets(definition.buckets))}"
-        case BooleanProperty():
-            said = "true or false"
-        case MemberProperty():
-            said = f"one of {', '.join(definition.members)}"
-        case VersionFact():
-            said = "up to four numbers with dots between"
-        case CountsFact():
-            said = f"whole number, 0 to {definition.maximum:,}, for each of {', '.join(definition.members)}"
-    return said
-
-
-def _nearest(precision: float | None) -> str:
-    return "" if precision in (None, 1) else f", to the nearest {precision:,}"
-
-
-def _buckets(bounds: tuple[int, ...]) -> list[str]:
-    """Return each bucket in words: ``0``, ``1 to 9``, ``10 and more``."""
-    ends = [*(bound - 1 for bound in bounds[1:]), None]
-    return [
-        f"{first:,} and more" if last is None else f"{first:,}" if first == last else f"{first:,} to {last:,}"
-        for first, last in zip(bounds, ends, strict=True)
-    ]
-
-
 def marks(event: EventDefinition) -> list[str]:
     """Return what sets an event apart from most others beside its deprecation, a sentence each."""
     return [
@@ -101,8 +55,3 @@ def deprecation(event: EventDefinition) -> list[str]:
         return []
     instead = f" Use {event.deprecated.use}." if event.deprecated.use else ""
     return [f"{event.deprecated.since}. {sentence(event.deprecated.reason)}{instead}"]
-
-
-def expiry(event: EventDefinition) -> str:
-    """Return until when an event is collected, in words."""
-    return "never" if event.expires == "never" else str(event.expires)

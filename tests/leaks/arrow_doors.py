@@ -11,7 +11,7 @@ from harness import as_arrow
 from heliograph.wire import ARROW
 from leaks.canaries import DISGUISES, RANDOM_ID
 from leaks.doors import door
-from leaks.line_doors import PLACES, RANDOM_IDS, event
+from leaks.line_doors import PLACES, RANDOM_IDS, USER, event
 from leaks.world import ENCODERS, verdicts
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def send_stream(world: World, stream: bytes, expected: dict[str, int]) -> None:
     """Send a stream in one delivery, and see what verdicts its rows get."""
     receipt = world.stores(stream, ARROW, events=sum(expected.values()))
     given = verdicts(receipt.rejected) | {"accepted": sum(receipt.accepted.values())}
-    assert {verdict: count for verdict, count in given.items() if count} == expected
+    found = {verdict: count for verdict, count in given.items() if count}
+    assert found == expected, found
 
 
 def batch_of(world: World, *rows: dict[str, Any]) -> pa.RecordBatch:
@@ -99,7 +100,7 @@ def _types(world: World, name: str) -> None:
 @door("Arrow: words that no row uses")
 def _unused(world: World, name: str) -> None:
     rows = [event(1, outcome="ok", source="web", version="1.2", actor="service", pattern_type="regexp"), event(2)]
-    rows[0] |= {"user_id": "0" * 32, "session_id": "1" * 32}
+    rows[0] |= {"user_id": USER, "session_id": USER}
     columns = ("name", "outcome", "source", "version", "actor", "pattern_type", "user_id", "session_id")
     for share, column in enumerate(columns):
         batch = batch_of(world, *rows)
@@ -222,7 +223,7 @@ def _other_types(world: World, name: str) -> None:
 def _envelope(world: World, name: str) -> None:
     for column in ("name", "time", "sequence", "user_id", "outcome"):
         texts = [form.text for form in world.nest.few(name)]
-        batch = batch_of(world, *(event(n, outcome="ok", user_id="0" * 32) for n in range(1, len(texts) + 1)))
+        batch = batch_of(world, *(event(n, outcome="ok", user_id=USER) for n in range(1, len(texts) + 1)))
         changed = batch.set_column(batch.schema.get_field_index(column), column, pa.array(texts))
         body = ENCODERS["zstd"](stream_of(changed))
         world.refuses({422}, world.deliver(body, ARROW, events=len(texts), encoding="zstd"))

@@ -127,7 +127,9 @@ def _mac_address(make: Maker) -> Made:
 
 def _host_name(make: Maker) -> Made:
     name = make.letters(14)
-    return make.one_of(f"build-{make.digits(1)}.{name}.corp.example", f"{name}-db-{make.digits(1)}", f"{name}.local"), name
+    return make.one_of(
+        f"build-{make.digits(1)}.{name}.corp.example", f"{name}-db-{make.digits(1)}", f"{name}.local"
+    ), name
 
 
 def _url(make: Maker) -> Made:
@@ -164,7 +166,9 @@ def _search_query(make: Maker) -> Made:
 def _sql(make: Maker) -> Made:
     name = make.letters(14)
     return make.one_of(
-        f"SELECT * FROM accounts WHERE owner = '{name}' OR 1 = 1", f"update {name} set balance = 0", f"drop table {name}"
+        f"SELECT * FROM accounts WHERE owner = '{name}' OR 1 = 1",
+        f"update {name} set balance = 0",
+        f"drop table {name}",
     ), name
 
 
@@ -299,7 +303,7 @@ class Form(NamedTuple):
         if self.disguise in NUMERIC:
             yield from map(bytes.lower, NUMERIC[self.disguise](self))
             return
-        if self.disguise == RANDOM_ID:
+        if self.disguise in {RANDOM_ID, CIPHERED_ID}:
             yield self.text.encode()
             yield bytes.fromhex(self.text).lower()
             return
@@ -404,6 +408,8 @@ VERSION: Final = "version"
 """The number's digits, as the version of a product may have them."""
 RANDOM_ID: Final = "random id"
 """The first 16 bytes of the core, as the 32 digits that every random id has."""
+CIPHERED_ID: Final = "random id that shows nothing"
+"""The same with every bit turned over, as a cipher would: no form tells it from a random one."""
 BETWEEN_BLOCKS: Final = "between empty blocks"
 """A letter in each of many zstd blocks that repeat it no times: what a decompressor leaves out."""
 _BLOCK: Final = b"\x02\0\0"
@@ -424,6 +430,8 @@ def form(canary: Canary, disguise: str) -> Form:
         return Form(canary, disguise, ("".join(map(chr, _in_blocks(plain))),))
     if disguise == RANDOM_ID:
         return Form(canary, disguise, (plain[:16].ljust(16, b"q").hex(),))
+    if disguise == CIPHERED_ID:
+        return Form(canary, disguise, (bytes(0xFF ^ byte for byte in plain[:16].ljust(16, b"q")).hex(),))
     number = int.from_bytes(plain[:8].ljust(8, b"q"), "big") & (1 << _BITS[disguise]) - 1
     digits = "".join(each for each in canary.core if each.isdigit())
     if disguise in {"integer", VERSION} and len(digits) >= _FEWEST_DIGITS and int(digits) < 1 << 62:

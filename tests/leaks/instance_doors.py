@@ -56,9 +56,7 @@ def _instance(world: World, name: str) -> None:
     product = ProductDatabase(world.cluster, "leaks")
     product.make()
     try:
-        accepted, refused = map(
-            sum, zip(_record(world, "record"), _insert(world, "event_logs", product), strict=True)
-        )
+        accepted, refused = map(sum, zip(_record(world, "record"), _insert(world, "event_logs", product), strict=True))
         section = product.settings(linger_seconds=0.05, pause_seconds=0.05)
         settings = msgspec.structs.replace(world.product.settings, event_logs=section)
         world.product.settings_file.write_text(commented_file(settings))

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 MOMENT: Final = "2026-10-01T12:00:00Z"
 RANDOM_IDS: Final = (RANDOM_ID, "hexadecimal")
-"""Disguises as which a text may have the form of a random id: those are a channel that is left."""
+"""Disguises as which a text may have the form of a random id: a door of their own is for them."""
+USER: Final = "9f86d081884c7d659a2feaa0c55ad015"
 _SHARES: Final = 3
 
 
@@ -43,7 +44,8 @@ def send_lines(world: World, lines: Sequence[bytes], expected: str) -> None:
         numbered = [line.replace(b'"sequence":0', b'"sequence":%d' % n, 1) for n, line in enumerate(mine, 1)]
         receipt = world.stores(b"\n".join(numbered), NDJSON, events=len(mine))
         given = verdicts(receipt.rejected) | {"accepted": sum(receipt.accepted.values())}
-        assert {verdict: count for verdict, count in given.items() if count} == {expected: len(mine)}
+        found = {verdict: count for verdict, count in given.items() if count}
+        assert found == {expected: len(mine)}, found
 
 
 def _places(make: Callable[[str], dict[str, Any]], expected: str) -> Callable[[World, str], None]:
@@ -83,6 +85,16 @@ PLACES: Final[dict[str, tuple[Callable[[str], dict[str, Any]], str]]] = {
 """Places of an event, what is put there, and the verdict on it."""
 for _place, (_make, _verdict) in PLACES.items():
     door(f"JSON lines: {_place}")(_places(_make, _verdict))
+
+
+@door("JSON lines: random id in which a real one can be read")
+def _derived(world: World, name: str) -> None:
+    lines = [
+        encode(event(0, **{key: form.text}))
+        for key in ("user_id", "session_id")
+        for form in world.nest.forms(name, [RANDOM_ID])
+    ]
+    send_lines(world, lines, "sensitive_value")
 
 
 @door("JSON lines: sequence number")

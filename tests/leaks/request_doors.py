@@ -187,7 +187,7 @@ def _paths(world: World, name: str) -> None:
 def _bodies(world: World, name: str) -> None:
     with Connection(world) as connection:
         for form in world.nest.few(name):
-            for path in ("/v1/policy", "/v1/account", "/v1/keys", "/healthz"):
+            for path in ("/v1/policy", "/v1/plan", "/v1/account", "/v1/keys", "/healthz"):
                 assert connection.ask("GET", path, [], form.text.encode()) == 200
 
 

@@ -65,7 +65,7 @@ class Maker:
 
     def name(self) -> str:
         """Return what could be somebody's family name, and is nobody's."""
-        syllables = (self.letters(1, "bdfgklmnrstvz") + self.letters(1, "aeiou") for _ in range(6))
+        syllables = (self.letters(1, "bdfgklmnrstvz") + self.letters(1, "aeiou") for _ in range(8))
         return "".join(syllables).capitalize() + "sky"
 
     def one_of(self, *words: str) -> str:
@@ -121,34 +121,34 @@ def _network_address(make: Maker) -> Made:
 
 
 def _mac_address(make: Maker) -> Made:
-    address = ":".join(make.letters(2, _HEXADECIMAL) for _ in range(6))
+    address = ":".join(make.letters(2, _HEXADECIMAL) for _ in range(8))
     return address, address
 
 
 def _host_name(make: Maker) -> Made:
-    name = make.letters(14)
+    name = make.letters(20)
     return make.one_of(
         f"build-{make.digits(1)}.{name}.corp.example", f"{name}-db-{make.digits(1)}", f"{name}.local"
     ), name
 
 
 def _url(make: Maker) -> Made:
-    name = make.letters(14)
+    name = make.letters(20)
     return f"https://git.corp.example/{name}/-/issues?id={make.digits(3)}", name
 
 
 def _repository(make: Maker) -> Made:
-    name = make.letters(14)
+    name = make.letters(20)
     return make.one_of(f"git.corp.example/{name}/payments-core", f"{name}/payments-core", f"{name}-service"), name
 
 
 def _file_path(make: Maker) -> Made:
-    name = make.letters(14)
+    name = make.letters(20)
     return make.one_of("/home/", "C:\\Users\\", "src/internal/") + f"{name}/ledger.go", name
 
 
 def _source_code(make: Maker) -> Made:
-    name = make.letters(14)
+    name = make.letters(20)
     return make.one_of(
         f"func {name}(account *Account) error {{ return account.Close() }}",
         f"{name}.update(balance)",
@@ -157,14 +157,14 @@ def _source_code(make: Maker) -> Made:
 
 
 def _search_query(make: Maker) -> Made:
-    name = make.letters(14)
+    name = make.letters(20)
     return make.one_of(
         f"repo:^payments$ lang:go {name}\\( -file:test", f"{name} retry logic", f"why does {name} time out"
     ), name
 
 
 def _sql(make: Maker) -> Made:
-    name = make.letters(14)
+    name = make.letters(20)
     return make.one_of(
         f"SELECT * FROM accounts WHERE owner = '{name}' OR 1 = 1",
         f"update {name} set balance = 0",
@@ -173,7 +173,7 @@ def _sql(make: Maker) -> Made:
 
 
 def _password(make: Maker) -> Made:
-    word = make.token(12)
+    word = make.token(20)
     return make.one_of(f"password={word}!", f"#{word}", word), word
 
 

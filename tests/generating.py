@@ -55,9 +55,11 @@ KEYS = (
     "time_date", "counted", "a", "a_b", "async", "await", "none", "true", "event_id", "occurred_date", "x",
 )  # fmt: skip
 
-texts = st.lists(st.one_of(st.sampled_from(AWKWARD), st.text(max_size=5)), min_size=1, max_size=5).map(
-    lambda parts: "T" + "".join(parts)
-)
+texts = st.tuples(
+    st.sampled_from(("T", "T", "=T", "- T", "+T", "@T", "1. T", "# T", '"T')),
+    st.lists(st.one_of(st.sampled_from(AWKWARD), st.text(max_size=5)), min_size=1, max_size=5),
+).map(lambda parts: parts[0] + "".join(parts[1]))
+"""Some that begin as no text should, and none that is blank."""
 words = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,10}", fullmatch=True)
 snakes = st.one_of(st.sampled_from(KEYS), st.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True)).filter(
     lambda name: name not in RESERVED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,14 @@ def test_a_benchmark_finds_every_figure_and_has_every_event_accepted(tmp_path: P
     for name in ("decode_per_cpu_second", "loaded_per_cpu_second"):
         assert all(each[name]["median"] > 0 for each in figures["gateway"])
     assert list(tmp_path.iterdir()) == [file], "the folder is left as it was found"
+
+
+def test_what_validation_costs_is_measured_for_both_formats_and_the_exporter() -> None:
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "validation.py"), "--events", "300", "--rounds", "1"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "120"})
+    assert run.returncode == 0, run.stderr
+    for part in ("Arrow, zstd", "NDJSON, zstd", "Exporter", "held to the plan, past the second wall"):
+        assert part in run.stdout
 
 
 def numbers(value: object) -> list[float]:

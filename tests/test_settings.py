@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -70,7 +71,8 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
         return st.integers(bounds.get("from", 1), bounds.get("to", 2**63 - 1))
     if isinstance(field.default, float):
         return st.floats(0, exclude_min=True, allow_infinity=False)
-    return st.text(st.characters(codec="utf-8"), max_size=20)
+    text = st.text(st.characters(codec="utf-8"), max_size=20)
+    return st.lists(text, max_size=3).map(tuple) if field.is_list else text
 
 
 ANY_SETTINGS = st.builds(
@@ -131,11 +133,20 @@ def test_the_environment_overrides_the_file_and_the_file_the_default(tmp_path: P
 @given(ANY_SETTINGS)
 def test_every_field_can_be_given_by_the_environment(settings: Settings) -> None:
     environment = {
-        field.variable: str(getattr(getattr(settings, section), name))
+        field.variable: json.dumps(value) if field.is_list else str(value)
         for section, fields in FIELDS.items()
         for name, field in fields.items()
+        for value in [getattr(getattr(settings, section), name)]
     }
     assert load_settings(environment=environment) == settings
+
+
+def test_a_list_in_the_environment_has_commas_between() -> None:
+    told = load_settings(environment={"HELIOGRAPH_AGENT_OPERATORS": " 7, operator-* ,,8"})
+    assert told.agent.operators == ("7", "operator-*", "8")
+    for wrong in ("[7]", "[", '["a"'):
+        [problem] = problems_of(None, environment={"HELIOGRAPH_AGENT_OPERATORS": wrong})
+        assert problem.startswith("HELIOGRAPH_AGENT_OPERATORS: must be a list of texts.")
 
 
 def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:

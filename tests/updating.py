@@ -49,7 +49,7 @@ def changed(plan: Plan = SMALL_PLAN, *, without: tuple[str, ...] = (), **events:
     kept = {name: event for name, event in plan.events.items() if name not in without}
     found = kept | events
     features = {key: text for key, text in SMALL_PLAN.features.items() if key in {e.feature for e in found.values()}}
-    return replace(plan, version=plan.version + 1, events=found, features=features)
+    return replace(plan, heliograph_plan=2, version=plan.version + 1, events=found, features=features)
 
 
 def write_plan(file: Path, plan: Plan) -> None:

@@ -7,8 +7,8 @@ A product records in one line:
     record("SearchSubmitted", user=42, session=request.session, pattern_type="regexp", duration_ms=41)
 
 `record` uses one recorder for the process, made at first use from the settings file and the environment
-(docs/recording.md); `configure` replaces it, as a product's start-up or its tests do. `report_facts` says with it what
-is so of the instance as a whole.
+(docs/recording.md); `configure` replaces it, as a product's start-up or its tests do. `identify` says with it that a
+visitor has signed in, and `report_facts` what is so of the instance as a whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from heliograph.instance.recorder import Recorder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Recorder", "configure", "opt_in", "opt_out", "record", "report_facts"]
+__all__ = ["Recorder", "configure", "identify", "opt_in", "opt_out", "record", "report_facts"]
 
 
 class Records(Protocol):
@@ -31,6 +31,10 @@ class Records(Protocol):
     @property
     def record(self) -> Callable[..., bool]:
         """See `Recorder.record`."""
+
+    @property
+    def identify(self) -> Callable[..., bool]:
+        """See `Recorder.identify`."""
 
     @property
     def report_facts(self) -> Callable[..., bool]:
@@ -61,6 +65,12 @@ def record(name: str, /, **what: Any) -> bool:
     """Record an event with the process's recorder; see `Recorder.record`. Never waits, never raises."""
     recorder = _recorder or _from_settings()
     return recorder is not None and recorder.record(name, **what)
+
+
+def identify(user: str | int, *, anonymous: str | int) -> bool:
+    """Say that a visitor has signed in as `user`; see `Recorder.identify`. Never raises."""
+    recorder = _recorder or _from_settings()
+    return recorder is not None and recorder.identify(user, anonymous=anonymous)
 
 
 def report_facts(**facts: Any) -> bool:

@@ -12,7 +12,8 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heliograph.event import NAME_PATTERN, RESERVED, whole_milliseconds
+from heliograph.event import NAME_PATTERN, RESERVED, Actor, whole_milliseconds
+from heliograph.instance.sign_ins import visitor_key
 from heliograph.plan.coarsen import coarsen_all
 from heliograph.plan.facts import fact_problems
 from heliograph.plan.values import event_problems
@@ -34,6 +35,8 @@ class RecordedEvent(NamedTuple):
     source: str | None
     properties: dict[str, Any]
     """As they were passed, but for spans of time, which are whole milliseconds; the agent rounds them later."""
+    anonymous: str | int | None = None
+    actor: str | None = None
 
 
 class MemoryRecorder:
@@ -50,6 +53,8 @@ class MemoryRecorder:
         self.facts: dict[str, Any] = {}
         self.opted_out: set[str] = set()
         """Whose events are not kept."""
+        self.signed_in: dict[str, str] = {}
+        """As which user each visitor has signed in last, by the product's own ids as texts."""
         self._plan = plan
         self._now = now
         self._lock = threading.Lock()
@@ -60,10 +65,12 @@ class MemoryRecorder:
         /,
         *,
         user: str | int | None = None,
+        anonymous: str | int | None = None,
         session: str | int | None = None,
         outcome: str | None = "ok",
         time: datetime | None = None,
         source: str | None = None,
+        actor: str | None = None,
         **properties: Any,
     ) -> bool:
         """Keep the event; see `heliograph.Recorder.record`."""
@@ -71,15 +78,26 @@ class MemoryRecorder:
             raise AssertionError(f"{name!r} is no event name: letters and digits, a letter first")
         if reserved := RESERVED.intersection(properties):
             raise AssertionError(f"{name}: reserved and not for properties: {', '.join(sorted(reserved))}")
+        if actor is not None and actor not in set(Actor):
+            raise AssertionError(f"{name}: {actor!r} is no actor: leave it out, or say {' or '.join(Actor)}")
         kept = {key: _as_recorded(name, key, value) for key, value in properties.items()}
         if self._plan is not None and (
             problems := event_problems(self._plan, name, kept, outcome=outcome, source=source)
         ):
             raise AssertionError(f"{name} does not keep to the plan {self._plan.label}: {'; '.join(problems)}")
-        if user is not None and str(user) in self.opted_out:
+        if user is not None and anonymous is not None:
+            self.identify(user, anonymous=anonymous)
+        if self.opted_out.intersection(_keys(user, anonymous)):
             return False
+        moment = time or self._now()
         with self._lock:
-            self.events.append(RecordedEvent(name, user, session, outcome, time or self._now(), source, kept))
+            self.events.append(RecordedEvent(name, user, session, outcome, moment, source, kept, anonymous, actor))
+        return True
+
+    def identify(self, user: str | int, *, anonymous: str | int) -> bool:
+        """Keep in mind that a visitor has signed in; see `heliograph.Recorder.identify`."""
+        with self._lock:
+            self.signed_in[str(anonymous)] = str(user)
         return True
 
     def report_facts(self, **facts: Any) -> bool:
@@ -106,10 +124,17 @@ class MemoryRecorder:
         return [event.name for event in self.events]
 
     def clear(self) -> None:
-        """Forget all events and facts."""
+        """Forget all events, facts and sign-ins."""
         with self._lock:
             self.events.clear()
             self.facts.clear()
+            self.signed_in.clear()
+
+
+def _keys(user: str | int | None, anonymous: str | int | None) -> set[str]:
+    if user is not None:
+        return {str(user)}
+    return set() if anonymous is None else {visitor_key(anonymous)}
 
 
 def _as_recorded(name: str, key: str, value: object) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,24 +31,58 @@ def words_of(text: str) -> str:
     return " ".join("".join(" " if letter in "│┃" else letter for letter in text).split())
 
 
-def test_good_plans_get_a_line_each() -> None:
-    result = run("plan", "check", *PLANS)
+def test_lint_tells_of_good_plans_what_they_hold_and_how_much_they_let_be_told() -> None:
+    result = run("plan", "lint", "--strict", "--on", "2026-12-01", *PLANS)
     assert result.exit_code == 0
-    lines = result.stdout.splitlines()
+    assert result.stderr == ""
+    lines = [line for line in result.stdout.splitlines() if "nothing to mend" in line]
     assert [line.split(":")[0] for line in lines] == PLANS
-    assert "commit-history@1 is good: 6 events, 6 features, 3 properties; digest " in lines[1]
+    assert "commit-history@1, 6 events, 6 features, 3 properties, digest " in lines[1]
+    assert re.search(r"│ one SearchSubmitted +│ +\d+ │ +64 │ █+░+ \d+% │", result.stdout)
+    assert re.search(r"│ all of a user's day +│ +[\d,]+ │ +50,000 │ █+░+ \d+% │", result.stdout)
 
 
-def test_all_problems_of_all_plans_are_printed_and_the_status_is_one(tmp_path: Path) -> None:
+def test_lint_without_a_path_takes_the_plan_of_the_settings() -> None:
+    result = run("plan", "lint", "--on", "2026-12-01")
+    assert result.exit_code == 0
+    assert "plans/code-intelligence.yaml: code-intelligence@2" in result.stdout
+
+
+def test_lint_tells_all_problems_of_all_plans_and_the_status_is_one(tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text((REPOSITORY / PLANS[1]).read_text().replace("type: integer", "type: string"), encoding="utf-8")
-    result = run("plan", "check", str(bad), PLANS[0], "none.yaml")
+    result = run("plan", "lint", "--on", "2026-12-01", str(bad), PLANS[0], "none.yaml")
     assert result.exit_code == 1
-    assert result.stdout.startswith(f"{PLANS[0]}: code-intelligence@1 is good")
-    lines = result.stderr.splitlines()
-    assert len(lines) == 7
-    assert all(line.startswith(f"{bad}:") and "Free text has no type" in line for line in lines[:6])
-    assert lines[6].startswith("none.yaml: cannot be read")
+    lines = result.stdout.splitlines()
+    assert all(line.startswith(f"{bad}:") and "error format: " in line for line in lines[:6])
+    assert lines[6] == f"{bad}: 6 errors; the plan cannot be used"
+    assert lines[7].startswith(f"{PLANS[0]}: code-intelligence@2, ")
+    assert lines[-2].startswith("none.yaml: error format: cannot be read")
+    assert lines[-1] == "none.yaml: 1 error; the plan cannot be used"
+
+
+def test_a_warning_of_lint_fails_only_if_that_is_asked_for(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    text = (
+        (REPOSITORY / PLANS[1]).read_text().replace("owner: history", "owner: history\n    suppress: {expired: So.}", 1)
+    )
+    plan.write_text(text.replace("heliograph_plan: 1", "heliograph_plan: 2"), encoding="utf-8")
+    for words, status in {("--on", "2026-12-01"): 0, ("--on", "2026-12-01", "--strict"): 1}.items():
+        result = run("plan", "lint", *words, str(plan))
+        assert result.exit_code == status
+        assert "1 warning\n" in result.stdout
+    assert run("plan", "lint", "--on", "soon", str(plan)).exit_code == 2
+
+
+def test_lint_tells_programs_in_json(tmp_path: Path) -> None:
+    result = run("plan", "lint", "--json", "--on", "2028-01-01", PLANS[0], "none.yaml")
+    assert result.exit_code == 1
+    shipped, missing = json.loads(result.stdout)
+    assert {finding["rule"] for finding in shipped["findings"]} == {"expired"}
+    assert shipped["budget"] == {"event_bits": 64.0, "user_day_bits": 50_000.0}
+    assert 40 < shipped["bits"]["events"]["SearchSubmitted"] < shipped["bits"]["user_day"] < 50_000
+    assert missing["findings"][0]["severity"] == "error"
+    assert "bits" not in missing
 
 
 def test_the_plan_of_the_settings_is_shown_by_feature() -> None:
@@ -75,7 +110,7 @@ def test_one_event_is_shown_in_full(words: tuple[str, ...]) -> None:
         event.description,
         "Core action.",
         event.owner,
-        "whole number, 0 to 600,000",
+        "milliseconds, 0 to 600,000, to the nearest 10",
         "true or false",
     ]:
         assert text in shown
@@ -94,7 +129,7 @@ def test_what_cannot_be_shown_is_explained() -> None:
     for words, said in [
         (
             ("SearchSubmited",),
-            "code-intelligence@1 has no event `SearchSubmited`. Did you mean `SearchSubmitted`?",
+            "code-intelligence@2 has no event `SearchSubmited`. Did you mean `SearchSubmitted`?",
         ),
         (("Zzzzzz",), "has no event `Zzzzzz`. `heliograph plan show` lists them."),
         (("none.yaml",), "none.yaml: cannot be read: No such file or directory."),
@@ -141,7 +176,7 @@ def test_a_settings_file_is_written_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert "none/x.toml: cannot be written: No such file or directory." in result.stderr
 
 
-@pytest.mark.parametrize("verb", ["plan check", "plan show", "config show", "config init"])
+@pytest.mark.parametrize("verb", ["plan lint", "plan show", "config show", "config init"])
 def test_help_teaches_with_an_example(verb: str) -> None:
     result = run(*verb.split(), "--help")
     assert result.exit_code == 0

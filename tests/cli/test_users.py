@@ -117,3 +117,20 @@ def test_bad_calls_are_told_what_to_do(state: Path, tmp_path: Path) -> None:
 
 def test_without_any_state_there_is_nobody_to_forget() -> None:
     assert "no agent has run" in run("forget", "42", status=2).stderr
+
+
+def test_users_are_marked_listed_and_marked_otherwise(state: Path) -> None:
+    assert state.is_dir()
+    assert run("mark", "u:7", "operator").stdout == "1 marked as operator\n"
+    assert run("mark", "-", "service", standard_input="8\n9\n").stdout == "2 marked as service\n"
+    run("mark", "9", "person")
+    assert json.loads(run("mark", "--json").stdout) == {"7": "operator", "8": "service", "9": "person"}
+    listed = run("mark").stdout
+    assert "operator" in listed
+    assert "service" in listed
+
+
+def test_what_is_no_mark_and_what_is_no_user_is_refused_with_a_remedy() -> None:
+    assert "say one of operator, service, person" in run("mark", "7", "root", status=2).stderr
+    assert "say whom to mark" in run("mark", "7", status=2).stderr
+    assert "belongs to the settings" in run("mark", "operator-*", "operator", status=2).stderr

@@ -97,7 +97,7 @@ def test_the_real_history_is_read_as_it_is_in_the_file(postgres: PostgresCluster
         counts: Counter[tuple[str, str, str]] = Counter()
         cursor, caught_up = Cursor(), False
         while not caught_up:
-            events, cursor, caught_up, stripped = source.read(cursor)
+            events, cursor, caught_up, stripped, _ = source.read(cursor)
             counts.update((event["name"], event["user"], event["time"][:7]) for event in events)
             assert stripped == {}
         source.close()

@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 
 from harness import INSTANCE, SMALL_PLAN, USER, Vendor, as_arrow, as_lines, definition, deliver, event, zstd
 from heliograph.gateway.log import Entry, Log, segments
+from heliograph.gateway.plans import PlanInForce
 from heliograph.lake import loader as loader_module
 from heliograph.lake.loader import Loader, LoaderRunningError
 from heliograph.lake.report import count_events, count_repeated
-from heliograph.lake.tables import event_files, event_schema, open_catalog
-from heliograph.plan.model import IntegerProperty, Plan
+from heliograph.lake.tables import ColumnTypeError, event_files, event_schema, open_catalog
+from heliograph.plan.model import BooleanProperty, IntegerProperty, MemberProperty, NumberProperty, Plan
 from heliograph.wire import ARROW, NDJSON, Receipt
+from updating import changed, followed, write_plan
 
 if TYPE_CHECKING:
     from heliograph.settings import Settings
@@ -319,3 +321,60 @@ def test_who_only_looks_makes_no_catalog_that_the_loader_would_find_half_made(ve
         assert catalog.execute("select count(*) from sqlite_master").fetchone() == (0,)
     new_loader(vendor)
     assert event_files(vendor.settings.lake) == []
+
+
+LINES = definition("pages", properties={"lines": IntegerProperty(description="L.", maximum=9)})
+WORDS = definition(
+    "pages",
+    properties={
+        "word": MemberProperty(description="W.", members=("one", "2026-10-01")),
+        "part": NumberProperty(description="P.", maximum=9.0),
+        "whole": BooleanProperty(description="B."),
+    },
+)
+
+
+@pytest.mark.parametrize("content_type", [ARROW, NDJSON])
+def test_plans_that_follow_each_other_in_one_segment_load_whatever_the_loader_knows(
+    vendor: Vendor, tmp_path: Path, content_type: str
+) -> None:
+    plans = [SMALL_PLAN, changed(PageViewed=LINES), changed(PageViewed=WORDS)]
+    values: list[dict[str, Any]] = [{}, {"lines": 3}, {"word": "2026-10-01", "part": 1.0, "whole": True}]
+    for number, (plan, fields) in enumerate(zip(plans, values, strict=True), 1):
+        sent = [event(number, "PageViewed", **fields)]
+        body = zstd(as_arrow(sent, plan) if content_type == ARROW else as_lines(sent))
+        with vendor.running(plan=PlanInForce(plan)), vendor.http() as http:
+            answer = deliver(http, body, numbers=(number, number), content_type=content_type).json()
+        assert answer["receipt"]["accepted"] == {"PageViewed": 1}
+    # Its file has the second of them when it starts, and never the third.
+    file = tmp_path / "plan.yaml"
+    write_plan(file, SMALL_PLAN)
+    loader = Loader(vendor.settings.gateway, vendor.settings.lake, followed(file))
+    write_plan(file, plans[1])
+    assert load_all(loader) == 3
+    found = rows(vendor.settings)
+    assert [row["lines"] for row in found] == [None, 3, None]
+    assert [(row["word"], row["part"], row["whole"]) for row in found] == [(None, None, None)] * 2 + [
+        ("2026-10-01", 1.0, True)
+    ]
+
+
+def test_a_plan_that_would_give_a_column_another_type_is_refused_and_a_mended_one_loads_on(
+    vendor: Vendor, tmp_path: Path
+) -> None:
+    load_all(new_loader(vendor))
+    retyped = definition("pages", properties={"share": MemberProperty(description="S.", members=("half",))})
+    others = changed(without=("SearchSubmitted",), PageViewed=retyped)
+    with pytest.raises(ColumnTypeError, match=r"share \(double, and now string\).*another name"):
+        new_loader(vendor, others)
+    file = tmp_path / "plan.yaml"
+    write_plan(file, SMALL_PLAN)
+    with closing(Loader(vendor.settings.gateway, vendor.settings.lake, followed(file))) as loader:
+        write_plan(file, others)
+        with vendor.running(), vendor.http() as http:
+            deliver(http, zstd(as_lines([event(1, share=0.5)])), numbers=(1, 1), content_type=NDJSON)
+        assert loader.load_round() == 1, "the plan that cannot be used changes nothing"
+        write_plan(file, changed(PageViewed=LINES))
+        loader.load_round()
+        assert "lines" in loader._schema.names
+    assert [row["share"] for row in rows(vendor.settings)] == [0.5]

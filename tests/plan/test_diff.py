@@ -48,7 +48,7 @@ def next_version(data: st.DataObject, old: Plan) -> Plan:
     return data.draw(changes(old))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.data())
 def test_what_passes_newly_is_told_as_newly_collected(data: st.DataObject) -> None:
     old = data.draw(plan_changes.plans())
@@ -63,7 +63,7 @@ def test_what_passes_newly_is_told_as_newly_collected(data: st.DataObject) -> No
     assert all(passes(old, line | {"name": name}) for name in names)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_fact_that_passes_newly_is_told_as_newly_collected(data: st.DataObject) -> None:
     old = data.draw(plan_changes.plans())

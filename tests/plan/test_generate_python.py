@@ -125,6 +125,9 @@ class Recorded:
         self.calls.append((name, {key: value for key, value in what.items() if value is not None}))
         return True
 
+    def identify(self, user: str | int, *, anonymous: str | int) -> bool:
+        raise AssertionError(user, anonymous)
+
     def report_facts(self, **facts: Any) -> bool:
         raise AssertionError(facts)
 

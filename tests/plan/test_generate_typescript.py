@@ -165,7 +165,12 @@ def calls_for(plan: Plan, file: str, text: str, chance: random.Random) -> list[t
     calls: list[tuple[str, str, Any]] = []
     for function, event in zip(functions(text), plan.events.values(), strict=True):
         outcome = {"outcome": chance.choice([*event.outcomes, None])}
-        envelope = {"user_id": "0f" * 16, "session_id": "a0" * 16, "version": "5.3.1", "source": plan.sources[0]}
+        envelope = {
+            "user_id": f"{chance.getrandbits(128):032x}",
+            "session_id": f"{chance.getrandbits(128):032x}",
+            "version": "5.3.1",
+            "source": plan.sources[0],
+        }
         everything = {key: value(definition, chance) for key, definition in event.properties.items()}
         calls += [
             (file, function, outcome),

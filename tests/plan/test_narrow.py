@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from harness import SMALL_PLAN, definition
+from heliograph.plan.coarsen import coarsen_all
 from heliograph.plan.lines import LineChecker
 from heliograph.plan.model import (
     BooleanProperty,
@@ -43,9 +44,23 @@ def some(words: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
 
 
 PROPERTIES: dict[str, st.SearchStrategy[Property]] = {
-    "whole": bounds(-20, 20).map(lambda pair: IntegerProperty(description="D.", minimum=pair[0], maximum=pair[1])),
-    "share": bounds(-20, 20).map(lambda pair: NumberProperty(description="D.", minimum=pair[0], maximum=pair[1])),
-    "taken_ms": st.integers(1, 40).map(lambda most: DurationProperty(description="D.", maximum=most)),
+    "whole": st.builds(
+        lambda pair, step: IntegerProperty(
+            description="D.", minimum=pair[0] * step, maximum=pair[1] * step, precision=step
+        ),
+        bounds(-8, 8),
+        st.integers(1, 4),
+    ),
+    "share": st.builds(
+        lambda pair, digits: NumberProperty(description="D.", minimum=pair[0], maximum=pair[1], precision=digits),
+        bounds(-20, 20),
+        st.sampled_from([None, 1.0, 0.1]),
+    ),
+    "taken_ms": st.builds(
+        lambda most, step: DurationProperty(description="D.", maximum=most * step, precision=step),
+        st.integers(1, 9),
+        st.integers(1, 4),
+    ),
     "found": st.lists(st.sampled_from([0, 1, 2, 5, 10]), min_size=1, unique=True).map(
         lambda each: CountProperty(description="D.", buckets=tuple(sorted(each)))
     ),
@@ -67,7 +82,13 @@ def plans(draw: st.DrawFn) -> Plan:
     return replace(SMALL_PLAN, sources=draw(some(("web", "api", "cli"))), events=events)
 
 
-values = st.one_of(st.integers(-30, 50), st.floats(-30, 30), st.booleans(), st.sampled_from([*WORDS, "four"]))
+values = st.one_of(
+    st.integers(-30, 50),
+    st.integers(-300, 300).map(lambda tenths: tenths / 10),
+    st.floats(-30, 30),
+    st.booleans(),
+    st.sampled_from([*WORDS, "four"]),
+)
 events = st.fixed_dictionaries(
     {
         "name": st.sampled_from(NAMES),
@@ -90,10 +111,13 @@ def accepts(plan: Plan, event: dict[str, Any]) -> bool:
 @given(plans(), plans(), st.lists(events, min_size=1, max_size=5))
 def test_whatever_the_narrowed_plan_accepts_both_accept(plan: Plan, limit: Plan, found: list[dict[str, Any]]) -> None:
     both = narrowed(plan, limit)
-    for event in found:
-        if accepts(both, event):
-            assert accepts(plan, event), event
-            assert accepts(limit, event), event
+    for recorded in found:
+        kinds = both.events[recorded["name"]].properties if recorded["name"] in both.events else {}
+        rounded = coarsen_all(recorded, kinds)
+        assert accepts(both, rounded) or not accepts(both, recorded), "what is rounded stays within the bounds"
+        if accepts(both, rounded):
+            assert accepts(plan, rounded), rounded
+            assert accepts(limit, rounded), rounded
 
 
 @settings(max_examples=50, deadline=None)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import definition
+from heliograph.plan.facts import fact_problems, passing_facts
 from heliograph.plan.lines import LineChecker
 from heliograph.plan.model import (
     BooleanProperty,
@@ -138,3 +139,12 @@ def test_a_product_s_tests_find_what_the_pipeline_would_drop(data: st.DataObject
     properties = {key: event[key] for key in event.keys() - {"name", "sequence", "outcome", "source"}}
     problems = event_problems(plan, event["name"], properties, outcome=event.get("outcome"), source=event.get("source"))
     assert bool(problems) is isinstance(LineChecker(plan).decode_one(line, latest=LATEST), Skeleton)
+
+
+def test_the_agent_rounds_a_fact_and_the_gateway_takes_no_finer_one() -> None:
+    assert passing_facts({"seats": 137, "unknown": 1}, PLAN) == {"seats": 150}
+    assert passing_facts({"seats": 1_001}, PLAN) == {}
+    assert fact_problems({"seats": 150}, PLAN) == []
+    assert fact_problems({"seats": 137}, PLAN) == [
+        "facts.seats is not a whole number from 0 to 1000, to the nearest 50"
+    ]

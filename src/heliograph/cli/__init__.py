@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for verb in (users.opt_out, users.opt_in, users.opt_outs, users.forget):
+for verb in (users.opt_out, users.opt_in, users.opt_outs, users.forget, users.mark):
     agent.app.command()(verb)
 app.add_typer(agent.app, name="agent")
 app.add_typer(ask.app, name="ask")

@@ -14,7 +14,9 @@ from rich.text import Text
 from heliograph.cli.common import fail, out, read_settings
 from heliograph.cli.plan_diff import diff
 from heliograph.cli.plan_generate import generate
+from heliograph.cli.plan_lint import lint
 from heliograph.cli.plan_new import new
+from heliograph.cli.plan_schema import schema
 from heliograph.cli.plan_try import try_
 from heliograph.event import NAME_PATTERN
 from heliograph.plan.facts import expected
@@ -25,29 +27,7 @@ from heliograph.plan.problem import nearest, shown
 if TYPE_CHECKING:
     from heliograph.plan.model import EventDefinition, Plan
 
-app = typer.Typer(no_args_is_help=True, help="The tracking plan: check it, read it.")
-
-
-@app.command()
-def check(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Tracking plans, in YAML.")],
-) -> None:
-    """Check tracking plans: a line for each that is good, and every problem of each that is not.
-
-    Each problem tells its place, what is wrong, and what to do. The exit status is 1 if there is any.
-
-    Example: [bold]heliograph plan check plans/*.yaml[/bold]
-    """
-    problems: list[str] = []
-    for file in files:
-        try:
-            plan = load_plan(file)
-        except PlanError as error:
-            problems += map(str, error.problems)
-        else:
-            sys.stdout.write(f"{file}: {_summary(plan)}\n")
-    if problems:
-        fail(problems, status=1)
+app = typer.Typer(no_args_is_help=True, help="The tracking plan: lint it, read it.")
 
 
 @app.command()
@@ -94,12 +74,6 @@ def _file_and_event(words: list[str]) -> tuple[str | None, str | None]:
     if file is not None and event is None and NAME_PATTERN.fullmatch(file) and not Path(file).exists():
         file, event = None, file
     return file, event
-
-
-def _summary(plan: Plan) -> str:
-    counts = f"{len(plan.events)} events, {len(plan.features)} features, {len(plan.property_kinds())} properties"
-    counts += f", {len(plan.facts)} facts" if plan.facts else ""
-    return f"{plan.label} is good: {counts}; digest {plan.digest()[:12]}"
 
 
 def _show_plan(plan: Plan) -> None:
@@ -159,6 +133,8 @@ def _marks(event: EventDefinition) -> str:
     return marks
 
 
+app.command()(lint)
+app.command()(schema)
 app.command()(diff)
 app.command()(generate)
 app.command(name="try")(try_)

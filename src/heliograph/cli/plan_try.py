@@ -153,7 +153,7 @@ def _fields(tried: Trial, row: Mapping[str, Any] | None) -> Table:
 
     recorded, sent, stored = tried.recorded or {}, tried.sent or {}, row or {}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("field", "recorded, stays there", *(["sent"] if sent else []), *(["lake"] if row else []), ""):
+    for column in ("field", "recorded", *(["sent"] if sent else []), *(["lake"] if row else []), ""):
         table.add_column(column, overflow="fold")
     hidden = {RAW_IDS[raw] for raw in RAW_IDS if raw in recorded}  # they stand beside the product's own
     names = [name for name in dict.fromkeys((*recorded, *sent, *stored)) if name not in hidden]
@@ -161,7 +161,8 @@ def _fields(tried: Trial, row: Mapping[str, Any] | None) -> Table:
         wire = RAW_IDS.get(name, name)
         cells = [f"{name} → {wire}" if wire in hidden and sent else name, _cell(recorded.get(name))]
         cells += [_cell(sent.get(wire))] if sent else []
-        cells += [_cell(stored.get(wire))] if row else []
+        as_sent = wire in sent and sent[wire] == stored.get(wire)
+        cells += ["as sent" if as_sent else _cell(stored.get(wire))] if row else []
         at_fault = tried.skeleton is not None and tried.skeleton.field == name
         note = "at fault" if at_fault else tried.left_out.get(name, tried.changed.get(name, ""))
         table.add_row(

@@ -1,4 +1,4 @@
-"""`heliograph agent opt-out`, `opt-in`, `opt-outs` and `forget`: what one user wants."""
+"""`heliograph agent opt-out`, `opt-in`, `opt-outs` and `forget`: what one user wants; and `mark`: what one is."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def forget(
     all_of: Annotated[Path | None, typer.Option("--all-of", metavar="FILE", help="A file of ids, one a line.")] = None,
     status: Annotated[bool, typer.Option("--status", help="List what the vendor was asked to erase.")] = False,
 ) -> None:
-    """Forget a user: the random id, what is queued, and, by the vendor's hand, what was sent.
+    """Forget a user: the random ids, what is queued, and, by the vendor's hand, what was sent.
 
     The agent asks the vendor at its next contact, and again until there is an answer. At level [bold]off[/bold] it asks
     nobody: then the random ids are printed, for you to tell the vendor. Later events of the user get a new random id;
@@ -117,6 +117,64 @@ def forget(
             _print_erasures(state)
         else:
             _forget_all(state, settings, user, all_of)
+
+
+def mark(
+    context: typer.Context,
+    user: Annotated[
+        str | None,
+        typer.Argument(metavar="USER", help="The product's own id of the user; - reads ids from standard input."),
+    ] = None,
+    as_what: Annotated[
+        str | None, typer.Argument(metavar="MARK", help="What the user is: operator, service or person.")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Mark a user as the vendor's operator or as a service, so that it counts nowhere; else list who was marked.
+
+    The mark leaves with the user's events from then on, and it goes before the settings [bold]agent.operators[/bold]
+    and [bold]agent.service_accounts[/bold]: [bold]person[/bold] is one of the customer's own people, whatever these
+    say.
+
+    Examples: heliograph agent mark 7 operator; heliograph agent mark
+    """
+    import sqlite3  # noqa: PLC0415 - quick --help
+
+    from heliograph.instance.actors import MARKS, MarkTable  # noqa: PLC0415
+    from heliograph.instance.opt_outs import checked_user  # noqa: PLC0415
+
+    settings = read_settings(context)
+    if (user is None) != (as_what is None):
+        fail([f"say whom to mark, and as what: one of {', '.join(MARKS)}"])
+    if as_what is not None and as_what not in MARKS:
+        fail([f"{as_what!a} is no mark: say one of {', '.join(MARKS)}"])
+    try:
+        with closing(_open_state(settings)) as state:
+            table = MarkTable(state.connection)
+            if user is None or as_what is None:
+                _print_marks(dict(table.read()), as_json=as_json)
+                return
+            users = _named(user, checked_user)
+            if any(each.endswith("*") for each in users):
+                fail(["a pattern belongs to the settings: agent.operators or agent.service_accounts"])
+            for each in users:
+                table.put(each, as_what)
+    except sqlite3.Error as error:
+        fail([f"{settings.agent.state}: {error}. It may not hold for all: say it again."])
+    out.print(f"{len(users)} marked as {as_what}")
+
+
+def _print_marks(marks: dict[str, str], *, as_json: bool) -> None:
+    from rich.table import Table  # noqa: PLC0415 - quick --help
+
+    if as_json:
+        print_json(marks)
+        return
+    table = Table("user", "mark", title="Who was marked")
+    for user, word in marks.items():
+        table.add_row(user, word)
+    out.print(table)
 
 
 def _open_state(settings: Settings) -> State:

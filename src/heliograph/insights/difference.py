@@ -29,7 +29,10 @@ EXPLANATIONS: Final = {
         "the lake has fewer, though events were allowed. An opt-out, a level narrowed for hours, and events rejected "
         "or still on their way do that; where the loss account tells of none, events are lost."
     ),
-    Kind.MORE: "a real difference: the lake has more, and had it when the ping came. One end counts wrongly.",
+    Kind.MORE: (
+        "the lake has more, and had it when the ping came. Visitors who turned out to be users already known do that, "
+        "as the lake cannot tell; beyond a few users it is a real difference, and one end counts wrongly."
+    ),
 }
 """All but `Kind.SAME`."""
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def events_table(files: Sequence[str], schema: pa.Schema) -> ibis.Table:
-    """Return the events of `files` as a table of a new DuckDB connection; an empty lake gives an empty table.
+    """Return the events of the customers' own people as a table of a new DuckDB connection.
+
+    This is the one place where questions read events, and where those with an ``actor``, of the vendor's operators and
+    of services, are left out: no question counts them. An empty lake gives an empty table.
 
     Args:
         files: The Parquet files of the table's current snapshot; files from before a property was declared lack it.
@@ -25,7 +28,8 @@ def events_table(files: Sequence[str], schema: pa.Schema) -> ibis.Table:
     connection = ibis.duckdb.connect()
     # Times in the lake are naive UTC; this keeps any conversion by the engine from using the machine's zone.
     connection.raw_sql("SET TimeZone = 'UTC'")
-    return _open(connection, "events", files, schema)
+    events = _open(connection, "events", files, schema)
+    return events.filter(events.actor.isnull())
 
 
 def pings_table(files: Sequence[str], schema: pa.Schema, *, beside: ibis.Table) -> ibis.Table:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
+    from heliograph.instance.stitching import Stitching
     from heliograph.instance.withheld import Word
     from heliograph.plan.follow import FollowedPlan
     from heliograph.plan.model import Plan
@@ -125,7 +126,7 @@ class Agent:
             failed=self._vendor.forget_when_heard,
             now=now,
         )
-        self._source = _Source(settings, self._plan) if settings.event_logs.dsn else None
+        self._source = _Source(settings, self._plan, self._objections.stitching) if settings.event_logs.dsn else None
         self._client.built_by = self._plans.digest
         self._declaration = declaration_of(self._plans)
         self._level: Level | None = None
@@ -179,6 +180,7 @@ class Agent:
         self._use_plan()
         if level is Level.OFF:
             return self._withhold()
+        self._objections.stitching.look()  # though no event may follow: a ping counts who has signed in once
         self._erasures.send(self._now(), may_send=lambda: self._may_send(Level.CRITICAL))
         unread = self._read_source()
         if level is Level.CRITICAL:
@@ -272,8 +274,9 @@ def _pause_after(failures: int) -> float:
 class _Source:
     """The `event_logs` table, read into the outbox."""
 
-    def __init__(self, settings: Settings, plan: Plan) -> None:
+    def __init__(self, settings: Settings, plan: Plan, stitching: Stitching) -> None:
         self._source = EventLogsSource(settings.event_logs, plan)
+        self._stitching = stitching
         self._pause = timedelta(seconds=settings.event_logs.pause_seconds)
         self._outbox = Path(settings.recorder.outbox)
         self._maximum_bytes = settings.recorder.maximum_bytes
@@ -319,6 +322,8 @@ class _Source:
         found = self._source.read(self._cursor)
         if found.stripped:
             _log.warning("properties left out", by_event=found.stripped)
+        if found.sign_ins:  # before the events: to take a sign-in up twice does nothing
+            self._stitching.take(found.sign_ins)
         if found.events or found.cursor != self._cursor:
             if self._writer is None:
                 self._writer = EpochWriter(self._outbox, EVENT_LOGS, maximum_bytes=self._maximum_bytes)

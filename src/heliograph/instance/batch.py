@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from heliograph.instance.actors import Marks
     from heliograph.instance.refusals import Refusals
     from heliograph.plan.model import Plan
 
@@ -63,7 +64,13 @@ class BatchBuilder:
         )
 
     def build(
-        self, lines: Sequence[bytes], *, numbers: int, latest: datetime, refusals: Refusals | None = None
+        self,
+        lines: Sequence[bytes],
+        *,
+        numbers: int,
+        latest: datetime,
+        refusals: Refusals | None = None,
+        marks: Marks | None = None,
     ) -> Batch:
         """Build a batch of the outbox's lines.
 
@@ -72,6 +79,7 @@ class BatchBuilder:
             numbers: How many sequence numbers they account for; those without a line are lost.
             latest: The latest time that an event may have.
             refusals: Who has said no to what.
+            marks: Who is none of the customer's own people.
         """
         absent: VerdictCounts = {}
         stripped: dict[str, int] = {}
@@ -85,6 +93,8 @@ class BatchBuilder:
         if refusals is not None:  # before anybody gets a random id
             table, held_back = refusals.keep(table, self._names)
             merge_counts(absent, held_back)
+        if marks is not None:
+            table = marks.mark(table)
         batch = self._coarsener.coarsen(self._to_wire(table))
         findings = self._columns.check(batch, latest=int(latest.timestamp() * _MICROSECOND))
         if findings.codes.any():

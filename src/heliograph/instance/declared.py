@@ -56,7 +56,13 @@ class Declared:
         events = {name: (name, frozenset(properties)) for name, properties in declaration.events.items()}
         renamed = {old: events[new] for old, new in declaration.renamed.items() if new in events and old not in events}
         self._events = events | renamed
+        self._plain = {name: properties for name, (_, properties) in events.items()}
         self._withdrawn = frozenset(declaration.withdrawn)
+
+    def passes(self, name: str, properties: dict[str, Any]) -> bool:
+        """Tell whether an event is recorded as it is, as nearly always: this is asked for every event."""
+        known = self._plain.get(name)
+        return known is not None and properties.keys() <= known
 
     def admit(self, name: str, properties: dict[str, Any]) -> Admitted:
         """Return what is recorded of an event.

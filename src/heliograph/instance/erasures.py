@@ -82,8 +82,9 @@ class Erasures:
         """
         if self._looked <= now < self._ask_again:  # unless the clock was set back
             return
+        # Not in the order in which they were forgotten: a list of users is often sorted by what they are called.
         waiting = self._connection.execute(
-            "select number, user_id from erasure where erasure is null order by number"
+            "select number, user_id from erasure where erasure is null order by user_id"
         ).fetchall()
         try:
             for number, user_id in waiting:

@@ -30,7 +30,7 @@ import psycopg
 import structlog
 
 from heliograph.instance.event_logs_table import EventLogsTable, connect_gently, explain
-from heliograph.instance.event_rows import EventRows
+from heliograph.instance.event_rows import EventRows, row_sign_in
 from heliograph.instance.id_ranges import (
     Cursor,
     count_within,
@@ -44,9 +44,10 @@ from heliograph.instance.id_ranges import (
 from heliograph.instance.source import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from heliograph.instance.event_logs_table import Connection, Row
+    from heliograph.instance.sign_ins import SignIn
     from heliograph.plan.model import Plan
     from heliograph.settings import EventLogsSettings
 
@@ -54,6 +55,7 @@ __all__ = ["Cursor", "EventLogsSource", "Round", "SourceError", "decode_cursor",
 
 LOOK_AGAIN: Final = timedelta(seconds=1)
 """The pause between two looks for what is missing, however fast the rounds follow each other."""
+_MOST_TOLD: Final = 100_000
 _MICROSECOND: Final = timedelta(microseconds=1)
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _log: Final = structlog.get_logger("heliograph.event_logs")
@@ -70,6 +72,8 @@ class Round(NamedTuple):
     """Whether there was nothing more to read for now."""
     stripped: dict[str, int]
     """Properties left out as the plan does not declare them, by event name."""
+    sign_ins: list[SignIn]
+    """Visitors and users who stand in one row, where the settings take that for a sign-in; those not told before."""
 
 
 class _Late(NamedTuple):
@@ -103,6 +107,7 @@ class EventLogsSource:
         self._connection: Connection | None = None
         self._table: EventLogsTable | None = None
         self._looked: datetime | None = None
+        self._told: set[SignIn] = set()
 
     def use_plan(self, plan: Plan) -> None:
         """Take of rows what this plan allows, from the next round on."""
@@ -138,7 +143,17 @@ class EventLogsSource:
         fresh, cursor, caught_up = self._read_on(table, cursor, self._settings.rows - len(late))
         stripped: dict[str, int] = {}
         events = [self._rows.event(row, stripped) for rows in (late, fresh) for row in rows]
-        return Round(events, cursor, caught_up, stripped)
+        return Round(
+            events, cursor, caught_up, stripped, self._new_sign_ins(late, fresh) if self._settings.stitch else []
+        )
+
+    def _new_sign_ins(self, *rows: Iterable[Row]) -> list[SignIn]:
+        found = dict.fromkeys(sign_in for part in rows for row in part if (sign_in := row_sign_in(row)) is not None)
+        if len(self._told) > _MOST_TOLD:
+            self._told.clear()
+        new = [sign_in for sign_in in found if sign_in not in self._told]
+        self._told.update(new)
+        return new
 
     def _open(self, cursor: Cursor) -> EventLogsTable:
         self._connection = self._connect(self._settings)

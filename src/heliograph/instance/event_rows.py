@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from heliograph.event import UNDECLARED, VERSION_PATTERN
+from heliograph.instance.sign_ins import VISITOR, SignIn
 from heliograph.plan.changes import present_names
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class EventRows:
         event = {
             "name": name,
             "time": rfc3339(time),
-            "user": f"u:{user_id}" if user_id else f"a:{anonymous_user_id}" if anonymous_user_id else None,
+            "user": _user_key(user_id) if user_id else f"{VISITOR}{anonymous_user_id}" if anonymous_user_id else None,
             "outcome": declared.outcome,
             "version": _known_version(version),
             "source": source,
@@ -71,6 +72,16 @@ class EventRows:
             if left_out:
                 stripped[name] = stripped.get(name, 0) + left_out
         return event
+
+
+def row_sign_in(row: tuple[Any, ...]) -> SignIn | None:
+    """Return who has signed in by a row that has both a visitor's id and a user's; None where it lacks one."""
+    _, _, user_id, anonymous_user_id, *_ = row
+    return SignIn(f"{VISITOR}{anonymous_user_id}", _user_key(user_id)) if user_id and anonymous_user_id else None
+
+
+def _user_key(user_id: int) -> str:
+    return f"u:{user_id}"
 
 
 def _take_properties(event: dict[str, Any], argument: str, declared: frozenset[str]) -> int:

@@ -16,6 +16,7 @@ import structlog
 from msgspec.structs import replace
 
 from heliograph.event import UNDECLARED, Verdict, epoch_began
+from heliograph.instance.actors import Marks, MarkTable
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.outbox import START, Chunk, EpochReader, read_epochs
 from heliograph.instance.present_names import PresentNames
@@ -51,7 +52,7 @@ class Exporter:
     """Delivers what the outbox holds.
 
     Args:
-        agent: Batch size.
+        agent: Batch size, and who is none of the customer's own people.
         recorder: Where the outbox is.
         plan: What may leave.
         state: The agent's memory.
@@ -74,6 +75,7 @@ class Exporter:
         withdrawn: frozenset[str] = frozenset(),
     ) -> None:
         self._batch_events = agent.batch_events
+        self._agent = agent
         self._usage_days = agent.usage_days
         self._held_for = timedelta(days=agent.held_days)
         self._outbox = Path(recorder.outbox)
@@ -83,6 +85,7 @@ class Exporter:
         self._objections = objections or Objections(state, self._outbox)
         self._generation = self._objections.generation
         self._pseudonyms = Pseudonyms(state)
+        self._marks = MarkTable(state.connection)
         self.use_plan(plan, withdrawn=withdrawn)
         self._limits: dict[int, int] = {}
         self.caught_up = False
@@ -201,7 +204,9 @@ class Exporter:
         if self._generation != self._objections.generation:
             self._pseudonyms.clear()
             self._generation = self._objections.generation
-        batch = self._builder.build(chunk.lines, numbers=numbers, latest=latest, refusals=refusals)
+        batch = self._builder.build(
+            chunk.lines, numbers=numbers, latest=latest, refusals=refusals, marks=self._look_at_marks()
+        )
         self.stripped.update(batch.stripped)
         absent: VerdictCounts = {}
         for counts in (*(self._as_declared(owed.counts) for owed in progress.owed), batch.absent):
@@ -212,7 +217,7 @@ class Exporter:
             self._state.begin(
                 reader.epoch, progress, self._pseudonyms.fresh(), sessions.fresh(), generation=self._generation
             )
-        except StaleError:  # somebody was forgotten in this very moment
+        except StaleError:  # somebody was forgotten, or has signed in, in this very moment
             return 1
         self._pseudonyms.forget_fresh()
         sessions.forget_fresh()
@@ -303,14 +308,19 @@ class Exporter:
     def _tally_of(self, chunk: Chunk, *, locally: bool = False) -> list[Tallied]:
         """Count a chunk's use: whoever calls it moves past the chunk in the same transaction.
 
-        What its user, or anybody, has said no to is not even counted; nor is anything while that is not known.
+        What its user, or anybody, has said no to is not even counted, nor is whoever is none of the customer's own
+        people; nor is anything while that is not known.
         """
+        marks = self._look_at_marks()
         try:
-            leaves_out = self._objections.look().leaves_out(locally=locally)
+            leaves_out = self._objections.look().leaves_out(locally=locally, marked=marks.marks if marks else None)
         except OSError:
             return []
         latest = self._now() + self._client.clock_offset + FUTURE
         return self._tally.count(chunk.lines, latest=latest, leaves_out=leaves_out)
+
+    def _look_at_marks(self) -> Marks:
+        return Marks(dict(self._marks.read()), self._agent)
 
     def _names_of(self, chunk: Chunk, verdict: Verdict) -> VerdictCounts:
         """Count a chunk's events under one verdict, by declared name."""

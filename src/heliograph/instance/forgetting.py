@@ -19,6 +19,8 @@ from heliograph.instance.erasures import order_erasure
 from heliograph.instance.opt_outs import checked_user, user_keys
 from heliograph.instance.outbox import START, read_epochs
 from heliograph.instance.pseudonyms import SESSION, USER
+from heliograph.instance.state import read_generation
+from heliograph.instance.stitching import Stitching
 from heliograph.instance.withheld import microseconds
 
 if TYPE_CHECKING:
@@ -44,9 +46,10 @@ class Forgotten:
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> Forgotten:
         """Read it from the agent's database."""
-        rows = connection.execute("select digest, until, generation from forgotten").fetchall()
-        until = {bytes(digest): moment for digest, moment, _ in rows}
-        return cls(_digest_key(connection), until, max((generation for *_, generation in rows), default=0))
+        generation = read_generation(connection)  # before what it stands for: that may only be newer
+        rows = connection.execute("select digest, until from forgotten").fetchall()
+        until = {bytes(digest): moment for digest, moment in rows}
+        return cls(_digest_key(connection), until, generation)
 
     def __bool__(self) -> bool:
         return bool(self._until)
@@ -77,7 +80,9 @@ class _Queued(NamedTuple):
 
 
 def forget(state: State, user: str, *, outbox: Path, now: datetime) -> Outcome:
-    """Forget a user, as of now. An agent may be running beside. Once all are forgotten, `scrub`.
+    """Forget a user, and the visitors that the user was before signing in. Once all are forgotten, `scrub`.
+
+    It is as of now; an agent may be running beside.
 
     Args:
         state: The agent's memory.
@@ -89,8 +94,10 @@ def forget(state: State, user: str, *, outbox: Path, now: datetime) -> Outcome:
         ValueError: This is no user's id.
         OSError, sqlite3.Error: The outbox or the state cannot be read or written; nothing is forgotten.
     """
-    keys = user_keys(checked_user(user))
+    named = user_keys(checked_user(user))
+    Stitching(state, outbox).look()  # what the product has said of the user's sign-ins goes, too
     connection = state.connection
+    keys = (*named, *state.stitched.visitors_of(named))
     marks = ",".join("?" * len(keys))
     query = f"select session from session_user where user in ({marks})"  # noqa: S608 - question marks
     queued = _read_queued(state, outbox, keys, {session for (session,) in connection.execute(query, keys)})
@@ -98,15 +105,17 @@ def forget(state: State, user: str, *, outbox: Path, now: datetime) -> Outcome:
     until = max(microseconds(now), queued.latest + 1)
     with connection:
         connection.execute("begin immediate")
-        query = f"select id from pseudonym where kind = ? and key in ({marks})"  # noqa: S608 - question marks
-        ids = [random_id for (random_id,) in connection.execute(query, (USER, *keys))]
+        keys = (*named, *state.stitched.visitors_of(named))
+        ids = [*state.pseudonyms(USER, keys).values(), *state.stitched.former_ids(keys)]
         whats = [(USER, key) for key in keys] + [(SESSION, session) for session in sorted(queued.sessions)]
         connection.executemany("delete from pseudonym where kind = ? and key = ?", whats)
-        connection.execute(f"delete from session_user where user in ({marks})", keys)  # noqa: S608 - question marks
+        connection.executemany("delete from session_user where user = ?", [(key,) for key in keys])
+        state.stitched.forget(keys)
         _write_forgotten(connection, whats, until)
         state.usage.forget_users(keys)
-        order_erasure(connection, ids, asked=microseconds(now))
-    return Outcome(ids, len(queued.sessions))
+        # Sorted, as the order of the users' own ids is nobody's business.
+        order_erasure(connection, sorted(ids), asked=microseconds(now))
+    return Outcome(sorted(ids), len(queued.sessions))
 
 
 def scrub(connection: sqlite3.Connection) -> bool:

@@ -1,26 +1,23 @@
 """Who has opted out, and who is in again: a file beside the outbox, to which every process of the instance may append.
 
-A line is the CRC-32 of what follows, a space, and a JSON object with the product's own id of a user, whether that user
-is out, and since when. What a user said last counts. Appending and compacting hold a lock, so that no line is torn by
-another process; a line that a power cut or the disk has torn fails its checksum, and then nobody knows who had said no
-in it: readers say so, and nothing is sent.
+A line (`heliograph.instance.checked_lines`) has the product's own id of a user, whether that user is out, and since
+when. What a user said last counts. Where a line is damaged, nobody knows who had said no in it: readers say so, and
+nothing is sent.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
-import zlib
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from heliograph.frames import sync_folder, write_atomically
+from heliograph.instance.checked_lines import append_line, decode_line, encode_line, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 OPT_OUTS_FILE: Final = "opt-outs"
@@ -75,6 +72,11 @@ def user_keys(user: str) -> tuple[str, ...]:
     return (user,) if user.startswith(_PREFIXES) else (user, f"{_OF_EVENT_LOGS}{user}")
 
 
+def own_id(key: str) -> str:
+    """Return the product's own id of the user of a key, the inverse of `user_keys`; a visitor's is the key itself."""
+    return key.removeprefix(_OF_EVENT_LOGS)
+
+
 class OptOutsFile:
     """The file of one outbox, as one process sees it.
 
@@ -85,7 +87,8 @@ class OptOutsFile:
 
     def __init__(self, outbox: Path, *, wait: bool = True) -> None:
         self._outbox = outbox
-        self._reading = fcntl.LOCK_SH if wait else fcntl.LOCK_SH | fcntl.LOCK_NB
+        self._lock = outbox / _LOCK
+        self._seconds = None if wait else 0.0
         self.path: Final = outbox / OPT_OUTS_FILE
         self._stamp: tuple[int, int, int] | None = None
         self._known = NOBODY
@@ -100,7 +103,7 @@ class OptOutsFile:
         if stamp != self._stamp:
             self._known = NOBODY
             if stamp is not None:
-                with self._locked(self._reading):
+                with locked(self._lock, fcntl.LOCK_SH, seconds=self._seconds):
                     self._known = _fold(self.path.read_bytes())
             self._stamp = stamp
         return self._known
@@ -112,22 +115,10 @@ class OptOutsFile:
             OSError: It could not be written, and nothing is.
             ValueError: This is no user's id: empty, too long, or no text.
         """
-        line = _line(_Entry(user=checked_user(user), out=out, at=now.astimezone(UTC)))
+        line = encode_line(_Entry(user=checked_user(user), out=out, at=now.astimezone(UTC)))
         self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._locked(fcntl.LOCK_EX):
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                size = os.fstat(descriptor).st_size
-                torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-                try:
-                    _append_fully(descriptor, b"\n" * torn + line)
-                    os.fsync(descriptor)
-                except OSError:
-                    os.ftruncate(descriptor, size)
-                    raise
-            finally:
-                os.close(descriptor)
-            if size == 0:
+        with locked(self._lock, fcntl.LOCK_EX):
+            if append_line(self.path, line):
                 sync_folder(self._outbox)
 
     def compact(self) -> bool:
@@ -140,13 +131,13 @@ class OptOutsFile:
         """
         if self._known.lines <= len(self._known.out) + len(self._known.back) + _SPARE_LINES:
             return False
-        with self._locked(fcntl.LOCK_EX):
+        with locked(self._lock, fcntl.LOCK_EX):
             found = _fold(self.path.read_bytes())
             if found.damaged:
                 return False
             entries = [_Entry(user=user, out=True, at=at) for user, at in found.out.items()]
             entries += [_Entry(user=user, out=False, at=at) for user, at in found.back.items()]
-            write_atomically(self.path, b"".join(map(_line, entries)))
+            write_atomically(self.path, b"".join(map(encode_line, entries)))
         return True
 
     def _identity(self) -> tuple[int, int, int] | None:
@@ -155,17 +146,6 @@ class OptOutsFile:
         except FileNotFoundError:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
-
-    @contextmanager
-    def _locked(self, how: int) -> Iterator[None]:
-        descriptor = os.open(self._outbox / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, how)
-            yield
-        finally:
-            # Said aloud, as a child that was forked meanwhile holds the descriptor, too.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
 
 
 def checked_user(user: str) -> str:
@@ -178,16 +158,6 @@ def checked_user(user: str) -> str:
         raise ValueError(f"a user's id has 1 to {LONGEST_KEY:,} characters")
     user.encode()
     return user
-
-
-def _line(entry: _Entry) -> bytes:
-    text = msgspec.json.encode(entry)
-    return b"%08x %s\n" % (zlib.crc32(text), text)
-
-
-def _append_fully(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
 
 
 def _fold(content: bytes) -> OptOuts:
@@ -210,11 +180,5 @@ def _fold(content: bytes) -> OptOuts:
 
 
 def _read_line(line: bytes) -> _Entry | None:
-    checksum, _, text = line.partition(b" ")
-    try:
-        if int(checksum, 16) != zlib.crc32(text):
-            return None
-        entry = msgspec.json.decode(text, type=_Entry)
-    except (ValueError, msgspec.DecodeError):
-        return None
-    return entry if entry.at.tzinfo else None
+    entry = decode_line(line, _Entry)
+    return entry if entry is not None and entry.at.tzinfo else None

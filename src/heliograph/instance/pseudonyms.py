@@ -1,12 +1,15 @@
 """Random ids in place of the product's own: 128 bits from the system's generator, derived from nothing.
 
-The mapping is on the instance only (`heliograph.instance.state`). A new id is on disk before it is first sent.
+One that looks derived is drawn again, as the scan at either end refuses such a one. The mapping is on the instance only
+(`heliograph.instance.state`). A new id is on disk before it is first sent.
 """
 
 from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING, Final
+
+from heliograph.plan.sensitive.random_ids import looks_derived
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 USER: Final = "user"
 SESSION: Final = "session"
 _MOST_CACHED: Final = 200_000
+_MOST_DRAWS: Final = 8
+"""One id of 1.8 million looks derived, so that as many in a row are no accident."""
 
 
 class Pseudonyms:
@@ -42,9 +47,15 @@ class Pseudonyms:
         for key in unknown:
             random_id = known.get(key)
             if random_id is None:
-                random_id = self._fresh[kind, key] = self._random_id()
+                random_id = self._fresh[kind, key] = self._draw()
             self._cache[kind, key] = random_id
         return [self._cache[kind, key] for key in keys]
+
+    def _draw(self) -> str:
+        for _ in range(_MOST_DRAWS):
+            if not looks_derived(random_id := self._random_id()):
+                return random_id
+        raise RuntimeError("the system's generator gives no random ids")
 
     def fresh(self) -> list[tuple[str, str, str]]:
         """Return the kind, key and id of those that are not on disk yet."""

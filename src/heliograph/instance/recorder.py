@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Verdict, whole_milliseconds
+from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Actor, Verdict, whole_milliseconds
 from heliograph.instance.declared import UndeclaredError
 from heliograph.instance.facts import merge_facts
 from heliograph.instance.held import HeldEvents
 from heliograph.instance.opt_outs import LONGEST_KEY
 from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError
+from heliograph.instance.sign_ins import SignInsFile, visitor_key
 from heliograph.instance.watch import Watch
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ LONGEST_WORD: Final = LONGEST_KEY
 _LOCK_SECONDS: Final = 0.05
 _REOPEN_SECONDS: Final = 5.0
 _SCALARS: Final = (str, int, float, bool)
+_UNRECORDABLE: Final = "?" * (LONGEST_WORD + 1)
 _recorders: Final[weakref.WeakSet[Recorder]] = weakref.WeakSet()
 
 
@@ -67,6 +69,7 @@ class Recorder:
         self._now = now
         self._look_seconds = look_seconds
         self._watch = Watch(Path(settings.outbox), now=now, environment=environment)
+        self._sign_ins = SignInsFile(Path(settings.outbox))
         self._begin_process()
         _recorders.add(self)
         atexit.register(_close_if_alive, weakref.ref(self))
@@ -89,10 +92,12 @@ class Recorder:
         /,
         *,
         user: str | int | None = None,
+        anonymous: str | int | None = None,
         session: str | int | None = None,
         outcome: str | None = "ok",
         time: datetime | None = None,
         source: str | None = None,
+        actor: str | None = None,
         **properties: str | float | bool | timedelta | None,
     ) -> bool:
         """Record that `user` did something, and tell whether it is in the outbox.
@@ -100,21 +105,26 @@ class Recorder:
         Args:
             name: The event's name, as the plan declares it.
             user: The product's own id of the user; it stays on the instance, and a random id goes in its place.
+            anonymous: The product's own id of a visitor who is not signed in; likewise. Beside `user` it says that the
+                visitor is this user, as `identify` does.
             session: The product's own id of the session; likewise.
             outcome: How it ended, as the plan lists it for this event.
             time: When it happened; now if None. A time without a zone is taken as UTC.
             source: Where it came from, when not what the recorder was made with.
+            actor: ``operator`` for one of the vendor's people, ``service`` for a program: they count nowhere.
             **properties: What the plan declares for this event. None is the same as leaving it out; a span of time
                 becomes whole milliseconds. The agent rounds what the plan wants coarse.
         """
         watch = self._watch
+        if anonymous is not None:
+            user = self._person(user, anonymous)
         if (watch.silent or watch.out) and (refusal := self._refusal(user, session)) is not None:
             return self._drop(name, refusal)
         held = False
         try:
-            if watch.declared is not None:
+            if watch.declared is not None and not watch.declared.passes(name, properties):
                 name, properties, held = self._admit(watch.declared, name, properties)
-            event = self._event(name, user, session, outcome, time, source, properties)
+            event = self._event(name, user, session, outcome, time, source, actor, properties)
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
             return self._drop(name, _verdict_on(error))
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
@@ -152,6 +162,37 @@ class Recorder:
             return merge_facts(Path(self._settings.outbox), facts, now=self._now())
         except Exception:  # noqa: BLE001 - nothing may be raised into the product
             return False
+
+    def identify(self, user: str | int, *, anonymous: str | int) -> bool:
+        """Say that a visitor has signed in as `user`: what the visitor does is the user's from now on.
+
+        All that follows from it stays on the instance; see docs/random-ids.md. Call it when somebody signs in, before
+        what they do then is recorded. It waits for other writers at most 50 milliseconds.
+
+        Args:
+            user: The product's own id of the user.
+            anonymous: The id under which events of the visitor were recorded.
+
+        Returns:
+            Whether it is written down. If not, the visitor stays somebody else until it is said again.
+        """
+        try:
+            if self._watch.silent and self._refusal(None, None) is not None:
+                return False
+            return self._sign_ins.append(anonymous, user)
+        except Exception:  # noqa: BLE001 - nothing may be raised into the product
+            return False
+
+    def _person(self, user: str | int | None, anonymous: str | int) -> str | int:
+        """Return under which key an event is recorded; beside a user, a visitor has signed in."""
+        try:
+            if user is None:
+                return visitor_key(anonymous)
+            if not self._watch.silent or self._refusal(None, None) is None:
+                self._sign_ins.append(anonymous, user)
+        except Exception:  # noqa: BLE001 - nothing may be raised into the product
+            return _UNRECORDABLE if user is None else user  # the next event of both says it again
+        return user
 
     def _refusal(self, user: object, session: object) -> Verdict | None:
         """Return why this may not be recorded; before that, look for the first time in this process."""
@@ -202,6 +243,7 @@ class Recorder:
         outcome: str | None,
         time: datetime | None,
         source: str | None,
+        actor: str | None,
         properties: dict[str, Any],
     ) -> dict[str, Any]:
         if not NAME_PATTERN.fullmatch(name) or not RESERVED.isdisjoint(properties):
@@ -216,12 +258,13 @@ class Recorder:
             event["user"] = str(user)
         if session is not None:
             event["session"] = str(session)
-        if outcome is not None:
-            event["outcome"] = outcome
-        if self._version is not None:
-            event["version"] = self._version
-        if source or self._source:
-            event["source"] = source or self._source
+        words = {
+            "outcome": outcome,
+            "version": self._version,
+            "source": source or self._source or None,
+            "actor": None if actor is None else Actor(actor).value,
+        }
+        event.update({key: word for key, word in words.items() if word is not None})
         for key, value in properties.items():
             if value is None:
                 continue
@@ -276,6 +319,7 @@ class Recorder:
     def flush(self) -> bool:
         """Wait until all that was recorded is on disk; tell whether it is."""
         try:
+            self._sign_ins.sync()
             with self._lock:
                 descriptors = [self._writer.duplicate_descriptor() if self._writer is not None else None]
                 descriptors += self._held.descriptors()
@@ -287,6 +331,8 @@ class Recorder:
     def close(self) -> None:
         """Force everything to disk and end this process's epoch. Recording again begins a new one."""
         self._stop.set()
+        with contextlib.suppress(OSError):
+            self._sign_ins.sync()
         with self._lock:
             if self._writer is None and (self._dropped or self._left_out):
                 with contextlib.suppress(OSError):

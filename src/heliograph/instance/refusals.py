@@ -2,6 +2,7 @@
 
 Three have a say here: the intervals in which somebody had said no (`heliograph.instance.withheld`), users who have
 opted out (`heliograph.instance.opt_outs`), and users who were forgotten (`heliograph.instance.forgetting`). An event
+of a visitor who has signed in since (`heliograph.instance.stitching`) is the user's, and either's word counts. An event
 without a user, in a session that is known to be of such a user, is treated as theirs.
 """
 
@@ -19,6 +20,7 @@ from heliograph.instance.forgetting import Forgotten
 from heliograph.instance.opt_outs import OptOuts, OptOutsFile
 from heliograph.instance.pseudonyms import SESSION, USER
 from heliograph.instance.sessions import SessionUsers
+from heliograph.instance.stitching import Stitching
 from heliograph.instance.withheld import Interval, Withheld, microseconds
 from heliograph.plan.buffers import as_mask, column_values, rows_with_value, valid_rows
 from heliograph.wire import VerdictCounts, merge_counts
@@ -60,6 +62,7 @@ class Refusals:
         opt_outs: OptOuts,
         forgotten: Forgotten,
         sessions: SessionUsers,
+        stitching: Stitching,
     ) -> None:
         self._intervals = intervals
         self._silent = silent
@@ -67,10 +70,11 @@ class Refusals:
         self._back = {user: microseconds(moment) for user, moment in opt_outs.keys_back().items()}
         self._forgotten = forgotten
         self._sessions = sessions
+        self._stitching = stitching
         self._concerns_users = bool(self._out or self._back or forgotten)
 
     def keep(self, table: pa.Table, names: frozenset[str]) -> Kept:
-        """Return what may leave of events as recorded, and learn whose their sessions are.
+        """Return what may leave of events as recorded, visitors as the users they are, and learn whose sessions are.
 
         Args:
             table: The outbox's columns, among them ``name``, ``time``, ``user`` and ``session``.
@@ -78,34 +82,56 @@ class Refusals:
         """
         if table.num_rows == 0:
             return Kept(table, {})
-        users = table.column("user").combine_chunks().dictionary_encode()
+        recorded = table.column("user").combine_chunks().dictionary_encode()
+        users, keys = self._signed_in(recorded)
         sessions = table.column("session").combine_chunks().dictionary_encode()
         times = _times(table.column("time").combine_chunks())
         withheld = self._withheld_rows(times)
-        refused = self._refused_rows(times, users, sessions) & ~withheld
+        refused = self._refused_rows(times, users, sessions)
+        if users is not recorded and self._concerns_users:  # somebody may have said no as a visitor
+            refused |= times < _per_row(recorded, map(self._limit, keys))
+        refused &= ~withheld
         held_back: VerdictCounts = {}
         if withheld.any() or refused.any():
+            if users is not recorded:
+                table = _with_column(table, "user", users.cast(pa.string()))
             for rows, verdict in ((withheld, Verdict.NOT_PERMITTED), (refused, Verdict.OPTED_OUT)):
                 merge_counts(held_back, _count_names(table.column("name").filter(as_mask(rows)), names, verdict))
             return Kept(table.filter(as_mask(~(withheld | refused))), held_back)
         for name, encoded in (("user", users), ("session", sessions)):  # what was encoded once need not be again
-            table = table.set_column(table.schema.get_field_index(name), name, encoded)
+            table = _with_column(table, name, encoded)
         return Kept(table, held_back)
 
-    def leaves_out(self, *, locally: bool) -> Callable[[str, datetime], bool] | None:
+    def _signed_in(self, recorded: pa.DictionaryArray) -> tuple[pa.DictionaryArray, list[str]]:
+        """Return the users, as whom visitors count who have signed in, and the keys as recorded."""
+        keys = recorded.dictionary.to_pylist()
+        users = self._stitching.users_of(keys)
+        if not users:
+            return recorded, keys
+        words = pa.array([users.get(key, key) for key in keys], pa.string())
+        # Encoded anew, as a word that stands there twice would show that two keys are one user.
+        return pa.DictionaryArray.from_arrays(recorded.indices, words).cast(pa.string()).dictionary_encode(), keys
+
+    def leaves_out(
+        self, *, locally: bool, marked: Callable[[str], bool] | None = None
+    ) -> Callable[[str, datetime], bool] | None:
         """Return what tells of a user and a time whether an event may not even be counted as use; None: none may not.
 
         Args:
             locally: Whether the count stays on the instance, where the time does not matter at which all was off.
+            marked: Tells who is none of the customer's own people; None: nobody.
         """
         silent = () if locally else self._silent
-        if not self._concerns_users and not silent:
+        if not self._concerns_users and not silent and marked is None:
             return None
 
-        def tell(user: str, time: datetime) -> bool:
+        def tell(key: str, time: datetime) -> bool:
             moment = microseconds(time)
-            if self._concerns_users and moment < max(self._choice(user), self._forgotten.until(USER, user)):
-                return True
+            for user in {key, *self._stitching.users_of((key,)).values()}:
+                if marked is not None and marked(user):
+                    return True
+                if self._concerns_users and moment < self._limit(user):
+                    return True
             return any(since <= moment < until for since, until in silent)
 
         return tell
@@ -136,6 +162,10 @@ class Refusals:
             rows |= nobodys & (times < _per_row(sessions, self._session_limits(sessions.dictionary.to_pylist())))
         return rows
 
+    def _limit(self, user: str) -> int:
+        """Return the moment before which this user's events stay."""
+        return max(self._choice(user), self._forgotten.until(USER, user))
+
     def _choice(self, user: str) -> int:
         """Return the moment before which this user's events stay, by the user's own choice."""
         return _ALWAYS if user in self._out else self._back.get(user, _NEVER)
@@ -145,7 +175,7 @@ class Refusals:
         return [
             max(
                 self._forgotten.until(SESSION, session),
-                *(max(self._choice(user), self._forgotten.until(USER, user)) for user in users.get(session, ())),
+                *(self._limit(user) for user in users.get(session, ())),
                 _NEVER,
             )
             for session in sessions
@@ -167,13 +197,14 @@ class Objections:
         self.withheld: Final = Withheld(state, Level.EVENTS)
         self._silent: Final = Withheld(state, Level.CRITICAL)
         self.sessions: Final = SessionUsers(state)
+        self.stitching: Final = Stitching(state, outbox)
         state.connection.execute(_SCHEMA)
         query = "select 1 from seen_once where what = 'opt-outs'"
         self._has_been_there = state.connection.execute(query).fetchone() is not None
 
     @property
     def generation(self) -> int:
-        """The generation of the forgotten that the last look found."""
+        """The generation, as `State.generation`, that the last look found."""
         return self._forgotten.generation
 
     def tell(self, word: Word, now: datetime) -> None:
@@ -182,21 +213,24 @@ class Objections:
         self._silent.tell(word, now)
 
     def look(self) -> Refusals:
-        """Look who has said no.
+        """Look who has said no, and who has signed in.
 
         Raises:
             OptOutsUnknownError: The file of the opt-outs is damaged or gone.
-            OSError: It cannot be read.
+            OSError: It, or the file of the sign-ins, cannot be read.
         """
+        self.stitching.look()
         if self._state.generation() != self._forgotten.generation:
             self._forgotten = Forgotten.read(self._state.connection)
             self.sessions.clear()
+            self.stitching.clear()
         return Refusals(
             intervals=self.withheld.intervals,
             silent=self._silent.intervals,
             opt_outs=self._opt_outs(),
             forgotten=self._forgotten,
             sessions=self.sessions,
+            stitching=self.stitching,
         )
 
     def _opt_outs(self) -> OptOuts:
@@ -219,6 +253,10 @@ class Objections:
                 "or, if there is none and everybody may be recorded again, make an empty file."
             )
         return found
+
+
+def _with_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, column)
 
 
 def _times(column: pa.Array) -> Integers:

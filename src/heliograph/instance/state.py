@@ -19,6 +19,8 @@ from heliograph.instance.ping_table import SCHEMA as PING_SCHEMA
 from heliograph.instance.ping_table import PingTable
 from heliograph.instance.plan_table import SCHEMA as PLAN_SCHEMA
 from heliograph.instance.plan_table import PlanTable
+from heliograph.instance.stitched_table import SCHEMA as STITCHED_SCHEMA
+from heliograph.instance.stitched_table import StitchedTable
 from heliograph.instance.usage import SCHEMA as USAGE_SCHEMA
 from heliograph.instance.usage import UsageTable
 from heliograph.wire import Counts, Receipt, VerdictCounts
@@ -118,7 +120,7 @@ class Choice(NamedTuple):
 
 
 class StaleError(Exception):
-    """Somebody was forgotten while a batch was built: it has to be built again."""
+    """Who stands behind a random id changed while a batch was built: it has to be built again."""
 
 
 class StateError(Exception):
@@ -152,13 +154,15 @@ class State:
         """What was used on which day by whom."""
         self.pings: Final = PingTable(self._connection)
         """What was told of it."""
+        self.stitched: Final = StitchedTable(self._connection)
+        """Which visitors turned out to be which users."""
         self.plans: Final = PlanTable(self._connection)
         """By which plans."""
         try:
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = full")
             self._connection.execute("pragma secure_delete = on")  # what is forgotten is gone from the disk, too
-            self._connection.executescript(_SCHEMA + USAGE_SCHEMA + PING_SCHEMA + PLAN_SCHEMA)
+            self._connection.executescript(_SCHEMA + STITCHED_SCHEMA + USAGE_SCHEMA + PING_SCHEMA + PLAN_SCHEMA)
         except sqlite3.Error as error:
             self.close()
             raise StateError(
@@ -201,10 +205,10 @@ class State:
             progress: How far it has come.
             pseudonyms: Kind, key and id of the new random ids.
             sessions: Sessions, and whose they are.
-            generation: The generation of the forgotten that the batch was built with.
+            generation: The generation that the batch was built with.
 
         Raises:
-            StaleError: Somebody was forgotten since; nothing was written.
+            StaleError: Somebody was forgotten, or has signed in, since; nothing was written.
         """
         with self._connection:
             self._connection.execute("begin immediate")
@@ -249,9 +253,8 @@ class State:
         )
 
     def generation(self) -> int:
-        """Return a number that grows whenever somebody is forgotten."""
-        [(found,)] = self._connection.execute("select coalesce(max(generation), 0) from forgotten")
-        return int(found)
+        """Return a number that grows whenever somebody is forgotten, or a visitor has signed in."""
+        return read_generation(self._connection)
 
     def users_of(self, sessions: Iterable[str]) -> dict[str, set[str]]:
         """Return whose `sessions` are, where that is known."""
@@ -309,6 +312,16 @@ class State:
             "insert into choice (time, level, by, reason) values (?, ?, ?, ?)",
             ((choice.time - _1970) // _MICROSECOND, choice.level, choice.by, choice.reason),
         )
+
+
+def read_generation(connection: sqlite3.Connection) -> int:
+    """As `State.generation`."""
+    query = (
+        "select (select coalesce(max(generation), 0) from forgotten) "
+        "+ (select coalesce(max(changes), 0) from sign_ins_taken)"
+    )
+    [(found,)] = connection.execute(query)
+    return int(found)
 
 
 def _parts(keys: Iterable[str]) -> Iterator[list[str]]:

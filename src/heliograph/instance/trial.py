@@ -150,13 +150,13 @@ def _refused(plan: Plan, name: str, verdict: Verdict) -> Trial:
 def _left_out(recorded: Mapping[str, Any], sent: Mapping[str, Any], event: EventDefinition | None) -> dict[str, str]:
     declared = set() if event is None else {*event.properties}
     missing = [key for key in recorded if key not in RAW_IDS and key not in sent]
-    return {key: "the plan does not declare it" if key not in declared else "it has no value" for key in missing}
+    return {key: "not declared, left out" if key not in declared else "no value" for key in missing}
 
 
 def _changed(recorded: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, str]:
-    ids = {key: "a random id in its place" for key in RAW_IDS if key in recorded}
+    ids = {key: "random id" for key in RAW_IDS if key in recorded}
     values = {
-        key: "the plan wants it coarser"
+        key: "rounded"
         for key, value in recorded.items()
         if key not in ("time", *RAW_IDS) and key in sent and sent[key] != value
     }

@@ -4,7 +4,9 @@ It is tallied from the outbox's lines where an exporter's position passes them, 
 event is tallied once whatever crashes. It stays on the instance: only a ping's numbers, added up and anonymised
 (`heliograph.instance.ping`), are made from it. Users are under the product's own keys, as the outbox has them.
 
-What a transaction tallied goes to a journal, as one row; `UsageTable.merge` adds the journal up when there is time.
+What a transaction tallied goes to a journal, as one row; `UsageTable.merge` adds the journal up when there is time. A
+visitor who has signed in since (`heliograph.instance.stitching`) is read as the user. Whoever is none of the customer's
+own people (`heliograph.instance.actors`) is not tallied at all.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from heliograph.instance.stitched_table import SCHEMA as STITCHED_SCHEMA
+from heliograph.instance.stitched_table import StitchedTable
 from heliograph.plan.changes import present_names
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
     from heliograph.plan.model import Plan
 
-SCHEMA: Final = """
+SCHEMA: Final = f"""{STITCHED_SCHEMA}
 create table if not exists usage (
     day integer not null, event text not null, user text not null, sendable integer not null, events integer not null,
     primary key (day, event, user, sendable)
@@ -57,12 +61,14 @@ class _Line(msgspec.Struct, gc=False):
     name: str
     time: datetime
     user: str | None = None
+    actor: str | None = None
 
 
 class Tally:
     """Counts the outbox's lines by day, event and user, as far as the plan declares the event.
 
-    An event without a user is nobody's, and does not count; nor does a line that cannot be read.
+    An event without a user is nobody's, and does not count; nor does one that says that it is an operator's or a
+    service's, or a line that cannot be read.
 
     Args:
         plan: Whose events count.
@@ -100,9 +106,10 @@ class Tally:
 
     def _decode(self, lines: Sequence[bytes]) -> list[_Line]:
         try:
-            return self._decoder.decode_lines(b"\n".join(lines))
+            events = self._decoder.decode_lines(b"\n".join(lines))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return list(self._decode_one_by_one(lines))
+            events = list(self._decode_one_by_one(lines))
+        return [event for event in events if event.actor is None]
 
     def _decode_one_by_one(self, lines: Iterable[bytes]) -> Iterator[_Line]:
         for line in lines:
@@ -136,10 +143,11 @@ class UsageTable:
             "union all select null, null, null, null, tallied from usage_journal where sendable >= ?"
         )
         days_by_number = {number: as_date(number) for number in range(begin, end + 1)}
+        signed_in = StitchedTable(self._connection).all()
         for *row, tallied in self._connection.execute(query, (begin, end, least, least)):
             for day, event, user, events in [row] if tallied is None else _decode_tallied(tallied):
                 if day in days_by_number:
-                    yield Usage(days_by_number[day], event, user, events)
+                    yield Usage(days_by_number[day], event, signed_in.get(user, user), events)
 
     def merge(self, *, at_least: int = 1) -> None:
         """Add the journal up into the table, if it has `at_least` so many rows."""
@@ -172,6 +180,18 @@ class UsageTable:
         while self._journal_rows():
             self._merge_some()
         self._connection.executemany("delete from usage where user = ?", [(user,) for user in users])
+
+    def give(self, visitor: str, user: str) -> None:
+        """Let what is known of a visitor be a user's, within a transaction of the caller's."""
+        while self._journal_rows():
+            self._merge_some()
+        self._connection.execute(
+            "insert into usage (day, event, user, sendable, events) "
+            "select day, event, ?, sendable, events from usage where user = ? "
+            "on conflict do update set events = events + excluded.events",
+            (user, visitor),
+        )
+        self._connection.execute("delete from usage where user = ?", (visitor,))
 
     def forget_before(self, day: date) -> None:
         """Delete what lies before a day."""

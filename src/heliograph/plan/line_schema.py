@@ -28,6 +28,7 @@ UNSAID: Final = (
     "A whole number is written without a fraction and without an exponent: 41, not 41.0.",
     "A number is the double that is nearest to it: what differs by less is one value to the gateway.",
     "A key that stands twice must hold allowed values both times.",
+    "No value looks like personal or secret data: no id is derived, no version an address, no amount of ten digits.",
     "The sequence numbers of a delivery rise, and are those that its header claims.",
 )
 """What the gateway looks at as well, and the schema cannot say."""

@@ -140,7 +140,7 @@ class LineChecker:
     def _pass_the_wall(self, events: list[Any]) -> bool:
         # Ids and versions have been looked at; in most plans no event needs more.
         return not self._watched or not any(
-            type(event) in self._watched and self._wall.fault(self.name(event), event) for event in events
+            type(event) in self._watched and self._wall.value_fault(self.name(event), event) for event in events
         )
 
     def _are_coarse(self, events: list[Any]) -> bool:

@@ -103,7 +103,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     event_bits: float = 64.0
     """Bits that one event can carry beside its name, time and ids."""
-    user_day_bits: float = 20_000.0
+    user_day_bits: float = 50_000.0
     """Bits that all of a user's events of one day can carry together."""
 
 

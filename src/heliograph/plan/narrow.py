@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
+from heliograph.plan.coarsen import steps_in_one
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -66,17 +67,20 @@ def _property(kind: Property, limit: Property | None) -> Property | None:  # noq
     """Return what both let pass; None if that is nothing."""
     match kind, limit:
         case IntegerProperty(), IntegerProperty():
-            low, high = max(kind.minimum, limit.minimum), min(kind.maximum, limit.maximum)
             precision = math.lcm(kind.precision, limit.precision)
+            low = -(-max(kind.minimum, limit.minimum) // precision) * precision
+            high = min(kind.maximum, limit.maximum) // precision * precision
             return replace(kind, minimum=low, maximum=high, precision=precision) if low <= high else None
         case NumberProperty(), NumberProperty():
             least, most = max(kind.minimum, limit.minimum), min(kind.maximum, limit.maximum)
             # Powers of ten: of any two, the larger is a multiple of the smaller.
             digits = max((each for each in (kind.precision, limit.precision) if each is not None), default=None)
+            if digits is not None:
+                least, most = _steps_within(least, most, steps_in_one(digits))
             return replace(kind, minimum=least, maximum=most, precision=digits) if least <= most else None
         case DurationProperty(), DurationProperty():
             precision = math.lcm(kind.precision, limit.precision)
-            return replace(kind, maximum=min(kind.maximum, limit.maximum), precision=precision)
+            return replace(kind, maximum=min(kind.maximum, limit.maximum) // precision * precision, precision=precision)
         case CountProperty(), CountProperty():
             buckets = _both(kind.buckets, limit.buckets)
             return replace(kind, buckets=buckets) if buckets else None
@@ -86,6 +90,16 @@ def _property(kind: Property, limit: Property | None) -> Property | None:  # noq
             members = _both(kind.members, limit.members)
             return replace(kind, members=members) if members else None
     return None
+
+
+def _steps_within(least: float, most: float, steps: int) -> tuple[float, float]:
+    """Return the lowest and the highest multiple of 1/`steps` between two bounds: no value is rounded out of them."""
+    low, high = math.floor(least * steps), math.ceil(most * steps)
+    while low / steps < least:
+        low += 1
+    while high / steps > most:
+        high -= 1
+    return low / steps, high / steps
 
 
 def _fact(fact: Fact, limit: Fact | None) -> Fact | None:

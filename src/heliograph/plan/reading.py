@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from heliograph.plan.document import Node
     from heliograph.plan.files import PlanFile
-    from heliograph.plan.rules import Finding
+    from heliograph.plan.finding import Finding
     from heliograph.plan.shape import Document, Path
 
 SHARED: Final = ("features", "events", "facts", "retired")

@@ -74,7 +74,7 @@ def with_event(files: Sequence[PlanFile], plan: Plan, new: NewEvent) -> list[Pla
 def new_plan(*, name: str, description: str, sources: Sequence[str], new: NewEvent) -> bytes:
     """Return a plan from nothing, with its first event and its feature."""
     lines = [
-        "# docs/plan.md of Heliograph explains every field; `heliograph plan lint` checks it.",
+        "# Heliograph's docs/plan.md explains every field.",
         "heliograph_plan: 2",
         f"name: {scalar(name)}",
         "version: 1",

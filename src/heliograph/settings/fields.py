@@ -9,6 +9,14 @@ from msgspec import Meta
 
 from heliograph.settings.sections import PREFIX, Section, Settings
 
+_NOUNS: Final[dict[Any, str]] = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    tuple[str, ...]: "a list of texts",
+}
+
 
 class Field(NamedTuple):
     """One field of one section."""
@@ -27,6 +35,11 @@ class Field(NamedTuple):
     """Whether it is a password altogether, and not a connection string that holds one."""
 
     @property
+    def is_list(self) -> bool:
+        """Whether it holds many texts; in the environment with commas between, or as JSON."""
+        return get_origin(get_args(self.kind)[0]) is tuple
+
+    @property
     def variable(self) -> str:
         """The environment variable that overrides it."""
         return f"{PREFIX}{self.section}_{self.name}".upper()
@@ -43,7 +56,7 @@ class Field(NamedTuple):
             for word, bound in (("from", meta.ge), ("above", meta.gt), ("to", meta.le))
             if bound is not None
         }
-        noun = {str: "text", bool: "true or false", int: "a whole number", float: "a finite number"}[plain]
+        noun = _NOUNS[plain]
         return " ".join([noun, *(f"{word} {bound}" for word, bound in bounds.items())])
 
 

@@ -15,7 +15,8 @@ _WIDTH: Final = 100
 _HEAD: Final = """\
 # Settings of Heliograph. Whatever is left out has its default.
 #
-# An environment variable HELIOGRAPH_<SECTION>_<FIELD>, such as HELIOGRAPH_GATEWAY_PORT, overrides this file.
+# An environment variable HELIOGRAPH_<SECTION>_<FIELD>, such as HELIOGRAPH_GATEWAY_PORT, overrides this file. A
+# list is written there with commas between, or as here.
 #
 # Relative paths in this file, and relative defaults, start from the folder that holds this file, wherever a
 # command is run; so do SQLite's files in URLs with three slashes (sqlite:///registry.db). In environment

@@ -146,15 +146,27 @@ def _put_all(values: Values, entries: Iterable[_Entry], problems: list[str], *, 
 
 def _converted(value: object, field: Field, *, strict: bool) -> object:
     """Return `value` as the field's type; raise `ValueError` if it does not fit."""
+    if field.is_list and isinstance(value, str) and not strict:
+        value = _listed(value)
     try:
         converted = msgspec.convert(value, field.kind, strict=strict)
     except (msgspec.ValidationError, OverflowError):
         raise ValueError from None
     if isinstance(converted, float) and not math.isfinite(converted):
         raise ValueError
-    if isinstance(converted, str):
-        converted.encode()  # the environment may hold bytes that are no text, which raise a ValueError
+    for text in [converted] if isinstance(converted, str) else converted if isinstance(converted, tuple) else []:
+        text.encode()  # the environment may hold bytes that are no text, which raise a ValueError
     return converted
+
+
+def _listed(text: str) -> object:
+    """Return what a variable says of a list: words with commas between, or a JSON array of texts."""
+    if text.startswith("["):
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            raise ValueError from None
+    return [word for part in text.split(",") if (word := part.strip())]
 
 
 def _read(file: Path, problems: list[str]) -> str:

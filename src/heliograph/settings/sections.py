@@ -96,6 +96,16 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     held_days: Annotated[
         Days, _about("Days for which events that no plan has declared yet are set aside, should a plan declare them.")
     ] = 30
+    operators: Annotated[
+        tuple[str, ...],
+        _about(
+            "The product's own ids of the vendor's people who look after this instance; * at the end of one stands "
+            "for any text. They are marked, and count nowhere; so do those that `heliograph agent mark` marks."
+        ),
+    ] = ()
+    service_accounts: Annotated[
+        tuple[str, ...], _about("Ids of programs: service accounts, scripts, monitors; likewise.")
+    ] = ()
     batch_events: Annotated[PositiveInt, _about("Events in one delivery, at most.")] = 5_000
     usage_days: Annotated[
         UsageDays,
@@ -116,6 +126,13 @@ class EventLogsSettings(Section, frozen=True, kw_only=True):
         ),
     ] = ""
     table: Annotated[str, _about("The table, with its schema if it is not on the search path.")] = "event_logs"
+    stitch: Annotated[
+        bool,
+        _about(
+            "Whether a row with both user_id and anonymous_user_id says that this visitor has signed in as this user. "
+            "Only if the table holds a visitor's own id there, and no word that many share."
+        ),
+    ] = False
     rows: Annotated[PositiveInt, _about("Rows read in one round, at most: one range of the primary key.")] = 5_000
     pause_seconds: Annotated[PositiveSeconds, _about("Pause between rounds when there was nothing new.")] = 2.0
     statement_timeout_seconds: Annotated[

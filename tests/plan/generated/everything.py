@@ -2,7 +2,7 @@
 """Recording functions for the events of the plan everything.
 
 Made by `heliograph plan generate python` from version 3 of the plan everything, digest
-5450b9f33628dd075cda61f93a507c6841062947fbc5d1e578d29dca1280f0a0. Do not edit: change
+4fd6948e9acf7b40146eb121c48cb6c9eba420b56abf9a12eed902a120a663c2. Do not edit: change
 the plan, and make this file anew.
 
 Each function records one event with the process's recorder, and tells whether it is in
@@ -116,7 +116,7 @@ def search_submitted(
 
 
 @_deprecated(
-    "Since 2026-11-01. SearchSubmitted says as much. Use SearchSubmitted.",
+    'Since 2026-11-01. "SearchSubmitted" says as much. Use SearchSubmitted.',
 )
 def search_submitted_twice(
     *,
@@ -138,7 +138,7 @@ def search_submitted_twice(
 
     Feature: search. Owner: search-platform.
 
-    Deprecated since 2026-11-01. SearchSubmitted says as much. Use SearchSubmitted.
+    Deprecated since 2026-11-01. "SearchSubmitted" says as much. Use SearchSubmitted.
 
     Args:
         outcome: How it ended. `succeeded`: # It worked, and this is no heading.

@@ -3,7 +3,7 @@
  * Recording functions for the events of the plan everything.
  *
  * Made by `heliograph plan generate typescript` from version 3 of the plan everything, digest
- * 5450b9f33628dd075cda61f93a507c6841062947fbc5d1e578d29dca1280f0a0. Do not edit: change the plan,
+ * 4fd6948e9acf7b40146eb121c48cb6c9eba420b56abf9a12eed902a120a663c2. Do not edit: change the plan,
  * and make it anew.
  *
  * A property that is left out, or undefined, is not sent. What the plan does not declare has no
@@ -175,7 +175,7 @@ export interface SearchSubmittedTwiceEvent extends Envelope {
   /** A name that Python knows. True or false. */
   readonly str?: boolean | undefined;
   /** A name that JavaScript knows. True or false. */
-  readonly constructor?: boolean | undefined;
+  readonly constructor: boolean | undefined;
 }
 
 /**
@@ -185,7 +185,7 @@ export interface SearchSubmittedTwiceEvent extends Envelope {
  *
  * Feature: search. Owner: search-platform.
  *
- * @deprecated Since 2026-11-01. SearchSubmitted says as much. Use SearchSubmitted.
+ * @deprecated Since 2026-11-01. "SearchSubmitted" says as much. Use SearchSubmitted.
  */
 export function searchSubmittedTwice(sink: Sink, event: SearchSubmittedTwiceEvent): void {
   sink({

@@ -1,4 +1,4 @@
-# Made by `heliograph plan generate lookml` from version 3 of the plan everything, digest 5450b9f33628dd075cda61f93a507c6841062947fbc5d1e578d29dca1280f0a0. Do not edit.
+# Made by `heliograph plan generate lookml` from version 3 of the plan everything, digest 4fd6948e9acf7b40146eb121c48cb6c9eba420b56abf9a12eed902a120a663c2. Do not edit.
 
 view: events {
   sql_table_name: heliograph.events ;;
@@ -255,7 +255,7 @@ view: events {
     type: count
     label: "SearchSubmittedTwice"
     group_label: "search"
-    description: "\"\"\"Submitted\"\"\" twice: */ ends a comment in C:\\new, --> and ]]> in XML, </script> in HTML, ;; in LookML, { { liquid }} and @ {constant}; `ticks`, *stars*, _lines_, <b>tags</b> and | bars. Deprecated since 2026-11-01. SearchSubmitted says as much. Use SearchSubmitted."
+    description: "\"\"\"Submitted\"\"\" twice: */ ends a comment in C:\\new, --> and ]]> in XML, </script> in HTML, ;; in LookML, { { liquid }} and @ {constant}; `ticks`, *stars*, _lines_, <b>tags</b> and | bars. Deprecated since 2026-11-01. \"SearchSubmitted\" says as much. Use SearchSubmitted."
     filters: [counted: "yes", name: "SearchSubmittedTwice"]
   }
 

@@ -126,7 +126,7 @@ class _Function:
 
     def _signature(self, function: str) -> Iterator[str]:
         for since in deprecation(self._event):
-            yield from ("@_deprecated(", f"    {json.dumps(f'Since {since}', ensure_ascii=False)},", ")")
+            yield from ("@_deprecated(", f"    {_literal(f'Since {since}')},", ")")
         yield f"def {function}("
         yield "    *,"
         outcome = f"outcome: {self._alias_for('outcome', self._event.outcomes)} | None"
@@ -213,6 +213,12 @@ def _alias(name: str, members: Iterable[str]) -> str:
     if len(line) <= WIDTH:
         return line
     return "\n".join([f"{name}: TypeAlias = Literal[", *(f"    {member}," for member in quoted), "]"])
+
+
+def _literal(text: str) -> str:
+    """Return a text as a literal, in the quotes of which it holds fewer, as formatters do."""
+    quote = "'" if text.count('"') > text.count("'") else '"'
+    return quote + text.replace("\\", "\\\\").replace(quote, f"\\{quote}") + quote
 
 
 def _docstring(paragraphs: list[str], *, indent: str) -> Iterator[str]:

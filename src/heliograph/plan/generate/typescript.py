@@ -45,7 +45,7 @@ _KEYWORDS: Final = frozenset(
 )
 _HELPERS: Final = frozenset(("randomId", "version", "brand", "toMultiple", "toStep", "toBucket"))
 _INHERITED: Final = frozenset({"constructor"})
-"""Every object of JavaScript has a member of such a name, also where none was given."""
+"""Every object of JavaScript has a member of such a name: the property has to be given, as undefined if need be."""
 _ESCAPED: Final = re.compile(r"[\\@{}<>]|\*(?=/)")
 _ABOUT: Final = (
     "Recording functions for the events of the plan {name}.",
@@ -175,7 +175,7 @@ class _Event:
             yield from _comment(
                 [f"{sentence(definition.description)} {sentence(values_in_words(definition))}"], indent="  "
             )
-            prefix = f"  readonly {key}?:"
+            prefix = f"  readonly {key}{'' if key in _INHERITED else '?'}:"
             match definition:
                 case MemberProperty():
                     yield _declared(prefix, definition.members, more=("undefined",))
@@ -190,14 +190,17 @@ class _Event:
         said = [one_line(self._event.description), " ".join([about, *marks(self._event)])]
         deprecated = [f"@deprecated Since {_escaped(text)}" for text in deprecation(self._event)]
         yield from _comment(said, extra=deprecated)
-        default = " = {}" if "ok" in self._event.outcomes else ""
+        is_needed = "ok" not in self._event.outcomes or not _INHERITED.isdisjoint(self._event.properties)
+        default = "" if is_needed else " = {}"
         yield f"export function {function}(sink: Sink, event: {self.interface}{default}): void {{"
         yield "  sink({"
         yield f'    name: "{self.name}",'
         yield "    time: event.time ?? new Date(),"
         for key in ("user_id", "session_id", "version", "source", "actor"):
             yield f"    {key}: event.{key},"
-        outcome = 'event.outcome === undefined ? "ok" : event.outcome' if default else "event.outcome"
+        outcome = "event.outcome"
+        if "ok" in self._event.outcomes:
+            outcome = 'event.outcome === undefined ? "ok" : event.outcome'
         yield f"    outcome: {outcome},"
         for key, definition in self._event.properties.items():
             yield f"    {key}: {_value(key, definition)},"

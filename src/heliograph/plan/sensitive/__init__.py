@@ -4,7 +4,7 @@ The first wall is the plan: a value is a number, a boolean or a word of a declar
 it, at both ends, for the day on which somebody declares the wrong list: `find_sensitive` looks at any text, and
 `heliograph.plan.sensitive.wall` holds what a plan needs looked at when events come.
 
-Who does what: check digits and national numbers are `python-stdnum's <https://pypi.org/project/python-stdnum>`_ (small,
+Who does what: check digits and national numbers are *python-stdnum*'s (small,
 without dependencies, released every few months); Unicode's and the codecs' parts are the standard library's. The rest
 is ours. What was looked at, and why it is not used: *detect-secrets* (no release since May 2024, brings an HTTP client,
 some 1,000 µs a word; on a word without quotation marks its entropy rules hit ``goToDefinition`` as well); *Presidio*

@@ -30,7 +30,7 @@ TOKENS: Final = {
     "npm token": r"npm_[A-Za-z0-9]{30,}",
     "PyPI token": r"pypi-AgE[A-Za-z0-9_-]{16,}",
     "RubyGems token": r"rubygems_[a-f0-9]{40,}",
-    "crates.io token": r"cio[A-Za-z0-9]{32}(?![A-Za-z0-9])",
+    "Cargo token": r"cio[A-Za-z0-9]{32}(?![A-Za-z0-9])",
     "Docker token": r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}",
     "Hugging Face token": r"hf_[A-Za-z0-9]{30,}|api_org_[A-Za-z0-9]{30,}",
     "OpenAI key": r"sk-(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{20,}|sk-[A-Za-z0-9]{32,}",

@@ -50,23 +50,18 @@ class _Looks(NamedTuple):
     """Properties whose range leaves room for a digit run."""
     keys: frozenset[str]
     """Properties whose own name is sensitive."""
-
-    @property
-    def fields(self) -> list[str]:
-        """All fields that must be looked at, in the order in which it is done."""
-        return sorted({*self.words, *self.numbers, *self.keys})
+    fields: tuple[str, ...]
+    """All of these, in the order in which they are looked at."""
 
 
 def _looks(name: str, event: EventDefinition, sources: Iterable[str]) -> _Looks:
     lists = {"outcome": [*event.outcomes], "source": [*sources]}
     lists |= {key: [*kind.members] for key, kind in event.properties.items() if isinstance(kind, MemberProperty)}
     words = {field: frozenset(word for word in listed if find_sensitive(word)) for field, listed in lists.items()}
-    return _Looks(
-        is_hidden=find_sensitive(name) is not None,
-        words={field: found for field, found in words.items() if found},
-        numbers=frozenset(key for key, kind in event.properties.items() if allows_digit_runs(kind)),
-        keys=frozenset(filter(find_sensitive, event.properties)),
-    )
+    words = {field: found for field, found in words.items() if found}
+    numbers = frozenset(key for key, kind in event.properties.items() if allows_digit_runs(kind))
+    keys = frozenset(filter(find_sensitive, event.properties))
+    return _Looks(find_sensitive(name) is not None, words, numbers, keys, tuple(sorted({*words, *numbers, *keys})))
 
 
 class SecondWall:
@@ -96,6 +91,10 @@ class SecondWall:
                 return Fault(field)
         if event.version is not None and is_no_version(event.version):
             return Fault("version")
+        return self.value_fault(name, event)
+
+    def value_fault(self, name: str, event: Any) -> Fault | None:
+        """Return what is at fault in one decoded event beside its ids and its version, None if nothing is."""
         return next(self._faults(self._looks[name], event), None) if name in self.needed else None
 
     @staticmethod
@@ -227,7 +226,7 @@ def derived_ids(letters: npt.NDArray[np.uint8]) -> Integers:
 
 
 def _id_at(letters: npt.NDArray[np.uint8], place: int) -> str:
-    return letters[place * _ID_LENGTH : (place + 1) * _ID_LENGTH].tobytes().decode("ascii")
+    return letters[place * _ID_LENGTH : (place + 1) * _ID_LENGTH].tobytes().decode("latin-1")
 
 
 _ENVELOPE_LOOKS: Final = (("user_id", derived_words), ("session_id", derived_words), ("version", _no_versions))

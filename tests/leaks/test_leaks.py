@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from heliograph.gateway.log import read_accounts
 from heliograph.lake.report import count_events, count_pings, count_repeated
 from heliograph.wire import total_counts
@@ -21,6 +23,7 @@ FEWEST = 5_000
 """Canaries; a test that plants few would show little."""
 
 
+@pytest.mark.timeout(900)  # a minute's work, which a machine with much else to do may take long for
 def test_no_canary_gets_through_any_door_and_what_is_left_is_what_we_say(
     tmp_path: Path, postgres: PostgresCluster
 ) -> None:

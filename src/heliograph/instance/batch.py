@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -81,14 +82,22 @@ class BatchBuilder:
             refusals: Who has said no to what.
             marks: Who is none of the customer's own people.
         """
-        batch = self._build(lines, numbers, latest, refusals, singly=False)
+        build = partial(self._build, lines, numbers=numbers, latest=latest, refusals=refusals, marks=marks)
+        batch = build(singly=False)
         if any(Verdict.UNDECLARED_PROPERTY in verdicts for verdicts in batch.absent.values()):
             # Another event declares the property, so that it is a column: it is left out of this one all the same.
-            batch = self._build(lines, numbers, latest, refusals, singly=True)
+            batch = build(singly=True)
         return batch
 
     def _build(
-        self, lines: Sequence[bytes], numbers: int, latest: datetime, refusals: Refusals | None, *, singly: bool
+        self,
+        lines: Sequence[bytes],
+        *,
+        numbers: int,
+        latest: datetime,
+        refusals: Refusals | None,
+        marks: Marks | None,
+        singly: bool,
     ) -> Batch:
         absent: VerdictCounts = {}
         stripped: dict[str, int] = {}

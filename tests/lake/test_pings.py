@@ -20,6 +20,7 @@ from harness import INSTANCE, Vendor, as_lines, deliver, event
 from heliograph.cli import app
 from heliograph.gateway.log import RELEASED, Log, PingEntry, segments
 from heliograph.lake import loader as loader_module
+from heliograph.lake.durability import sync_snapshot
 from heliograph.lake.loader import Loader
 from heliograph.lake.pings import PingTable
 from heliograph.lake.places import read_place
@@ -198,7 +199,7 @@ def kill_at(point: str, patch: pytest.MonkeyPatch) -> None:
     elif point == KILL_POINTS[2]:
         patch.setattr(loader_module, "place_property", die)
     elif point == KILL_POINTS[3]:
-        patch.setattr(loader_module, "sync_snapshot", die_at_second_call(loader_module.sync_snapshot))
+        patch.setattr(loader_module, "sync_snapshot", die_at_second_call(sync_snapshot))
     else:
         patch.setattr(loader_module, "write_atomically", die)
 

@@ -39,12 +39,15 @@ _RECORDED: Final[dict[str, Callable[[str], tuple[str, dict[str, Any]]]]] = {
     "a value of another type": lambda text: ("SearchSubmitted", {"pattern_type": [text], "limit_hit": {text: text}}),
     "outcome": lambda text: ("SearchSubmitted", {"outcome": text}),
     "source": lambda text: ("SearchSubmitted", {"source": text}),
+    "actor": lambda text: ("SearchSubmitted", {"actor": text}),
 }
 """Arguments of `record` that no event may have."""
 _LEFT_BEHIND: Final[dict[str, Callable[[str], dict[str, Any]]]] = {
     "name of a property": lambda text: {text: 1},
     "value of an undeclared property": lambda text: {"query": text},
     "user": lambda text: {"user": text},
+    "visitor": lambda text: {"anonymous": text},
+    "visitor who has signed in": lambda text: {"user": 42, "anonymous": text},
     "session": lambda text: {"session": text},
 }
 """Arguments that stay on the instance, while their event leaves: undeclared properties, and the product's own ids."""

@@ -12,27 +12,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Actor, Verdict, whole_milliseconds
+from heliograph.event import NAME_PATTERN, UNDECLARED, Verdict
 from heliograph.instance.declared import UndeclaredError
 from heliograph.instance.facts import merge_facts
 from heliograph.instance.held import HeldEvents
-from heliograph.instance.opt_outs import LONGEST_KEY
 from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError
+from heliograph.instance.recorded import LONGEST_WORD, recorded_event
 from heliograph.instance.sign_ins import SignInsFile, visitor_key
 from heliograph.instance.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from heliograph.instance.declared import Declared
     from heliograph.settings import RecorderSettings
     from heliograph.wire import VerdictCounts
 
-LONGEST_WORD: Final = LONGEST_KEY
-"""Characters of a text that can be recorded: no plan's word is as long, and a few huge ones would fill the outbox."""
 _LOCK_SECONDS: Final = 0.05
 _REOPEN_SECONDS: Final = 5.0
-_SCALARS: Final = (str, int, float, bool)
 _UNRECORDABLE: Final = "?" * (LONGEST_WORD + 1)
 _recorders: Final[weakref.WeakSet[Recorder]] = weakref.WeakSet()
 
@@ -124,7 +121,9 @@ class Recorder:
         try:
             if watch.declared is not None and not watch.declared.passes(name, properties):
                 name, properties, held = self._admit(watch.declared, name, properties)
-            event = self._event(name, user, session, outcome, time, source, actor, properties)
+            moment = self._now() if time is None else time
+            where = source or self._source
+            event = recorded_event(name, moment, user, session, outcome, self._version, where, actor, properties)
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
             return self._drop(name, _verdict_on(error))
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
@@ -234,42 +233,6 @@ class Recorder:
     def opt_in(self, user: str | int) -> bool:
         """Let `user` be recorded again; what was recorded before this is not sent. Tell whether it is on disk."""
         return self._watch.opt_in(user)
-
-    def _event(  # noqa: PLR0917 - called for every event: keywords cost
-        self,
-        name: str,
-        user: str | int | None,
-        session: str | int | None,
-        outcome: str | None,
-        time: datetime | None,
-        source: str | None,
-        actor: str | None,
-        properties: dict[str, Any],
-    ) -> dict[str, Any]:
-        if not NAME_PATTERN.fullmatch(name) or not RESERVED.isdisjoint(properties):
-            raise ValueError
-        _refuse_long_words((user, session, *properties.values()))
-        moment = self._now() if time is None else time
-        event: dict[str, Any] = {
-            "name": name,
-            "time": moment if moment.tzinfo else moment.replace(tzinfo=UTC),
-        }
-        if user is not None:
-            event["user"] = str(user)
-        if session is not None:
-            event["session"] = str(session)
-        words = {
-            "outcome": outcome,
-            "version": self._version,
-            "source": source or self._source or None,
-            "actor": None if actor is None else Actor(actor).value,
-        }
-        event.update({key: word for key, word in words.items() if word is not None})
-        for key, value in properties.items():
-            if value is None:
-                continue
-            event[key] = value if isinstance(value, _SCALARS) else _milliseconds(value)
-        return event
 
     def _drop(self, name: object, verdict: Verdict) -> bool:
         # No lock: two threads may rarely count one drop for two, and recording must not wait for that.
@@ -398,17 +361,6 @@ def _sync(descriptor: int) -> bool:
 
 def _anything(_: str) -> bool:
     return True
-
-
-def _milliseconds(value: object) -> int:
-    if not isinstance(value, timedelta):
-        raise TypeError
-    return whole_milliseconds(value)
-
-
-def _refuse_long_words(values: Iterable[object]) -> None:
-    if any(isinstance(value, str) and len(value) > LONGEST_WORD for value in values):
-        raise ValueError
 
 
 def _close_if_alive(reference: weakref.ref[Recorder]) -> None:

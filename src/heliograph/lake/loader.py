@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,31 +20,29 @@ import pyarrow.compute as pc
 import pyarrow.json
 import structlog
 
-from heliograph.frames import sync_folder, write_atomically
-from heliograph.gateway.bodies import inflate, read_arrow
+from heliograph.frames import write_atomically
+from heliograph.gateway.bodies import inflate
 from heliograph.gateway.log import RELEASED, Checkpoint, Entry, PingEntry, Place, Stored, read_segment, segments
+from heliograph.lake.delivered import BodyDecoder
+from heliograph.lake.durability import sync_snapshot
 from heliograph.lake.pings import PingTable
 from heliograph.lake.places import place_property, read_place
 from heliograph.lake.tables import (
-    TIME,
     ColumnTypeError,
     event_files,
     event_schema,
     lake_columns,
-    local_path,
     open_events,
     widen,
 )
 from heliograph.plan.columns import plain_type
 from heliograph.plan.follow import FollowedPlan, Look
-from heliograph.wire import ARROW
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
 
     from pyiceberg.table import Table
-    from pyiceberg.table.snapshots import Snapshot
 
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, LakeSettings
@@ -57,16 +54,6 @@ ERASED_EPOCHS: Final = "heliograph.erased-epochs"
 What was loaded is known by the rows that are there; of those that are not any more, this has to tell.
 """
 _SORT: Final = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending"), ("sequence", "ascending")]
-_ADDED: Final = frozenset({"instance", "account", "epoch", "agreement", "plan", "received"})
-"""Columns that the loader adds to what was delivered."""
-_WITH_ZONE: Final = pa.timestamp("us", tz="UTC")
-_LOOKS_LIKE: Final[dict[type, pa.DataType]] = {
-    bool: pa.bool_(),
-    int: pa.int64(),
-    float: pa.float64(),
-    str: pa.string(),
-    datetime: TIME,
-}
 _POLL_SECONDS: Final = 0.3
 _log: Final = structlog.get_logger("heliograph.loader")
 
@@ -347,71 +334,3 @@ def read_erased_epochs(table: Table) -> dict[str, dict[int, int]]:
     """Return the last sequence number erased of each epoch, by instance."""
     text = table.properties.get(ERASED_EPOCHS, "{}")
     return msgspec.json.decode(text, type=dict[str, dict[int, int]])
-
-
-def sync_snapshot(table: Table) -> None:
-    """Force the files of the newest snapshot to disk: PyIceberg leaves that to its caller."""
-    snapshot = table.current_snapshot()
-    added = [] if snapshot is None else snapshot_files(table, snapshot, added_by={snapshot.snapshot_id})
-    sync_files([table.metadata_location, *added])
-
-
-def snapshot_files(table: Table, snapshot: Snapshot, *, added_by: set[int] | None = None) -> list[str]:
-    """Return the locations of a snapshot's files, or of those that the snapshots `added_by` have added."""
-    locations = [snapshot.manifest_list]
-    for manifest in snapshot.manifests(table.io):
-        if added_by is None or manifest.added_snapshot_id in added_by:
-            locations.append(manifest.manifest_path)
-            locations += [entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)]
-    return locations
-
-
-def sync_files(locations: Iterable[str]) -> None:
-    """Force files, and that they are in their folders, to disk."""
-    paths = [Path(local_path(location)) for location in locations]
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    for folder in {path.parent for path in paths}:
-        sync_folder(folder)
-
-
-class BodyDecoder:
-    """Decodes bodies that the gateway has accepted, whatever the plan was then.
-
-    Args:
-        schema: The lake's columns; what a body holds beside them is decoded as what it looks like.
-    """
-
-    def __init__(self, schema: pa.Schema) -> None:
-        fields = [field for field in schema if field.name not in _ADDED]
-        self._types = {field.name: field.type for field in fields}
-        with_zone = [field.with_type(_WITH_ZONE) if field.name == "time" else field for field in fields]
-        self._parse = pyarrow.json.ParseOptions(explicit_schema=pa.schema(with_zone), unexpected_field_behavior="error")
-
-    def decode(self, content: bytes, content_type: str) -> pa.Table:
-        """Return a body's events as a table of envelope and properties."""
-        if content_type == ARROW:
-            return pa.Table.from_batches([read_arrow(content)])
-        try:
-            return pyarrow.json.read_json(
-                pa.BufferReader(content),
-                read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=4 << 20),
-                parse_options=self._parse,
-            )
-        except pa.ArrowInvalid:
-            # A property that is not a column yet; or JSON that Arrow does not read, such as 41.0 for an integer.
-            return self._decode_one_by_one(content)
-
-    def _decode_one_by_one(self, content: bytes) -> pa.Table:
-        rows = [msgspec.json.decode(line, type=dict[str, Any]) for line in content.splitlines() if line.strip()]
-        types = dict(self._types)
-        for row in rows:
-            row["time"] = datetime.fromisoformat(row["time"]).astimezone(UTC).replace(tzinfo=None)
-            for name, value in row.items():
-                if types.setdefault(name, _LOOKS_LIKE[type(value)]) == pa.int64() and isinstance(value, float):
-                    row[name] = int(value)
-        return pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))

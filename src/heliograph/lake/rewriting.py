@@ -13,7 +13,8 @@ from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 
 from heliograph.frames import sync_folder
-from heliograph.lake.loader import ERASED_EPOCHS, read_erased_epochs, snapshot_files, sync_files
+from heliograph.lake.durability import snapshot_files, sync_files
+from heliograph.lake.loader import ERASED_EPOCHS, read_erased_epochs
 from heliograph.lake.matching import iceberg_filter, sql_case
 from heliograph.lake.tables import EVENTS, NAMESPACE, local_path
 

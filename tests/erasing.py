@@ -16,7 +16,7 @@ import zstandard
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import ManifestFile
 
-from harness import ACCOUNT, DIGEST, INSTANCE, USER, Vendor, as_arrow, deliver, event, zstd
+from harness import ACCOUNT, DIGEST, INSTANCE, USER, Vendor, as_arrow, deliver, event, random_id, zstd
 from heliograph.consent.agreement import Route
 from heliograph.consent.deployment import Deployment
 from heliograph.gateway.log import read_accounts
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OTHER = "other-1"
 OTHERS_ACCOUNT = "other"
-OTHERS_USER = "fedcba9876543210fedcba9876543210"
+OTHERS_USER = random_id(2)
 
 
 class Clock:

@@ -35,7 +35,8 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     with Lake(tmp_path) as made:
         for module in (verbs, lake_verbs):
             monkeypatch.setattr(module, "read_settings", lambda _: made.settings)
-            monkeypatch.setattr(module, "read_plan", lambda _: made.vendor.plan)
+            plan = "read_plan" if hasattr(module, "read_plan") else "follow_plan"
+            monkeypatch.setattr(module, plan, lambda _: made.vendor.plan)
             if hasattr(module, "use_logs"):
                 monkeypatch.setattr(module, "use_logs", lambda: None)
         # Sent before now: the verbs look at the real clock.

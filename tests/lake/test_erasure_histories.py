@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from erasing import OTHER, OTHERS_ACCOUNT, Lake, read_rows
-from harness import ACCOUNT, INSTANCE, as_lines, event
+from harness import ACCOUNT, INSTANCE, as_lines, event, random_id
 from heliograph.consent.erasure import user_digest
 from heliograph.gateway import log as log_module
 from heliograph.gateway.log import Entry, Log
@@ -29,7 +29,7 @@ from heliograph.wire import NDJSON, Receipt
 
 MEMORY = Path("/dev/shm")
 ACCOUNTS = {INSTANCE: ACCOUNT, OTHER: OTHERS_ACCOUNT}
-USERS = ["a" * 32, "b" * 32]
+USERS = [random_id(1), random_id(2)]
 STEPS = ["request_scrub", "erase_rows", "forget_past", "delete_files", "finish", "forget_counts", "keep_listing"]
 
 

@@ -7,6 +7,7 @@ not whole: a torn write, the zeros of preallocated space, or, in a recycled file
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
@@ -92,3 +93,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(descriptor)
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def file_identity(file: Path) -> tuple[int, int] | None:
+    """Return what tells one version of a file from another; None if it is not there."""
+    with contextlib.suppress(OSError):
+        found = file.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None

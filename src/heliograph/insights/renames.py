@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from heliograph.plan.changes import present_names
+
 if TYPE_CHECKING:
     import ibis
 
     from heliograph.plan.model import Plan
-
-
-def present_names(plan: Plan) -> dict[str, str]:
-    """Return the present name of each earlier one; a name that an event has now is nobody's earlier one."""
-    return {
-        former: name
-        for name, event in plan.events.items()
-        for former in event.renamed_from
-        if former not in plan.events
-    }
 
 
 def under_present_names(events: ibis.Table, plan: Plan) -> ibis.Table:

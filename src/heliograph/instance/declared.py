@@ -6,12 +6,11 @@ the agent and the gateway. Here and not with the plan, as a product reads names 
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from heliograph.frames import write_atomically
+from heliograph.frames import file_identity, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,11 +113,3 @@ class DeclaredWriter:
         self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self._outbox / DECLARED_FILE, msgspec.json.encode(declaration))
         self._told, self._file = declaration, file_identity(self._outbox / DECLARED_FILE)
-
-
-def file_identity(file: Path) -> tuple[int, int] | None:
-    """Return what tells one version of a file from another; None if it is not there."""
-    with contextlib.suppress(OSError):
-        found = file.stat()
-        return found.st_ino, found.st_mtime_ns
-    return None

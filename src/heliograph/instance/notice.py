@@ -6,14 +6,13 @@ of what may not leave; that nothing leaves which may not, is up to the agent alo
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from heliograph.frames import write_atomically
+from heliograph.frames import file_identity, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,20 +79,12 @@ class NoticeWriter:
             return
         self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self._outbox / NOTICE_FILE, msgspec.json.encode(notice))
-        self._told, self._told_at, self._file = notice, now, _identity(self._outbox)
+        self._told, self._told_at, self._file = notice, now, file_identity(self._outbox / NOTICE_FILE)
 
     def _is_told(self, notice: Notice, now: datetime) -> bool:
         told = self._told
         if told is None or (told.level, told.keep_local) != (notice.level, notice.keep_local):
             return False
-        if notice.until < told.until or self._file != _identity(self._outbox):
+        if notice.until < told.until or self._file != file_identity(self._outbox / NOTICE_FILE):
             return False
         return self._told_at <= now < self._told_at + (told.until - self._told_at) / 2
-
-
-def _identity(outbox: Path) -> tuple[int, int] | None:
-    """Return what tells one version of the file from another."""
-    with contextlib.suppress(OSError):
-        found = (outbox / NOTICE_FILE).stat()
-        return found.st_ino, found.st_mtime_ns
-    return None

@@ -8,7 +8,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from heliograph.instance.declared import DECLARED_FILE, Declared, file_identity, read_declared
+from heliograph.frames import file_identity
+from heliograph.instance.declared import DECLARED_FILE, Declared, read_declared
 from heliograph.instance.notice import NOTICE_FILE, Notice, forbids_tracking, read_notice
 from heliograph.instance.opt_outs import OptOutsFile, user_keys
 

@@ -99,6 +99,7 @@ PEACEFUL: Final = """
     10-99 1-5 1000000 0 a A objective-c php7.4 ubuntu-22.04 debian-12 x86_64-unknown-linux-gnu aarch64-apple-darwin
     es2022 h264 mp4 ipv4 ipv6 http2 tls1.3 oauth2 saml2.0 s3.standard 5.3.1 2026.10.15 118.0.5993.117 ssh-ed25519
     ecdsa-sha2-nistp256 jupyter_notebook vs_code us.east.1 first_run day_1 week_52 300-500ms lt_100 gte_1000
+    Scala107 System17 close107
 """.split()  # noqa: SIM905 - a list of words reads best as words
 WORDS: Final = """
     search submit open close find result filter language symbol author date type visibility notebook page view batch
@@ -183,10 +184,13 @@ spelled = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6)
 @settings(deadline=None, max_examples=150)
 @given(spelled, st.sampled_from(["_", "-", ".", ""]), st.integers(0, 999) | st.none())
 def test_ordinary_words_are_never_taken_for_anything(words: list[str], separator: str, number: int | None) -> None:
+    is_domain = separator == "." and not {"cloud", "server"}.isdisjoint(words[1:])
+    is_common_password = (words[-1], separator) == ("password", "") and number is not None
+    if is_domain or is_common_password:
+        return
     for parts in (words, [words[0], *map(str.capitalize, words[1:])], [*map(str.capitalize, words)]):
         word = separator.join([*parts, *([] if number is None else [str(number)])])
-        if separator != "." or words[-1] not in ("cloud", "server"):  # a domain
-            assert find_sensitive(word) is None
+        assert find_sensitive(word) is None
 
 
 @settings(deadline=None, max_examples=150)

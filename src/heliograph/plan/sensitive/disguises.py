@@ -33,7 +33,8 @@ _LOOK_ALIKES: Final = str.maketrans(
 _TEXT_BYTES: Final = 6
 _LONG_BASE64: Final = 20
 _LONG_HEXADECIMAL: Final = 16
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
+# Of fewer digits, an ordinary word is text by chance: Scala107.
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 _HEXADECIMAL: Final = re.compile(r"(?:0x)?((?:[0-9A-Fa-f]{2}[:, ]?){6,})")
 _ESCAPES: Final = re.compile(r"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8}))")
 

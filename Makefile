@@ -8,7 +8,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check benchmark benchmark-validation pictures lock format
+.PHONY: help setup demo test explore check benchmark benchmark-validation pictures lock format
 
 help: ## Show what can be done here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ demo: $(READY) ## Run both ends on this machine (ARGS="--once", ARGS="--history 
 
 test: $(READY) ## Static checks, then every test
 	@$(VENV)/bin/python -m pytest -n auto $(ARGS)
+
+explore: $(READY) ## Every property test with examples of chance, new ones each time (ARGS="-k once", ...)
+	@$(VENV)/bin/python -m pytest -n auto -p no:cacheprovider --hypothesis-profile=explore --hypothesis-seed=random -m hypothesis $(ARGS)
 
 check: $(READY) ## Static checks alone: format, lint, types, layers
 	@$(VENV)/bin/python -m pytest tests/test_static.py

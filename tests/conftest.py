@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 os.environ["COLUMNS"] = "160"  # the command line looks once, when it is imported
-os.environ.pop("DO_NOT_TRACK", None)  # with it, nothing would be recorded
-
 os.environ.pop("DO_NOT_TRACK", None)  # whoever runs the tests may have set it, and an agent obeys it
 
-# How long an example takes says more about the machine's other load than about the code.
-hypothesis.settings.register_profile("heliograph", deadline=None)
+# A commit is judged by the same examples on every machine, and `make explore` looks for new ones. How long one takes
+# says more about the machine's other load than about the code.
+hypothesis.settings.register_profile("heliograph", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("heliograph")
 
 REPOSITORY = Path(__file__).resolve().parents[1]

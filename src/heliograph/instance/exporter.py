@@ -329,7 +329,7 @@ class Exporter:
         for recorded, count in names.items():
             name = self._present.name(recorded)
             merge_counts(counts, {name if name in self._names else UNDECLARED: {verdict: count}})
-        missing = chunk.numbers - len(chunk.lines)
+        missing = chunk.numbers - chunk.count
         if missing:
             merge_counts(counts, {UNDECLARED: {Verdict.LOST: missing}})
         return counts

@@ -87,7 +87,7 @@ def read_account(state: State, outbox: Path, plan: Plan) -> InstanceAccount:
                 name = name if name in plan.events else UNDECLARED
                 account.pending[name] = account.pending.get(name, 0) + 1
             if (held := reader.held_name) is not None and present.name(held) not in plan.events:
-                account.held[held] = account.held.get(held, 0) + chunk.count
+                account.held[held] = account.held.get(held, 0) + chunk.events
             position = chunk.end
         last[reader.epoch] = max(last.get(reader.epoch, 0), position.sequence)
     account.recorded += sum(last.values())

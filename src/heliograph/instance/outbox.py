@@ -225,7 +225,7 @@ class Chunk(NamedTuple):
     """Both included; ``last < first`` when there is none."""
     body: bytes
     """Events as JSON lines, joined: to split some thousands and join them again is slow."""
-    count: int
+    events: int
     """How many lines; fewer than the range when the disk lost some."""
     end: Position
     dropped: VerdictCounts | None
@@ -241,7 +241,7 @@ class Chunk(NamedTuple):
     @property
     def lines(self) -> list[bytes]:
         """The events one by one."""
-        return self.body.split(b"\n") if self.count else []
+        return self.body.split(b"\n") if self.events else []
 
 
 class _Reading:
@@ -377,7 +377,7 @@ class EpochReader:
             first=position.sequence + 1,
             last=chunk.end.sequence,
             body=chunk.body,
-            count=chunk.count,
+            events=chunk.count,
             end=chunk.end,
             dropped=chunk.dropped,
             left_out=chunk.left_out,

@@ -43,6 +43,8 @@ class Batch(NamedTuple):
     """What stays on the instance, and why."""
     stripped: dict[str, int]
     """Properties that the plan does not declare and that were therefore left out, by event name."""
+    recorded_names: pa.ChunkedArray | None = None
+    """The lines' names as recorded, in their order; None where lines were read one by one."""
 
 
 class BatchBuilder:
@@ -101,10 +103,13 @@ class BatchBuilder:
     ) -> Batch:
         absent: VerdictCounts = {}
         stripped: dict[str, int] = {}
+        names: pa.ChunkedArray | None = None
         if numbers > len(lines):
             absent[UNDECLARED] = {Verdict.LOST: numbers - len(lines)}
         try:
-            table = self._present.rename(self._read(self._mend(lines, absent, stripped, latest) if singly else lines))
+            table = self._read(self._mend(lines, absent, stripped, latest) if singly else lines)
+            names = None if singly else table.column("name")
+            table = self._present.rename(table)
         except pa.ArrowInvalid:
             # Some line is not as the plan says. Going through them one by one is slow, and tells which.
             table = self._read(self._mend(lines, absent, stripped, latest))
@@ -118,7 +123,7 @@ class BatchBuilder:
         if findings.codes.any():
             merge_counts(absent, self._columns.rejected_counts(findings))
         batch = self._columns.keep_accepted(batch, findings)
-        return Batch(compress(write_arrow(batch)), batch.num_rows, absent, stripped)
+        return Batch(compress(write_arrow(batch)), batch.num_rows, absent, stripped, names)
 
     def _read(self, lines: Sequence[bytes]) -> pa.Table:
         if not lines:

@@ -16,10 +16,12 @@ from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance import counted as counted_module
 from heliograph.instance import exporter as exporter_module
 from heliograph.instance.account import InstanceAccount, read_account, read_passed
+from heliograph.instance.comparison import compare
 from heliograph.instance.exporter import Exporter
 from heliograph.instance.outbox import START, EpochReader, EpochWriter, read_epochs, tell_apart
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State
+from heliograph.instance.transport import GatewayAccount, UnreachableError
 from heliograph.settings import AgentSettings, RecorderSettings
 from test_once import DirectGateway
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from heliograph.instance.comparison import Comparison
     from heliograph.instance.counted import Counted
     from heliograph.wire import Answer, Receipt
 
@@ -361,3 +364,56 @@ def test_events_that_are_set_aside_are_counted_in_their_own_epochs(ends: Ends, t
     account = ends.account()
     assert account.closes()
     assert account.held == {"Newer": 3}
+
+
+def compared(ends: Ends) -> Comparison:
+    theirs = msgspec.json.encode(ends.gateway.log.account("acme-1"))  # as it crosses the wire
+    return compare(ends.state, msgspec.json.decode(theirs, type=GatewayAccount))
+
+
+def test_both_ends_agree_by_name_also_while_a_receipt_is_on_its_way(ends: Ends, writer: EpochWriter) -> None:
+    append(writer, *["PageViewed"] * 5, "Unheard", "Unheard")
+    ends.drain()
+    assert compared(ends).differences == []
+    [row] = [row for row in compared(ends).rows if row.name == "PageViewed"]
+    assert (row.accepted_here, row.accepted_there, row.on_its_way) == (5, 5, 0)
+    append(writer, "SearchSubmitted", "Unheard")
+    ends.gateway.lose = "answer"
+    with pytest.raises(UnreachableError):
+        ends.exporter.deliver_round()
+    comparison = compared(ends)
+    assert comparison.differences == []
+    assert {row.name: row.on_its_way for row in comparison.rows} == {
+        "PageViewed": 0,
+        "SearchSubmitted": 1,
+        UNDECLARED: 1,
+    }
+
+
+def test_what_only_one_end_knows_is_named(ends: Ends, writer: EpochWriter) -> None:
+    append(writer, *["PageViewed"] * 5)
+    ends.drain()
+    theirs = ends.gateway.log.account("acme-1")
+    theirs.accepted["PageViewed"] = 4  # planted: a lost count
+    assert compared(ends).differences == [
+        "PageViewed: 5 here, and 4 at the gateway",
+        "PageViewed: accepted 5 here, and 4 at the gateway",
+    ]
+    ends.gateway.log.accounts.clear()
+    differences = compared(ends).differences
+    assert f"epoch {writer.epoch}: the gateway does not know of the numbers 1 to 5" in differences
+
+
+def test_after_a_lost_state_both_ends_agree_in_total(ends: Ends, writer: EpochWriter) -> None:
+    append(writer, *["PageViewed"] * 4, "Unheard")
+    ends.drain()
+    append(writer, "PageViewed")
+    ends.drain()
+    (ends.folder / "agent" / "agent.db").unlink()
+    ends.restart()
+    append(writer, "SearchSubmitted")
+    ends.drain()
+    account = ends.account()
+    assert account.closes()
+    assert account.undecided == 6
+    assert compared(ends).differences == []

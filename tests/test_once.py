@@ -25,12 +25,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from harness import INSTANCE, SMALL_PLAN
 from heliograph.consent.level import Decision, Level
+from heliograph.difference import add
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.log import Entry, Log, read_segment, segments
 from heliograph.gateway.problems import RefusalError
 from heliograph.gateway.receipts import ReceiptSigner
-from heliograph.instance.account import read_account
+from heliograph.instance.account import read_account, read_passed
 from heliograph.instance.exporter import Exporter
 from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.state import State
@@ -119,6 +120,7 @@ class Histories(RuleBasedStateMachine):
         self.gateway = DirectGateway(self.folder / "log")
         self.writers: list[EpochWriter] = []
         self.recorded: Counter[str] = Counter()
+        self.counted: dict[int, Counter[str]] = {}
         self.unique = 0
         self.forbidden: set[int] = set()
         self.pending_values: set[int] = set()
@@ -180,7 +182,15 @@ class Histories(RuleBasedStateMachine):
         for frame in [made] if one_frame else [[event] for event in made]:
             if frame:
                 writer.append(frame)
-        self.recorded["all"] += good + bad
+        names = Counter(event["name"] for event in made)
+        self.counted.setdefault(writer.epoch, Counter()).update(names)
+        self.recorded.update(name if name in SMALL_PLAN.events else UNDECLARED for name in names.elements())
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.writers)
+    def say_what_was_recorded(self, data: st.DataObject) -> None:
+        writer = data.draw(st.sampled_from(self.writers))
+        writer.note_dropped({}, recorded=dict(self.counted.get(writer.epoch, {})))
 
     @rule(data=st.data())
     @precondition(lambda self: self.writers)
@@ -240,8 +250,16 @@ class Histories(RuleBasedStateMachine):
     def the_instance_accounts_for_every_event(self) -> None:
         if hasattr(self, "state"):
             account = read_account(self.state, self.outbox, SMALL_PLAN)
+            assert account.unexplained() == {}
+            assert account.differences == []
             assert account.closes()
-            assert account.recorded == self.recorded["all"]
+            assert account.recorded == self.recorded.total()
+            assert account.recorded_names == dict(self.recorded)
+            assert read_passed(self.state).closes()
+            for epoch, progress in self.state.all_progress().items():
+                receipts = list(self.state.receipts(epoch))
+                counted = self.state.counted(epoch, progress)
+                assert counted.delivered == add({}, *(receipt.accepted for receipt in receipts))
 
     @invariant()
     def the_gateway_accounts_for_every_number(self) -> None:

@@ -11,14 +11,13 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli import agent_ping, agent_plan
+from heliograph.cli import agent_ping, agent_plan, agent_status
 from heliograph.cli.common import (
     err,
     fail,
     out,
     print_json,
     read_own_plan,
-    read_plan_in_force,
     read_settings,
     use_logs,
 )
@@ -95,48 +94,6 @@ def run(
 
 
 @app.command()
-def status(
-    context: typer.Context,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show this instance's half of the loss account: where every recorded event is.
-
-    Ends with status 1 when the account does not close.
-
-    Example: heliograph --config instance.toml agent status
-    """
-    from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
-    from heliograph.instance.report import account_table, held_table, left_out_table  # noqa: PLC0415
-    from heliograph.instance.state import State, StateError  # noqa: PLC0415
-
-    settings = read_settings(context)
-    if not Path(settings.agent.state).is_dir():
-        fail([f"{settings.agent.state}: no agent has run with this state yet"])
-    try:
-        with closing(State(Path(settings.agent.state), exclusive=False)) as state:
-            account = read_account(state, Path(settings.recorder.outbox), read_plan_in_force(settings, state))
-    except (StateError, OSError) as error:
-        fail([f"the account cannot be read: {error}. If an agent is running, look again: it deletes what it has sent."])
-    if as_json:
-        print_json(account)
-    else:
-        out.print(account_table(account))
-        if account.held:
-            out.print(held_table(account))
-        if account.left_out:
-            out.print(left_out_table(account))
-    if not account.closes():
-        fail(
-            [
-                f"The account does not close: {account.recorded:,} recorded, {account.accounted():,} accounted for.",
-                "Stop the agent and look again; if it still differs, tell the vendor's operations.",
-            ],
-            status=1,
-        )
-
-
-@app.command()
 def level(
     context: typer.Context,
     choice: Annotated[
@@ -190,6 +147,7 @@ def level(
         err.print(line, highlight=False)
 
 
+app.command()(agent_status.status)
 app.command()(agent_plan.plan)
 app.command()(agent_ping.ping)
 app.command()(agent_ping.usage)

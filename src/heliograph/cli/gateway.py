@@ -55,10 +55,12 @@ def account(
 ) -> None:
     """Show the vendor's half of the loss account: what became of every number that was delivered.
 
+    Ends with status 1 when a number has no outcome, or more than one.
+
     Example: heliograph --config vendor.toml gateway account acme-1
     """
     from heliograph.gateway.log import read_accounts  # noqa: PLC0415 - quick --help
-    from heliograph.gateway.report import account_table  # noqa: PLC0415
+    from heliograph.gateway.report import account_problems, account_table  # noqa: PLC0415
 
     accounts = read_accounts(Path(read_settings(context).gateway.log))
     if instance is not None:
@@ -69,6 +71,8 @@ def account(
         print_json(accounts)
     else:
         out.print(account_table(accounts))
+    if problems := list(account_problems(accounts)):
+        fail([*problems, "docs/runbook/account-differs.md says what to do."], status=1)
 
 
 @app.command()

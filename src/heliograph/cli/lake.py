@@ -63,21 +63,32 @@ def status(
 ) -> None:
     """Show how many events and pings of each instance the lake holds, and how many events were erased.
 
+    Ends with status 1 when that is not what the gateway had accepted of each name, up to where the lake was loaded.
+
     Example: heliograph --config vendor.toml lake status
     """
-    from heliograph.lake.report import count_erased, count_events, count_pings, count_table  # noqa: PLC0415 - quick --help
+    from heliograph.lake import report  # noqa: PLC0415 - quick --help
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
 
     settings = read_settings(context)
-    events, pings = count_events(settings.lake), count_pings(settings.lake)
+    events, pings = report.count_events(settings.lake), report.count_pings(settings.lake)
     try:
-        erased = count_erased(settings)
+        erased = report.count_erased(settings)
     except RegistryError as error:
         fail(error.problems)
+    differences = report.find_differences(settings, events, erased)
     if as_json:
-        print_json({"events": events, "pings": pings, "erased": erased})
+        print_json({"events": events, "pings": pings, "erased": erased, "differences": differences})
     else:
-        out.print(count_table(events, pings, erased))
+        out.print(report.count_table(events, pings, erased))
+    if differences:
+        fail(
+            [
+                *(f"The account differs: {each}" for each in differences),
+                "docs/runbook/account-differs.md says what to do; if a loader is at work, look again first.",
+            ],
+            status=1,
+        )
 
 
 app.command()(lake_erasures.erase)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import msgspec
 import structlog
 
+from heliograph.difference import in_words
 from heliograph.frames import encode_frame, read_frames, sync_folder, write_fully
 from heliograph.gateway.account import Account
 from heliograph.wire import PingReceipt, Receipt, Skeleton
@@ -123,6 +124,20 @@ def read_segment(folder: Path, generation: int, offset: int = 0) -> Iterator[tup
         os.close(descriptor)
 
 
+def accounts_at(folder: Path, place: Place) -> dict[str, Account] | None:
+    """Return all instances' accounts as they were at a place; None when the log does not hold it any more."""
+    accounts: dict[str, Account] | None = None
+    with contextlib.suppress(FileNotFoundError):
+        for found, header, _ in read_segment(folder, place.generation):
+            if isinstance(header, Checkpoint):
+                accounts = header.accounts
+            elif found.offset > place.offset:
+                break
+            elif accounts is not None:
+                _take(accounts, header)
+    return accounts
+
+
 def read_accounts(folder: Path) -> dict[str, Account]:
     """Return all instances' accounts from the newest segment that has a checkpoint; a gateway may be writing."""
     while True:
@@ -150,7 +165,8 @@ def _take(accounts: dict[str, Account], entry: Stored) -> None:
     if isinstance(entry, PingEntry):
         account.ping = entry.receipt
     else:
-        account.add(entry.receipt)
+        for each in account.add(entry.receipt):
+            _log.error("the account differs", instance=entry.receipt.instance, where=in_words(each))
 
 
 class _Queued(NamedTuple):

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from heliograph.difference import in_words
 from heliograph.wire import total_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from heliograph.gateway.account import Account
 
@@ -41,3 +42,15 @@ def account_table(accounts: Mapping[str, Account]) -> Table:
             end_section=True,
         )
     return table
+
+
+def account_problems(accounts: Mapping[str, Account]) -> Iterator[str]:
+    """Yield what does not add up, a line each."""
+    for instance, account in sorted(accounts.items()):
+        for each in account.differences:
+            yield f"{instance}: the account differs: {in_words(each)}"
+        if account.counted() != account.numbers():
+            yield (
+                f"{instance}: the account does not close: {account.numbers():,} numbers were delivered, "
+                f"{account.counted():,} have an outcome"
+            )

@@ -7,6 +7,7 @@ import os
 import random
 import sqlite3
 import time as clock
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,7 +23,7 @@ from heliograph.instance.event_logs import Cursor, EventLogsSource, SourceError,
 from heliograph.instance.exporter import Exporter
 from heliograph.instance.forgetting import scrub
 from heliograph.instance.notice import NoticeWriter
-from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint
+from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint, tell_apart
 from heliograph.instance.ping_sender import PingSender
 from heliograph.instance.plan_updates import PlanUpdates, declaration_of
 from heliograph.instance.refusals import Objections
@@ -283,6 +284,7 @@ class _Source:
         checkpoint = latest_checkpoint(self._outbox, EVENT_LOGS)
         self._cursor = Cursor() if checkpoint is None else decode_cursor(checkpoint)
         self._writer: EpochWriter | None = None
+        self._recorded: Counter[str] = Counter()
         self._left = Left.SOME
         self._looked: datetime | None = None
         self._look_again = datetime.min.replace(tzinfo=UTC)
@@ -327,11 +329,15 @@ class _Source:
         if found.events or found.cursor != self._cursor:
             if self._writer is None:
                 self._writer = EpochWriter(self._outbox, EVENT_LOGS, maximum_bytes=self._maximum_bytes)
+            recorded = self._recorded + Counter(event["name"] for event in found.events)
             try:
-                self._writer.append(found.events, checkpoint=encode_cursor(found.cursor))
+                self._writer.append(
+                    found.events, checkpoint=encode_cursor(found.cursor), recorded=tell_apart(dict(recorded))
+                )
             except OutboxFullError:
                 self._writer.measure()
                 return Left.SOME  # the rows stay in the table until there is room
+            self._recorded = recorded
             self._cursor = found.cursor
         if found.events:
             return Left.MORE

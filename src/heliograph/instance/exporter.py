@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import structlog
 from msgspec.structs import replace
 
 from heliograph.event import UNDECLARED, Verdict, epoch_began
+from heliograph.instance.accounting import Accounting
 from heliograph.instance.actors import Marks, MarkTable
 from heliograph.instance.batch import BatchBuilder
+from heliograph.instance.counted import Counted, take_receipt
 from heliograph.instance.outbox import START, Chunk, EpochReader, read_epochs
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import Pseudonyms
@@ -43,10 +44,6 @@ _SPLIT_STATUSES: Final = frozenset({400, 413, 415, 422})
 """Answers about this very batch: a smaller one may pass."""
 _PURGE_EVENTS: Final = 100_000
 _log: Final = structlog.get_logger("heliograph.exporter")
-
-
-class _Named(msgspec.Struct):
-    name: str = UNDECLARED
 
 
 class Exporter:
@@ -100,6 +97,7 @@ class Exporter:
         self._present = PresentNames(plan)
         self._withdrawn = withdrawn
         self._builder = BatchBuilder(plan, self._pseudonyms)
+        self._accounting = Accounting(plan)
         self._tally = Tally(plan, days=self._usage_days)
 
     def deliver_round(self, may_send: Callable[[], bool] = lambda: True) -> int:
@@ -136,7 +134,9 @@ class Exporter:
                 if chunk.end == progress.position:
                     break
                 numbers = chunk.numbers
-                dropped = Owed(chunk.last, self._names_of(chunk, Verdict.NOT_PERMITTED)) if numbers else None
+                dropped = (
+                    Owed(chunk.last, self._accounting.verdicts_on(chunk, Verdict.NOT_PERMITTED)) if numbers else None
+                )
                 progress = replace(
                     progress,
                     position=chunk.end,
@@ -144,9 +144,10 @@ class Exporter:
                     owed=[*progress.owed, *([dropped] if dropped else [])],
                     dropped=chunk.dropped or progress.dropped,
                     left_out=chunk.left_out or progress.left_out,
+                    counted=self._accounting.count(progress, chunk),
                 )
                 tallied = self._tally_of(chunk, locally=not sendable) if tally else []
-                self._state.save(reader.epoch, progress, tallied, sendable=sendable)
+                self._save(reader, progress, tallied, sendable=sendable)
                 purged += numbers
             reader.release(progress.position)
             if closed and reader.is_recorders:
@@ -156,7 +157,9 @@ class Exporter:
         return purged
 
     def _load(self, reader: EpochReader) -> Progress:
-        return self._state.progress(reader.epoch) or Progress(reader.series, START)
+        progress = self._state.progress(reader.epoch)
+        counted = self._state.counted(reader.epoch, progress)
+        return replace(progress or Progress(reader.series, START), counted=counted)
 
     def _deliver_epoch(self, reader: EpochReader, may_send: Callable[[], bool]) -> int:
         closed = reader.is_closed()  # before reading: what is read after this is all there will ever be
@@ -177,7 +180,8 @@ class Exporter:
         numbers = chunk.numbers
         if numbers == 0 and not (progress.owed and closed):
             if chunk.end != progress.position:
-                self._state.save(reader.epoch, replace(progress, position=chunk.end))
+                counted = self._accounting.count(progress, chunk)
+                self._save(reader, replace(progress, position=chunk.end, counted=counted))
                 reader.release(chunk.end)
             elif closed and not progress.owed:
                 self._remove(reader)
@@ -210,8 +214,9 @@ class Exporter:
         batch = self._builder.build(recorded, numbers=numbers, latest=latest, refusals=refusals, marks=marks)
         self.stripped.update(batch.stripped)
         absent: VerdictCounts = {}
-        for counts in (*(self._as_declared(owed.counts) for owed in progress.owed), batch.absent):
+        for counts in (*(self._accounting.as_declared(owed.counts) for owed in progress.owed), batch.absent):
             merge_counts(absent, counts)
+        counted = self._accounting.count(progress, chunk)
         progress = replace(progress, sending=chunk.end)
         sessions = self._objections.sessions
         try:
@@ -227,13 +232,23 @@ class Exporter:
                 epoch=reader.epoch, first=progress.acknowledged + 1, last=chunk.last, absent=absent, body=batch.body
             )
         except GatewayRefusalError as error:
-            return self._take_refusal(reader, progress, chunk, error)
+            return self._take_refusal(reader, progress, chunk, error, counted)
         if answer.receipt is None:
             latest_receipt = self._client.latest_receipt(reader.epoch)
             return self._catch_up(reader, progress, 1 if latest_receipt is None else latest_receipt.last + 1)
         tallied = self._tally_of(chunk, recorded=recorded, marks=marks)
+        if answer.duplicate:
+            counted = self._accounting.by_names_of(answer.receipt, progress, chunk, counted)
+        else:
+            counted = self._accounting.retold(counted, progress.owed)
         self._settle(
-            reader, progress, chunk, answer.receipt, tallied, signature=answer.signature or "", left_out=batch.stripped
+            reader,
+            replace(progress, counted=counted),
+            chunk,
+            answer.receipt,
+            tallied,
+            signature=answer.signature or "",
+            left_out=batch.stripped,
         )
         self._limits.pop(reader.epoch, None)
         return numbers
@@ -249,17 +264,23 @@ class Exporter:
         signature: str = "",
         left_out: dict[str, int] | None = None,
     ) -> None:
-        progress = replace(
-            progress,
-            position=chunk.end,
-            acknowledged=receipt.last,
-            owed=[owed for owed in progress.owed if owed.last > receipt.last],
-            sending=None,
+        progress = self._accounting.settled(
+            replace(
+                progress,
+                position=chunk.end,
+                acknowledged=receipt.last,
+                owed=[owed for owed in progress.owed if owed.last > receipt.last],
+                sending=None,
+                counted=take_receipt(progress.account, receipt),
+            ),
+            first=receipt.first,
         )
         self._state.finish(reader.epoch, progress, receipt, signature, tallied, left_out=left_out)
         reader.release(chunk.end)
 
-    def _take_refusal(self, reader: EpochReader, progress: Progress, chunk: Chunk, error: GatewayRefusalError) -> int:
+    def _take_refusal(
+        self, reader: EpochReader, progress: Progress, chunk: Chunk, error: GatewayRefusalError, counted: Counted
+    ) -> int:
         """Do what a refusal asks for: catch up, try less at once, or give up on one event; else pass it on."""
         self.caught_up = False
         if error.problem.expected is not None:
@@ -273,10 +294,10 @@ class Exporter:
             self._limits[reader.epoch] = numbers // 2
         else:
             _log.error("the gateway refuses an event for good", epoch=reader.epoch, reason=error.problem.type)
-            refused = Owed(chunk.last, self._names_of(chunk, Verdict.REFUSED))
-            progress = replace(progress, position=chunk.end, owed=[*progress.owed, refused])
+            refused = Owed(chunk.last, self._accounting.verdicts_on(chunk, Verdict.REFUSED))
+            progress = replace(progress, position=chunk.end, owed=[*progress.owed, refused], counted=counted)
             tallied = self._tally_of(chunk)
-        self._state.save(reader.epoch, progress, tallied, sendable=True)
+        self._save(reader, progress, tallied, sendable=True)
         return numbers
 
     def _catch_up(self, reader: EpochReader, progress: Progress, expected: int) -> int:
@@ -286,7 +307,9 @@ class Exporter:
         if expected > progress.acknowledged + 1 and receipt is not None and receipt.first == progress.acknowledged + 1:
             # Only the latest receipt never came: it closes the account.
             chunk = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence))
-            self._settle(reader, progress, chunk, receipt, self._tally_of(chunk))
+            counted = self._accounting.count(progress, chunk)
+            counted = self._accounting.by_names_of(receipt, progress, chunk, counted)
+            self._settle(reader, replace(progress, counted=counted), chunk, receipt, self._tally_of(chunk))
             return 1
         _log.error(
             "the two ends differ",
@@ -300,6 +323,7 @@ class Exporter:
         chunk = reader.read(progress.position, 0, last=max(expected - 1, progress.position.sequence))
         progress = replace(
             progress,
+            counted=self._accounting.caught_up(progress, chunk, expected),
             position=chunk.end,
             acknowledged=expected - 1,
             owed=[owed for owed in progress.owed if owed.last >= expected]
@@ -307,8 +331,14 @@ class Exporter:
             sending=None,
             undecided=progress.undecided + skipped,
         )
-        self._state.save(reader.epoch, progress, self._tally_of(chunk), sendable=True)
+        self._save(reader, progress, self._tally_of(chunk), sendable=True)
         return 1
+
+    def _save(
+        self, reader: EpochReader, progress: Progress, tallied: Sequence[Tallied] = (), *, sendable: bool = False
+    ) -> None:
+        progress = self._accounting.settled(progress, first=progress.acknowledged + 1)
+        self._state.save(reader.epoch, progress, tallied, sendable=sendable)
 
     def _tally_of(
         self, chunk: Chunk, *, recorded: Recorded | None = None, marks: Marks | None = None, locally: bool = False
@@ -344,26 +374,6 @@ class Exporter:
     def _look_at_marks(self) -> Marks:
         return Marks(dict(self._marks.read()), self._agent)
 
-    def _names_of(self, chunk: Chunk, verdict: Verdict) -> VerdictCounts:
-        """Count a chunk's events under one verdict, by declared name."""
-        names = Counter(event_name(line) for line in chunk.lines)
-        counts: VerdictCounts = {}
-        for recorded, count in names.items():
-            name = self._present.name(recorded)
-            merge_counts(counts, {name if name in self._names else UNDECLARED: {verdict: count}})
-        missing = chunk.numbers - chunk.events
-        if missing:
-            merge_counts(counts, {UNDECLARED: {Verdict.LOST: missing}})
-        return counts
-
-    def _as_declared(self, counts: VerdictCounts) -> VerdictCounts:
-        """Return counts under the names of the plan in force: they may be older than it."""
-        found: VerdictCounts = {}
-        for recorded, verdicts in counts.items():
-            name = self._present.name(recorded)
-            merge_counts(found, {name if name in self._names else UNDECLARED: verdicts})
-        return found
-
     def _remove(self, reader: EpochReader) -> None:
         """Delete a finished epoch. A source's newest stays, as it holds where the source stands."""
         if not reader.is_recorders:
@@ -371,11 +381,3 @@ class Exporter:
             if not any(other.series == reader.series and other.last_checkpoint() is not None for other in newer):
                 return
         reader.remove()
-
-
-def event_name(line: bytes) -> str:
-    """Return the name of an event as recorded; `UNDECLARED` when it cannot be read."""
-    try:
-        return msgspec.json.decode(line, type=_Named).name
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return UNDECLARED

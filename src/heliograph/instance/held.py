@@ -6,6 +6,7 @@ while another waits, and what waits never takes the room of what is declared.
 
 from __future__ import annotations
 
+import contextlib
 import time as clock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,10 @@ class HeldEvents:
         self._ticks = ticks
         self._writers: dict[str, tuple[EpochWriter, float]] = {}
         self._unsynced: set[str] = set()
+        self._noted: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+        self.recorded: Final[dict[str, int]] = {}
+        """Events set aside since this began, by name."""
 
     def append(self, name: str, event: dict[str, Any]) -> None:
         """Append an event of a name.
@@ -59,21 +64,32 @@ class HeldEvents:
                 segment_bytes=max(self._maximum_bytes // 8, 4096),
             )
             found = self._writers[name] = (writer, self._ticks())
+            self._before[name] = self.recorded.get(name, 0)
         try:
             found[0].append((event,))
         except OutboxFullError:
             raise UndeclaredError from None
         self._unsynced.add(name)
+        self.recorded[name] = self.recorded.get(name, 0) + 1
 
     def tidy(self, holds: Callable[[str], bool]) -> None:
         """Look how much room there is, and end the epochs of names that are not set aside any more, or that are old."""
         for name, (writer, began) in list(self._writers.items()):
+            self._note(name, writer)
             if holds(name) and self._ticks() - began < EPOCH_SECONDS:
                 writer.measure()
             else:
                 del self._writers[name]
                 self._unsynced.discard(name)
                 _close(writer)
+
+    def _note(self, name: str, writer: EpochWriter) -> None:
+        """Write down how many were set aside, for readers to compare with what they find."""
+        count = self.recorded.get(name, 0)
+        if self._noted.get(name) != count:
+            with contextlib.suppress(OSError):  # the next time it may work; at the end, the lines tell
+                writer.note_dropped({}, recorded={name: count - self._before[name]})
+                self._noted[name] = count
 
     def descriptors(self) -> Iterator[int]:
         """Yield a descriptor, of the caller's own, of each file that has to be forced to disk since the last time."""
@@ -84,7 +100,8 @@ class HeldEvents:
 
     def close(self) -> None:
         """Force everything to disk, and end all epochs."""
-        for writer, _ in self._writers.values():
+        for name, (writer, _) in self._writers.items():
+            self._note(name, writer)
             _close(writer)
         self._writers.clear()
         self._unsynced.clear()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from heliograph.event import Epoch, new_epoch
+from heliograph.event import UNDECLARED, Epoch, new_epoch
 from heliograph.frames import (
     Frame,
     encode_frame,
@@ -57,6 +57,23 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that this epoch's writer has dropped so far, before a sequence number was given."""
     left_out: Counts | None = None
     """Properties that it has left out so far as the plan did not declare them, by event."""
+    recorded: Counts | None = None
+    """Events of this epoch that its owner counts as recorded up to here, by name: those whose number has changed since
+    the note before; or, where it is `whole`, all."""
+    whole: bool = False
+
+
+MOST_NAMES_TOLD: Final = 1_000
+"""Names that a writer tells apart in its notes; how many there are is up to a product."""
+
+
+def tell_apart(recorded: Counts) -> Counts:
+    """Return counts as a note tells them: past `MOST_NAMES_TOLD`, later names are one, `UNDECLARED`."""
+    if len(recorded) <= MOST_NAMES_TOLD:
+        return recorded
+    names = list(recorded)
+    rest = sum(recorded[name] for name in names[MOST_NAMES_TOLD:])
+    return {name: recorded[name] for name in names[:MOST_NAMES_TOLD]} | {UNDECLARED: rest}
 
 
 class OutboxFullError(Exception):
@@ -110,6 +127,8 @@ class EpochWriter:
         self._first = 0
         self._offset = 0
         self._room = 0
+        self._told: Counts = {}
+        self._told_in = -1
         outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The folder gets its name only once it is locked, so that no reader takes it for a finished epoch.
         making = outbox / f".{self.epoch:020d}"
@@ -126,8 +145,10 @@ class EpochWriter:
         """Look again how much room the bound leaves: other writers fill it, and the agent empties it."""
         self._room = self._maximum_bytes - outbox_bytes(self._outbox)
 
-    def append(self, events: Sequence[Mapping[str, Any]], *, checkpoint: bytes | None = None) -> None:
-        """Append events, and where their source stands after them, as one frame.
+    def append(
+        self, events: Sequence[Mapping[str, Any]], *, checkpoint: bytes | None = None, recorded: Counts | None = None
+    ) -> None:
+        """Append events, and where their source stands after them, as one frame; `recorded` as in `note_dropped`.
 
         Each event is written as a JSON line with ``name`` and ``sequence`` first. On return the frame is with the
         operating system: it survives the end of this process. `sync` makes it survive the end of the machine.
@@ -142,7 +163,11 @@ class EpochWriter:
         for event in events:
             sequence += 1
             lines.append(_encoder.encode({"name": event["name"], "sequence": sequence, **event}))
-        header = b"" if checkpoint is None else _encoder.encode(Note(checkpoint=msgspec.Raw(checkpoint)))
+        header = b""
+        if checkpoint is not None:
+            self._make_ready()
+            news, whole = self._news(recorded)
+            header = _encoder.encode(Note(checkpoint=msgspec.Raw(checkpoint), recorded=news, whole=whole))
         frame = encode_frame(header, b"\n".join(lines))
         if len(frame) > self._room:
             # What is full of delivered events can only be deleted once it is not the newest segment any more.
@@ -150,16 +175,46 @@ class EpochWriter:
             raise OutboxFullError
         self._write(frame)
         self.last = sequence
+        if checkpoint is not None:
+            self._keep_told(recorded)
 
-    def note_dropped(self, dropped: VerdictCounts, left_out: Counts | None = None) -> None:
-        """Write down what was dropped or left out so far; it may pass the bound: it is small, and must not be lost."""
-        self._write(encode_frame(_encoder.encode(Note(dropped=dropped, left_out=left_out or None)), b""))
+    def note_dropped(
+        self, dropped: VerdictCounts, left_out: Counts | None = None, recorded: Counts | None = None
+    ) -> None:
+        """Write down what was dropped or left out so far; it may pass the bound: it is small, and must not be lost.
 
-    def _write(self, frame: bytes) -> None:
+        Args:
+            dropped: By this epoch's owner, before any number.
+            left_out: Properties.
+            recorded: What its owner counts as recorded in this epoch up to here, by name: readers compare it with
+                what they find. The first note of a segment tells all of it, the others what is new.
+        """
+        self._make_ready()
+        news, whole = self._news(recorded)
+        note = Note(dropped=dropped or None, left_out=left_out or None, recorded=news, whole=whole)
+        self._write(encode_frame(_encoder.encode(note), b""))
+        self._keep_told(recorded)
+
+    def _news(self, recorded: Counts | None) -> tuple[Counts | None, bool]:
+        if recorded is None:
+            return None, False
+        if self._told_in != self._first:
+            return recorded, True
+        return {name: count for name, count in recorded.items() if count != self._told.get(name)} or None, False
+
+    def _keep_told(self, recorded: Counts | None) -> None:
+        if recorded is not None:
+            self._told, self._told_in = dict(recorded), self._first
+
+    def _make_ready(self) -> None:
+        """Begin the first segment, or the next one if this one is full."""
         if self._segment < 0:
             self._begin_segment()
         elif self._offset >= self._segment_bytes:
             self._end_segment()
+
+    def _write(self, frame: bytes) -> None:
+        self._make_ready()
         write_fully(self._segment, frame, self._offset)
         self._offset += len(frame)
         self._room -= len(frame)
@@ -217,6 +272,18 @@ class _Sequence(msgspec.Struct):
     sequence: int
 
 
+class Said(NamedTuple):
+    """A writer's word on what it recorded."""
+
+    counts: Counts
+    """By name, since the epoch began; of a word that is not `whole`, only what is new in it."""
+    whole: bool
+    at: int
+    """The last number before it."""
+    lines: int
+    """How many of the chunk's lines are before it."""
+
+
 class Chunk(NamedTuple):
     """Events read from an epoch, in order."""
 
@@ -232,6 +299,8 @@ class Chunk(NamedTuple):
     """The writer's own drops so far, when the chunk holds a newer word on them."""
     left_out: Counts | None = None
     """Properties that the writer has left out so far, likewise."""
+    said: Said | None = None
+    """What the writer counts as recorded: its last word in the chunk, and what those before it told."""
 
     @property
     def numbers(self) -> int:
@@ -253,6 +322,7 @@ class _Reading:
         self._blocks: list[bytes] = []
         self.dropped: VerdictCounts | None = None
         self.left_out: Counts | None = None
+        self.said: Said | None = None
         self._last = last
         self._in_part = True
 
@@ -321,8 +391,15 @@ class _Reading:
             note = msgspec.json.decode(frame.header, type=Note)
             self.dropped = note.dropped or self.dropped
             self.left_out = note.left_out or self.left_out
+            if note.recorded is not None:
+                self._hear(note.recorded, whole=note.whole)
         self._offset = frame.end
         return True
+
+    def _hear(self, counts: Counts, *, whole: bool) -> None:
+        if self.said is not None and not whole:
+            counts, whole = self.said.counts | counts, self.said.whole
+        self.said = Said(counts, whole, self._sequence, self.count)
 
 
 class EpochReader:
@@ -381,6 +458,7 @@ class EpochReader:
             end=chunk.end,
             dropped=chunk.dropped,
             left_out=chunk.left_out,
+            said=chunk.said,
         )
 
     @contextmanager

@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from heliograph.difference import subtract
 from heliograph.event import NAME_PATTERN, UNDECLARED, Verdict
 from heliograph.instance.declared import UndeclaredError
 from heliograph.instance.facts import merge_facts
 from heliograph.instance.held import HeldEvents
-from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError
+from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError, tell_apart
 from heliograph.instance.recorded import LONGEST_WORD, recorded_event
 from heliograph.instance.sign_ins import SignInsFile, visitor_key
 from heliograph.instance.watch import Watch
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from heliograph.instance.declared import Declared
     from heliograph.settings import RecorderSettings
-    from heliograph.wire import VerdictCounts
+    from heliograph.wire import Counts, VerdictCounts
 
 _LOCK_SECONDS: Final = 0.05
 _REOPEN_SECONDS: Final = 5.0
@@ -77,6 +78,7 @@ class Recorder:
         self._reopen_at = 0.0
         self._held = HeldEvents(Path(self._settings.outbox), maximum_bytes=self._settings.maximum_bytes)
         self._recorded: dict[str, int] = {}
+        self._before: Counts = {}
         self._left_out: dict[str, int] = {}
         self._dropped: VerdictCounts = {}
         self._noted = 0
@@ -250,7 +252,12 @@ class Recorder:
             maximum_bytes=self._settings.maximum_bytes,
             segment_bytes=min(SEGMENT_BYTES, max(self._settings.maximum_bytes // 8, 4096)),
         )
+        self._before = self._recorded_beside_held()
         return self._writer
+
+    def _recorded_beside_held(self) -> Counts:
+        """Return what was recorded since the process began, without what was set aside, which has its own epochs."""
+        return subtract(dict(self._recorded), self._held.recorded)
 
     def _keep_flushing(self) -> None:
         stop = self._stop
@@ -274,9 +281,12 @@ class Recorder:
 
     def _note_dropped(self, writer: EpochWriter) -> None:
         left_out = dict(self._left_out)
+        recorded = tell_apart(subtract(self._recorded_beside_held(), self._before))
         count = sum(sum(verdicts.values()) for verdicts in list(self._dropped.values())) + sum(left_out.values())
+        count += sum(recorded.values())
         if count != self._noted:
-            writer.note_dropped({name: dict(verdicts) for name, verdicts in list(self._dropped.items())}, left_out)
+            dropped = {name: dict(verdicts) for name, verdicts in list(self._dropped.items())}
+            writer.note_dropped(dropped, left_out, recorded)
             self._noted = count
 
     def flush(self) -> bool:

@@ -22,13 +22,13 @@ def account_table(account: InstanceAccount) -> Table:
         + (f", of which {account.undecided:,} without a receipt" if account.undecided else ""),
     )
     table.add_column("event")
-    for heading in ("delivered", "pending", "rejected", "dropped"):
+    for heading in ("recorded", "delivered", "pending", "rejected", "dropped"):
         table.add_column(heading, justify="right")
     table.add_column("reasons")
-    names = {*account.delivered, *account.pending, *account.rejected, *account.dropped}
-    for name in sorted(names):
+    for name in account.names():
         table.add_row(
             name,
+            f"{account.recorded_names.get(name, 0):,}",
             f"{account.delivered.get(name, 0):,}",
             f"{account.pending.get(name, 0):,}",
             f"{sum(account.rejected.get(name, {}).values()):,}",
@@ -38,6 +38,7 @@ def account_table(account: InstanceAccount) -> Table:
     table.add_section()
     table.add_row(
         "[bold]all[/bold]",
+        f"[bold]{account.recorded:,}[/bold]",
         f"[bold]{sum(account.delivered.values()):,}[/bold]",
         f"[bold]{sum(account.pending.values()):,}[/bold]",
         f"[bold]{total_counts(account.rejected):,}[/bold]",

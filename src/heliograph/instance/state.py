@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from heliograph.instance.counted import Counted, opening
 from heliograph.instance.outbox import Position
 from heliograph.instance.ping_table import SCHEMA as PING_SCHEMA
 from heliograph.instance.ping_table import PingTable
@@ -89,6 +90,14 @@ class Progress(msgspec.Struct, frozen=True):
     """The writer's own drops, before a sequence number was given."""
     left_out: Counts = {}
     """Properties that the writer left out as the plan did not declare them, by event."""
+    counted: Counted | None = None
+    """The account by name up to `position`; None in what an earlier release wrote. See `State.counted`."""
+
+    @property
+    def account(self) -> Counted:
+        """The account by name, which is there once `State.counted` was asked for it."""
+        assert self.counted is not None  # noqa: S101 - whoever passes numbers has loaded it
+        return self.counted
 
     @property
     def begun(self) -> int | None:
@@ -190,6 +199,16 @@ class State:
         rows = self._connection.execute("select epoch, state from progress order by epoch")
         return {epoch: msgspec.json.decode(state, type=Progress) for epoch, state in rows}
 
+    def counted(self, epoch: int, progress: Progress | None) -> Counted:
+        """Return an epoch's account by name; of one that an earlier release began, as its receipts tell."""
+        if progress is None:
+            return Counted(epoch=epoch)
+        if progress.counted is not None:
+            return progress.counted
+        owed = [each.counts for each in progress.owed]
+        numbers, undecided = progress.position.sequence, progress.undecided
+        return opening(epoch, self.receipts(epoch), owed, numbers=numbers, undecided=undecided)
+
     def begin(
         self,
         epoch: int,
@@ -266,9 +285,12 @@ class State:
                 found.setdefault(session, set()).add(user)
         return found
 
-    def receipts(self) -> Iterator[Receipt]:
-        """Yield every receipt, epoch by epoch, in order."""
-        for (receipt,) in self._connection.execute("select receipt from delivery order by epoch, first"):
+    def receipts(self, epoch: int | None = None) -> Iterator[Receipt]:
+        """Yield every receipt, or those of one epoch, epoch by epoch, in order."""
+        query = "select receipt from delivery where ? is null or epoch = ? order by epoch, first"
+        if epoch is not None:
+            query = query.replace("? is null or epoch = ?", "epoch = coalesce(?, ?)")  # goes by the index
+        for (receipt,) in self._connection.execute(query, (epoch, epoch)):
             yield msgspec.json.decode(receipt, type=Receipt)
 
     def pseudonyms(self, kind: str, keys: Iterable[str]) -> dict[str, str]:

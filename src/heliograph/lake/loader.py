@@ -22,7 +22,18 @@ import structlog
 
 from heliograph.frames import write_atomically
 from heliograph.gateway.bodies import inflate
-from heliograph.gateway.log import RELEASED, Checkpoint, Entry, PingEntry, Place, Stored, read_segment, segments
+from heliograph.gateway.log import (
+    RELEASED,
+    Checkpoint,
+    Entry,
+    PingEntry,
+    Place,
+    Stored,
+    accounts_at,
+    read_segment,
+    segments,
+)
+from heliograph.lake.account import LoadAccount
 from heliograph.lake.delivered import BodyDecoder
 from heliograph.lake.durability import sync_snapshot
 from heliograph.lake.pings import PingTable
@@ -92,6 +103,8 @@ class Loader:
         self._use_columns()
         self._pings = PingTable(lake)
         self._held_back: int | None = None
+        self.account: Final = LoadAccount(None)
+        """What it has passed of the gateway's account."""
         self._recall()
         self.release()
 
@@ -104,6 +117,7 @@ class Loader:
         self._table.refresh()
         self._loaded = self._read_loaded()
         self._place = read_place(self._table)
+        self.account.stand_at(accounts_at(self._folder, self._place))
         self._pings.recall()
         self._is_sure = True
 
@@ -205,7 +219,9 @@ class Loader:
                 break
         ping_rows = self._commit_pings(place)  # before the events, whose place alone says what is released
         if rows:
-            self._commit(pa.concat_tables([self._widened(table) for table in tables]).sort_by(_SORT), place)
+            found = pa.concat_tables([self._widened(table) for table in tables]).sort_by(_SORT)
+            self.account.commit(found)
+            self._commit(found, place)
             _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
         elif place != self._place:
             self._table = self._table.transaction().set_properties(place_property(place)).commit_transaction()
@@ -227,7 +243,11 @@ class Loader:
                 continue
             offset = self._place.offset if generation == self._place.generation else 0
             for place, header, body in read_segment(self._folder, generation, offset):
-                yield place, None if isinstance(header, Checkpoint) else header, body
+                if isinstance(header, Checkpoint):
+                    self.account.begin_segment(header.accounts)
+                    yield place, None, body
+                else:
+                    yield place, header, body
 
     def _new_rows(self, entry: Entry, body: bytes, loaded: dict[tuple[str, int], int]) -> pa.Table:
         """Return the rows of a delivery that neither the lake has nor, as `loaded` says, this round."""
@@ -235,6 +255,13 @@ class Loader:
         key = (receipt.instance, receipt.epoch)
         before = loaded.get(key, self._loaded.get(key, 0))
         loaded[key] = max(before, receipt.last)
+        rows = self._rows_after(before, entry, body)
+        self.account.take(receipt, rows, before=before)
+        return rows
+
+    def _rows_after(self, before: int, entry: Entry, body: bytes) -> pa.Table:
+        """Return the rows of a delivery whose numbers are above `before`."""
+        receipt = entry.receipt
         if receipt.last <= before or not receipt.accepted:
             return self._schema.empty_table()
         content = inflate(body, entry.content_encoding, self._inflated)

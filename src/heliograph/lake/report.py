@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 from rich.table import Table
 from rich.text import Text
 
+from heliograph.difference import add, subtract
+from heliograph.gateway.log import accounts_at
+from heliograph.lake.places import read_place
 from heliograph.lake.rewriting import read_erased
 from heliograph.lake.tables import event_files, find_events, ping_files
 from heliograph.registry.erasures import read_erasures
@@ -61,6 +65,30 @@ def count_erased(settings: Settings) -> dict[str, Counts]:
         for instance, names in one.items():
             total.setdefault(instance, Counter()).update(names)
     return {instance: dict(names) for instance, names in total.items()}
+
+
+def find_differences(settings: Settings, events: Mapping[str, Counts], erased: Mapping[str, Counts]) -> list[str]:
+    """Return where the lake has other events than the gateway had accepted when it was loaded, a line each.
+
+    Args:
+        settings: Where lake and log are.
+        events: The rows in the lake, by instance and name.
+        erased: Those that were erased.
+    """
+    table = find_events(settings.lake)
+    accounts = None if table is None else accounts_at(Path(settings.gateway.log), read_place(table))
+    if accounts is None:  # nothing was loaded, or the log was replaced since
+        return []
+    differences = []
+    for instance in sorted({*accounts, *events}):
+        accepted = accounts[instance].accepted if instance in accounts else {}
+        here = add(events.get(instance, {}), erased.get(instance, {}))
+        for name in sorted(subtract(accepted, here)):
+            row, gone = events.get(instance, {}).get(name, 0), erased.get(instance, {}).get(name, 0)
+            differences.append(
+                f"{instance}: {name}: {accepted.get(name, 0):,} accepted, {row:,} in the lake, {gone:,} erased"
+            )
+    return differences
 
 
 def _query(files: list[str], query: str) -> list[Any]:

@@ -1,0 +1,106 @@
+"""`heliograph agent status`: where every event is, and whether both ends say so."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heliograph.cli.common import fail, out, print_json, read_plan_in_force, read_settings
+
+if TYPE_CHECKING:
+    from heliograph.instance.account import InstanceAccount
+    from heliograph.instance.comparison import Comparison
+    from heliograph.instance.state import State
+    from heliograph.settings import Settings
+
+
+def status(
+    context: typer.Context,
+    *,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Ask the gateway, too, and hold both ends against each other.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show this instance's half of the loss account: where every recorded event is, by name.
+
+    Ends with status 1 when the account does not close, or differs from the gateway's. With --compare it asks the
+    gateway, unless the level is off.
+
+    Example: heliograph --config instance.toml agent status --compare
+    """
+    from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
+    from heliograph.instance.state import State, StateError  # noqa: PLC0415
+
+    settings = read_settings(context)
+    if not Path(settings.agent.state).is_dir():
+        fail([f"{settings.agent.state}: no agent has run with this state yet"])
+    comparison: Comparison | None = None
+    try:
+        with closing(State(Path(settings.agent.state), exclusive=False)) as state:
+            account = read_account(state, Path(settings.recorder.outbox), read_plan_in_force(settings, state))
+            if compare:
+                comparison = _compare(settings, state, context.find_root().obj)
+    except (StateError, OSError) as error:
+        fail([f"the account cannot be read: {error}. If an agent is running, look again: it deletes what it has sent."])
+    if as_json:
+        print_json(account if comparison is None else {"account": account, "comparison": comparison})
+    else:
+        _print(account, comparison)
+    problems = _problems(account)
+    if comparison is not None:
+        problems += [f"The two ends differ: {each}" for each in comparison.differences]
+    if problems:
+        fail(
+            [*problems, "docs/runbook/account-differs.md says what to do; if an agent is running, look again first."],
+            status=1,
+        )
+
+
+def _compare(settings: Settings, state: State, named: str | None) -> Comparison:
+    import os  # noqa: PLC0415 - quick --help
+
+    from heliograph.consent.level import Level  # noqa: PLC0415
+    from heliograph.instance import choice  # noqa: PLC0415
+    from heliograph.instance.comparison import compare  # noqa: PLC0415
+    from heliograph.instance.transport import GatewayClient, TransportError  # noqa: PLC0415
+    from heliograph.keys import KeyFileError, load_or_create_key  # noqa: PLC0415
+
+    words = [choice.SettingsWatch.of_command(settings, named).word(), *choice.environment_words(os.environ)]
+    chosen = choice.chosen([*words, *choice.recorded_word(state.last_choice())]).decision
+    if chosen.level is Level.OFF:
+        fail([f"The level is off, and nobody is asked: {' '.join(chosen.reasons)}"])
+    try:
+        with closing(GatewayClient(settings.agent, load_or_create_key(Path(settings.agent.key)))) as client:
+            return compare(state, client.account())
+    except (TransportError, KeyFileError) as error:
+        fail([f"the gateway's account cannot be had: {error}"])
+
+
+def _print(account: InstanceAccount, comparison: Comparison | None) -> None:
+    from heliograph.instance.comparison import comparison_table  # noqa: PLC0415 - quick --help
+    from heliograph.instance.report import account_table, held_table, left_out_table  # noqa: PLC0415
+
+    out.print(account_table(account))
+    if account.held:
+        out.print(held_table(account))
+    if account.left_out:
+        out.print(left_out_table(account))
+    if comparison is not None:
+        out.print(comparison_table(comparison))
+
+
+def _problems(account: InstanceAccount) -> list[str]:
+    from heliograph.difference import in_words  # noqa: PLC0415 - quick --help
+
+    if account.closes():
+        return []
+    names = ", ".join(f"{name} {-count:+,}" for name, count in sorted(account.unexplained().items()))
+    return [
+        f"The account does not close: {account.recorded:,} recorded, {account.accounted():,} accounted for."
+        + (f" By name: {names}." if names else ""),
+        *(f"The account differs: {in_words(each)}" for each in account.differences),
+    ]

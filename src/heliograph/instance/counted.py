@@ -1,0 +1,226 @@
+"""The account of one epoch by event name, added up as an exporter passes its numbers.
+
+Three words on the same events, each had from elsewhere, are held against each other:
+
+* what the writer says that it recorded (`heliograph.instance.outbox.Note.recorded`), from one of its notes to the next;
+* what was found in the outbox between them, and that no number was skipped or read twice;
+* what became of it: receipts, what is dropped and owed to the gateway, and what the gateway holds without a receipt.
+
+What differs is remembered as a `Difference`, which names the range, and keeps the account from closing for ever.
+All of it is a part of the epoch's `Progress`, and so of the transaction that moves it on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from heliograph.difference import MOST_KEPT, Counts, Difference, Differing, add, subtract
+from heliograph.event import UNDECLARED
+from heliograph.wire import VerdictCounts, merge_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from heliograph.instance.outbox import Chunk, Said
+    from heliograph.wire import Receipt
+
+
+_NAME: Final = re.compile(rb'(?:\A|\n)\{"name":"([A-Za-z0-9]+)"')
+"""A line as a recorder begins it. A line's end stands nowhere else: in JSON's strings it is escaped."""
+
+
+class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of an epoch's events up to where it was passed."""
+
+    epoch: int = 0
+    numbers: int = 0
+    """The last number that was passed."""
+    passed: Counts = {}
+    """What was found, under the names that it was accounted for by; numbers whose event is lost are undeclared."""
+    missed: Counts = {}
+    """What the writer recorded beside what was found: negative where more was found."""
+    delivered: Counts = {}
+    rejected: VerdictCounts = {}
+    absent: VerdictCounts = {}
+    """All three by the receipts."""
+    undecided: Counts = {}
+    """Held by the gateway without a receipt here."""
+    said: Counts | None = {}
+    """The writer's latest word, by the names under which it recorded; None where an earlier release passed it by."""
+    said_at: int = 0
+    """The last number before that word."""
+    since: Counts = {}
+    """What was found since, by the same names."""
+    lost: int = 0
+    """Numbers since then whose events are lost."""
+    unbalanced: Counts = {}
+    """What is different for reasons already among the differences."""
+    differences: list[Difference] = []
+    """The first of them."""
+    difference_count: int = 0
+
+    def recorded(self) -> Counts:
+        """Return what was recorded up to here, by name."""
+        return add(self.passed, self.missed)
+
+    def accounted(self, owed: Iterable[VerdictCounts]) -> Counts:
+        """Return what became of it, by name; `owed` is dropped, and the gateway does not know of it yet."""
+        verdicts = [by_name(counts) for counts in (self.rejected, self.absent, *owed)]
+        return add(self.delivered, self.undecided, *verdicts)
+
+
+class Found(NamedTuple):
+    """What a chunk holds, by the names under which it was recorded."""
+
+    before: Counts
+    """Up to the writer's latest word in it."""
+    after: Counts
+
+
+def names_in(chunk: Chunk, name_of: Callable[[bytes], str]) -> list[str]:
+    """Return the names of a chunk's lines; `name_of` tells that of a line which is not as a recorder writes it."""
+    names = [name.decode() for name in _NAME.findall(chunk.body)]
+    return names if len(names) == chunk.events else [*map(name_of, chunk.lines)]
+
+
+def find(chunk: Chunk, name_of: Callable[[bytes], str]) -> Found:
+    """Count a chunk's lines, as `names_in` finds their names."""
+    names = names_in(chunk, name_of)
+    place = 0 if chunk.said is None else chunk.said.lines
+    return Found(dict(Counter(names[:place])), dict(Counter(names[place:])))
+
+
+def take_chunk(counted: Counted, chunk: Chunk, found: Found, told_as: Callable[[str], str]) -> Counted:
+    """Pass a chunk.
+
+    Args:
+        counted: The account before it.
+        chunk: What was read.
+        found: What is in it.
+        told_as: Under which name an event is accounted for now.
+    """
+    counted = _follow_on(counted, chunk)
+    missing = chunk.numbers - chunk.events
+    counted = replace(
+        counted,
+        numbers=max(counted.numbers, chunk.last),
+        passed=add(counted.passed, told(found.before, told_as), told(found.after, told_as), _some(UNDECLARED, missing)),
+    )
+    if chunk.said is None:
+        return replace(counted, since=add(counted.since, found.after), lost=counted.lost + missing)
+    missing_before = chunk.said.at - chunk.first + 1 - chunk.said.lines
+    counted = replace(counted, since=add(counted.since, found.before), lost=counted.lost + missing_before)
+    counted = _compare(counted, chunk.said, told_as)
+    return replace(counted, said_at=chunk.said.at, since=found.after, lost=missing - missing_before)
+
+
+def _follow_on(counted: Counted, chunk: Chunk) -> Counted:
+    """See that no number was skipped, and none read twice."""
+    expected = counted.numbers + 1
+    if not chunk.numbers or chunk.first == expected:
+        return counted
+    if chunk.first > expected:
+        return remember(counted, Differing.SKIPPED, expected, chunk.first - 1, {})
+    return remember(counted, Differing.REPEATED, chunk.first, min(chunk.last, counted.numbers), {})
+
+
+def _compare(counted: Counted, said: Said, told_as: Callable[[str], str]) -> Counted:
+    """Hold the writer's word against what was found since the one before."""
+    if counted.said is None:  # it was not heard from the beginning: what it says is where to begin
+        return replace(counted, said=said.counts if said.whole else None)
+    word = said.counts if said.whole else counted.said | said.counts
+    claimed = subtract(word, counted.said)
+    others = sum(count for name, count in counted.since.items() if name not in word)
+    known = {name: count for name, count in counted.since.items() if name in word}
+    if others:  # names past those that a writer tells apart
+        known[UNDECLARED] = known.get(UNDECLARED, 0) + others
+    differing = subtract(claimed, known)
+    counted = replace(counted, said=word)
+    if not differing or (min(differing.values()) > 0 and sum(differing.values()) == counted.lost):
+        return counted  # those that are lost have their names from the writer alone
+    names = told(differing, told_as)
+    counted = remember(counted, Differing.RECORDED, counted.said_at + 1, said.at, names)
+    return replace(counted, missed=add(counted.missed, names), unbalanced=add(counted.unbalanced, names))
+
+
+def take_receipt(counted: Counted, receipt: Receipt) -> Counted:
+    """Take what a receipt says."""
+    rejected, absent = _copy(counted.rejected), _copy(counted.absent)
+    merge_counts(rejected, receipt.rejected)
+    merge_counts(absent, receipt.absent)
+    return replace(counted, delivered=add(counted.delivered, receipt.accepted), rejected=rejected, absent=absent)
+
+
+def rename(counted: Counted, before: Counts, after: Counts) -> Counted:
+    """Account for events under the names `after`: another plan is in force since they were counted as `before`."""
+    if before == after or sum(before.values()) != sum(after.values()):
+        return counted
+    return replace(counted, passed=subtract(add(counted.passed, after), before))
+
+
+def settle(counted: Counted, owed: Iterable[VerdictCounts], first: int) -> Counted:
+    """See that all that was passed is accounted for; what is not lies between `first` and where it stands."""
+    balance = subtract(counted.recorded(), counted.accounted(owed))
+    names = subtract(balance, counted.unbalanced)
+    if not names:
+        return counted
+    return replace(remember(counted, Differing.UNBALANCED, first, counted.numbers, names), unbalanced=balance)
+
+
+def remember(counted: Counted, kind: Differing, first: int, last: int, names: Counts) -> Counted:
+    """Keep a difference in mind."""
+    kept = counted.differences[: MOST_KEPT - 1]
+    return replace(
+        counted,
+        differences=[*kept, Difference(kind=kind, epoch=counted.epoch, first=first, last=last, names=names)],
+        difference_count=counted.difference_count + 1,
+    )
+
+
+def opening(
+    epoch: int, receipts: Iterable[Receipt], owed: Iterable[VerdictCounts], *, numbers: int, undecided: int
+) -> Counted:
+    """Return the account of an epoch that an earlier release had begun: what it says there is taken as it is."""
+    counted = Counted(epoch=epoch, numbers=numbers, said=None, said_at=numbers, undecided=_some(UNDECLARED, undecided))
+    for receipt in receipts:
+        counted = take_receipt(counted, receipt)
+    passed = counted.accounted(owed)
+    rest = numbers - sum(passed.values())
+    return replace(counted, passed=add(passed, {UNDECLARED: rest}) if rest else passed)
+
+
+def by_name(counts: VerdictCounts) -> Counts:
+    """Return events by name alone."""
+    return {name: sum(verdicts.values()) for name, verdicts in counts.items()}
+
+
+def by_names(counts: Iterable[VerdictCounts]) -> Counts:
+    """Return the sum of several, by name alone."""
+    return add({}, *map(by_name, counts))
+
+
+def receipt_names(receipt: Receipt) -> Counts:
+    """Return the numbers that a receipt accounts for, by name."""
+    return add(receipt.accepted, by_name(receipt.rejected), by_name(receipt.absent))
+
+
+def told(counts: Counts, told_as: Callable[[str], str]) -> Counts:
+    """Return counts under the names by which they are accounted for."""
+    found: Counts = {}
+    for name, count in counts.items():
+        as_told = told_as(name)
+        found[as_told] = found.get(as_told, 0) + count
+    return {name: count for name, count in found.items() if count}
+
+
+def _some(name: str, count: int) -> Counts:
+    return {name: count} if count else {}
+
+
+def _copy(counts: VerdictCounts) -> VerdictCounts:
+    return {name: dict(verdicts) for name, verdicts in counts.items()}

@@ -1,0 +1,102 @@
+"""The loader's account: whatever it leaves out, or takes twice, is named with its range."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from harness import INSTANCE, Vendor, as_arrow, deliver, event, zstd
+from heliograph.difference import Difference, Differing
+from heliograph.gateway.log import Entry
+from heliograph.lake.loader import Loader
+from heliograph.lake.report import count_events, find_differences
+from heliograph.wire import ARROW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Vendor:
+    """A gateway that has taken three deliveries of one epoch: 1 to 3, 4 to 6, and 7 to 9."""
+    vendor = Vendor(tmp_path)
+    with vendor.running(), vendor.http() as http:
+        for first in (1, 4, 7):
+            events = [event(number, duration_ms=number) for number in range(first, first + 3)]
+            deliver(http, zstd(as_arrow(events)), epoch=5, numbers=(first, first + 2), content_type=ARROW)
+    return vendor
+
+
+def load(vendor: Vendor) -> list[tuple[str, Difference]]:
+    loader = Loader(vendor.settings.gateway, vendor.settings.lake, vendor.plan)
+    while loader.load_round():
+        pass
+    loader.close()
+    return loader.account.differences
+
+
+def restart_gateway(vendor: Vendor) -> None:
+    with vendor.running():  # a new segment begins, with the gateway's account at its head
+        pass
+
+
+def test_a_log_that_is_loaded_as_it_is_adds_up_over_restarts(vendor: Vendor) -> None:
+    assert load(vendor) == []
+    restart_gateway(vendor)
+    assert load(vendor) == []
+
+
+def test_rows_that_are_lost_on_the_way_are_named(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = Loader._with_constants
+
+    def planted(self: Loader, events: pa.Table, entry: Entry) -> pa.Table:
+        return constants(self, events.slice(1) if entry.receipt.first == 4 else events, entry)
+
+    monkeypatch.setattr(Loader, "_with_constants", planted)
+    [(instance, difference)] = load(vendor)
+    assert instance == INSTANCE
+    assert difference == Difference(kind=Differing.STORED, epoch=5, first=4, last=6, names={"SearchSubmitted": 1})
+
+
+def test_rows_that_are_doubled_in_a_commit_are_named(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    concatenate = pa.concat_tables
+    monkeypatch.setattr(pa, "concat_tables", lambda tables: concatenate([*tables, tables[0]]))
+    [(_, difference)] = load(vendor)
+    assert (difference.kind, difference.epoch, difference.first, difference.last) == (Differing.STORED, 5, 1, 9)
+    assert difference.names == {"SearchSubmitted": -3}
+
+
+@pytest.mark.parametrize("left_out", [4, 7], ids=["in the middle", "at the end"])
+def test_a_delivery_that_is_passed_over_is_named(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch, left_out: int
+) -> None:
+    restart_gateway(vendor)
+    entries = Loader._entries
+
+    def planted(self: Loader) -> Iterator[Any]:
+        for place, entry, body in entries(self):
+            if not isinstance(entry, Entry) or entry.receipt.first != left_out:
+                yield place, entry, body
+
+    monkeypatch.setattr(Loader, "_entries", planted)
+    differences = load(vendor)
+    assert {each.kind for _, each in differences} == {Differing.SKIPPED}
+    assert {(each.epoch, each.first, each.last) for _, each in differences} == {(5, left_out, left_out + 2)}
+
+
+def test_the_lake_is_held_against_what_the_gateway_accepted(vendor: Vendor) -> None:
+    load(vendor)
+    settings = vendor.settings
+    events = count_events(settings.lake)
+    assert find_differences(settings, events, {}) == []
+    with vendor.running(), vendor.http() as http:  # not loaded yet: no difference
+        deliver(http, zstd(as_arrow([event(10)])), epoch=5, numbers=(10, 10), content_type=ARROW)
+    assert find_differences(settings, events, {}) == []
+    planted = {INSTANCE: {"SearchSubmitted": 7}}
+    assert find_differences(settings, planted, {INSTANCE: {"SearchSubmitted": 1}}) == [
+        f"{INSTANCE}: SearchSubmitted: 9 accepted, 7 in the lake, 1 erased"
+    ]
+    assert find_differences(settings, planted, {INSTANCE: {"SearchSubmitted": 2}}) == []

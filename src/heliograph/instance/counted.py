@@ -46,6 +46,8 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
     rejected: VerdictCounts = {}
     absent: VerdictCounts = {}
     """All three by the receipts."""
+    received: int = 0
+    """When the latest of them was on the gateway's disk: microseconds since 1970."""
     undecided: Counts = {}
     """Held by the gateway without a receipt here."""
     said: Counts | None = {}
@@ -156,7 +158,13 @@ def take_receipt(counted: Counted, receipt: Receipt) -> Counted:
     rejected, absent = _copy(counted.rejected), _copy(counted.absent)
     merge_counts(rejected, receipt.rejected)
     merge_counts(absent, receipt.absent)
-    return replace(counted, delivered=add(counted.delivered, receipt.accepted), rejected=rejected, absent=absent)
+    return replace(
+        counted,
+        delivered=add(counted.delivered, receipt.accepted),
+        rejected=rejected,
+        absent=absent,
+        received=max(counted.received, receipt.received),
+    )
 
 
 def rename(counted: Counted, before: Counts, after: Counts) -> Counted:

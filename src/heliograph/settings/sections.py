@@ -113,6 +113,14 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     ] = 90
     idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = 1.0
     timeout_seconds: Annotated[PositiveSeconds, _about("How long one request may take.")] = 30.0
+    metrics_file: Annotated[
+        str,
+        _about(
+            "File for the agent's metrics, such as one in the folder of the node exporter's textfile collector; "
+            "empty: metrics.prom in the state. The agent listens nowhere.",
+            path=True,
+        ),
+    ] = ""
 
 
 class EventLogsSettings(Section, frozen=True, kw_only=True):

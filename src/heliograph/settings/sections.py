@@ -157,6 +157,13 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
 
     host: Annotated[str, _about("Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, _about("Port to listen on.")] = 8443
+    workers: Annotated[
+        PositiveInt,
+        _about(
+            "Processes that check deliveries, one a core; past one, the process that was started only writes the log "
+            "and hands connections out."
+        ),
+    ] = 1
     certificate: Annotated[str, _about("The server's certificate chain (PEM).", path=True)] = "gateway.crt"
     private_key: Annotated[str, _about("The key of that certificate (PEM).", path=True)] = "gateway.key"
     signing_key: Annotated[

@@ -15,12 +15,15 @@ import zlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator
     from pathlib import Path
 
     from typing_extensions import Buffer
 
 _PREFIX: Final = struct.Struct("<IIII")
+_PLAIN_PREFIX: Final = struct.Struct("<IQI")
+"""As `_PREFIX`; generation and header's length are one number, which is zero in a frame that has neither."""
 _AFTER_CHECKSUM: Final = struct.Struct("<III")
 PREFIX_BYTES: Final = _PREFIX.size
 
@@ -56,6 +59,39 @@ def read_frames(data: Buffer, offset: int = 0, *, generation: int = 0) -> Iterat
             return
         yield Frame(end, bytes(view[start:middle]) if header_length else b"", bytes(view[middle:end]))
         offset = end
+
+
+def read_bodies(data: bytes | mmap.mmap, offset: int, most: int) -> tuple[list[bytes], int]:
+    """Return the bodies of frames as `read_frames` finds them, several times as fast, and the offset behind them.
+
+    Args:
+        data: What the frames are in.
+        offset: Where the first begins.
+        most: How many to read.
+
+    Returns:
+        Bodies up to the first frame that `read_frames` does not yield, is of another generation than 0, has a header,
+        or has no body.
+    """
+    bodies: list[bytes] = []
+    size = len(data)
+    unpack, checksum_of = _PLAIN_PREFIX.unpack_from, zlib.crc32
+    # The checksum begins with the prefix, of which there are few: frames of one length have the same.
+    begun: dict[int, int] = {}
+    while len(bodies) < most and offset + PREFIX_BYTES <= size:
+        checksum, generation_or_header, length = unpack(data, offset)
+        start = offset + PREFIX_BYTES
+        end = start + length
+        if generation_or_header or end > size or not length:
+            break
+        body = data[start:end]
+        if length not in begun:
+            begun[length] = checksum_of(_AFTER_CHECKSUM.pack(0, 0, length))
+        if checksum_of(body, begun[length]) != checksum:
+            break
+        bodies.append(body)
+        offset = end
+    return bodies, offset
 
 
 def write_fully(descriptor: int, data: bytes, offset: int) -> None:

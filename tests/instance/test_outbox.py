@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliograph.event import Verdict
+from heliograph.frames import read_frames
 from heliograph.instance.outbox import (
     START,
     EpochReader,
@@ -64,6 +65,29 @@ def test_every_event_is_read_once_and_in_order_at_any_chunk_size(
     assert not reader.is_closed()
     writer.close()
     assert reader.is_closed()
+
+
+@settings(deadline=None)
+@given(data=st.data(), sizes=st.lists(st.sampled_from([1, 1, 1, 2, 5]), min_size=1, max_size=30))
+def test_of_a_damaged_segment_exactly_the_whole_frames_before_the_damage_are_read(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, sizes: list[int]
+) -> None:
+    outbox = tmp_path_factory.mktemp("outbox")
+    writer = EpochWriter(outbox, maximum_bytes=ROOM)
+    for size in sizes:
+        writer.append(events(size))
+        if data.draw(st.integers(0, 5)) == 0:
+            writer.note_dropped({"Opened": {Verdict.OUTBOX_FULL: 1}})
+    writer.close()
+    [segment] = outbox.glob("*/*.segment")
+    written = bytearray(segment.read_bytes())
+    for _ in range(data.draw(st.integers(0, 2))):
+        written[data.draw(st.integers(0, len(written) - 1))] ^= data.draw(st.integers(1, 255))
+    del written[data.draw(st.just(len(written)) | st.integers(0, len(written))) :]
+    segment.write_bytes(written)
+    whole = [line for frame in read_frames(bytes(written)) for line in frame.body.split(b"\n") if frame.body]
+    [reader] = read_epochs(outbox)
+    assert read_all(reader, data.draw(st.integers(1, 80))) == list(range(1, len(whole) + 1))
 
 
 def test_reading_to_a_given_number_repeats_the_same_range_exactly(tmp_path: Path) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
-import pyarrow.json
 
 from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance.line_columns import LineColumns
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
 from heliograph.plan.buffers import compress, write_arrow
 from heliograph.plan.coarse_columns import ColumnCoarsener
 from heliograph.plan.coarsen import coarsen_all
-from heliograph.plan.columns import ColumnChecker, plain_type
+from heliograph.plan.columns import ColumnChecker
 from heliograph.plan.lines import LineChecker
 from heliograph.wire import Skeleton, VerdictCounts, merge_counts
 
@@ -28,9 +27,21 @@ if TYPE_CHECKING:
     from heliograph.plan.model import Plan
 
 _MICROSECOND: Final = 1_000_000
-_BLOCK_BYTES: Final = 4 << 20
 _RAW_IDS: Final = {"user_id": ("user", USER), "session_id": ("session", SESSION)}
 """The wire's column, the outbox's field that stands for it, and the kind of its random ids."""
+
+
+class Recorded(NamedTuple):
+    """Events of the outbox as one plan reads them."""
+
+    table: pa.Table
+    """Those that the plan allows so far, as columns, with the product's own ids; see `LineColumns.read`."""
+    absent: VerdictCounts
+    """The others, by name and verdict."""
+    unread: list[bytes]
+    """The lines of those others."""
+    stripped: dict[str, int]
+    """Properties that the plan does not declare and that were therefore left out, by event name."""
 
 
 class Batch(NamedTuple):
@@ -43,8 +54,6 @@ class Batch(NamedTuple):
     """What stays on the instance, and why."""
     stripped: dict[str, int]
     """Properties that the plan does not declare and that were therefore left out, by event name."""
-    recorded_names: pa.ChunkedArray | None = None
-    """The lines' names as recorded, in their order; None where lines were read one by one."""
 
 
 class BatchBuilder:
@@ -58,61 +67,44 @@ class BatchBuilder:
         self._names = frozenset(plan.events)
         self._pseudonyms = pseudonyms
         self._present = PresentNames(plan)
-        raw = {wire: raw for wire, (raw, _) in _RAW_IDS.items()}
-        self._parse = pyarrow.json.ParseOptions(
-            explicit_schema=pa.schema(
-                [pa.field(raw.get(field.name, field.name), plain_type(field.type)) for field in self._columns.schema]
-            ),
-            unexpected_field_behavior="error",
-        )
+        self._line_columns = LineColumns(plan)
+
+    def read(self, body: bytes, *, latest: datetime) -> Recorded:
+        """Read the outbox's lines: nothing but what they and the plan say counts for it.
+
+        Args:
+            body: Events as recorded, in order; lines, joined.
+            latest: The latest time that an event may have.
+        """
+        recorded = Recorded(pa.table({}), {}, [], {})
+        table = self._line_columns.read(body, lambda lines: self._mend(lines, recorded, latest))
+        return recorded._replace(table=table)
 
     def build(
         self,
-        lines: Sequence[bytes],
+        recorded: Recorded | Sequence[bytes],
         *,
         numbers: int,
         latest: datetime,
         refusals: Refusals | None = None,
         marks: Marks | None = None,
     ) -> Batch:
-        """Build a batch of the outbox's lines.
+        """Build a batch.
 
         Args:
-            lines: Events as recorded, in order.
+            recorded: Events as this builder has read them, or as lines.
             numbers: How many sequence numbers they account for; those without a line are lost.
             latest: The latest time that an event may have.
             refusals: Who has said no to what.
             marks: Who is none of the customer's own people.
         """
-        build = partial(self._build, lines, numbers=numbers, latest=latest, refusals=refusals, marks=marks)
-        batch = build(singly=False)
-        if any(Verdict.UNDECLARED_PROPERTY in verdicts for verdicts in batch.absent.values()):
-            # Another event declares the property, so that it is a column: it is left out of this one all the same.
-            batch = build(singly=True)
-        return batch
-
-    def _build(
-        self,
-        lines: Sequence[bytes],
-        *,
-        numbers: int,
-        latest: datetime,
-        refusals: Refusals | None,
-        marks: Marks | None,
-        singly: bool,
-    ) -> Batch:
+        if not isinstance(recorded, Recorded):
+            recorded = self.read(b"\n".join(recorded), latest=latest)
+        table = recorded.table
         absent: VerdictCounts = {}
-        stripped: dict[str, int] = {}
-        names: pa.ChunkedArray | None = None
-        if numbers > len(lines):
-            absent[UNDECLARED] = {Verdict.LOST: numbers - len(lines)}
-        try:
-            table = self._read(self._mend(lines, absent, stripped, latest) if singly else lines)
-            names = None if singly else table.column("name")
-            table = self._present.rename(table)
-        except pa.ArrowInvalid:
-            # Some line is not as the plan says. Going through them one by one is slow, and tells which.
-            table = self._read(self._mend(lines, absent, stripped, latest))
+        if lost := numbers - table.num_rows - len(recorded.unread):
+            absent[UNDECLARED] = {Verdict.LOST: lost}
+        merge_counts(absent, recorded.absent)
         if refusals is not None:  # before anybody gets a random id
             table, held_back = refusals.keep(table, self._names)
             merge_counts(absent, held_back)
@@ -123,72 +115,68 @@ class BatchBuilder:
         if findings.codes.any():
             merge_counts(absent, self._columns.rejected_counts(findings))
         batch = self._columns.keep_accepted(batch, findings)
-        return Batch(compress(write_arrow(batch)), batch.num_rows, absent, stripped, names)
+        return Batch(compress(write_arrow(batch)), batch.num_rows, absent, recorded.stripped)
 
-    def _read(self, lines: Sequence[bytes]) -> pa.Table:
-        if not lines:
-            return self._parse.explicit_schema.empty_table()
-        return pyarrow.json.read_json(
-            pa.BufferReader(b"\n".join(lines)),
-            read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
-            parse_options=self._parse,
-        )
+    def _mend(self, lines: Sequence[bytes], recorded: Recorded, latest: datetime) -> list[bytes]:
+        """Return the lines that the plan allows, rounded, and without properties that it does not declare.
 
-    def _mend(
-        self, lines: Sequence[bytes], absent: VerdictCounts, stripped: dict[str, int], latest: datetime
-    ) -> list[bytes]:
-        """Return the lines that the plan allows, rounded, and without properties that it does not declare."""
+        The others, and what was left out, are added to `recorded`.
+        """
         kept = []
         for line in lines:
-            try:
-                event = msgspec.json.decode(line, type=dict[str, Any])
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                merge_counts(absent, {UNDECLARED: {Verdict.MALFORMED: 1}})
-                continue
-            raw_ids = {raw: event.pop(raw) for raw, _ in _RAW_IDS.values() if raw in event}
-            if any(value is not None and not isinstance(value, str) for value in raw_ids.values()):
-                merge_counts(absent, {self._told(event.get("name")): {Verdict.INVALID_ENVELOPE: 1}})
-                continue
-            name = event.get("name")
-            if isinstance(name, str):
-                name = event["name"] = self._present.name(name)
-            declared = self._properties.get(name) if isinstance(name, str) else None
-            if declared is not None:
-                undeclared = event.keys() - declared.keys() - _ENVELOPE
-                for key in undeclared:
-                    del event[key]
-                if undeclared:
-                    stripped[str(name)] = stripped.get(str(name), 0) + len(undeclared)
-                event = coarsen_all(event, declared)
-            checked = self._lines.decode_one(msgspec.json.encode(event), latest=latest)
-            if isinstance(checked, Skeleton):
-                merge_counts(absent, {checked.name: {checked.verdict: 1}})
+            mended = self._mend_one(line, recorded.stripped, latest)
+            if isinstance(mended, bytes):
+                kept.append(mended)
             else:
-                kept.append(msgspec.json.encode(msgspec.to_builtins(checked) | raw_ids))
+                recorded.unread.append(line)
+                merge_counts(recorded.absent, mended)
         return kept
+
+    def _mend_one(self, line: bytes, stripped: dict[str, int], latest: datetime) -> bytes | VerdictCounts:
+        """Return a line as the plan allows it, or why it does not."""
+        try:
+            event = msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return {UNDECLARED: {Verdict.MALFORMED: 1}}
+        raw_ids = {raw: event.pop(raw) for raw, _ in _RAW_IDS.values() if raw in event}
+        if any(value is not None and not isinstance(value, str) for value in raw_ids.values()):
+            return {self._told(event.get("name")): {Verdict.INVALID_ENVELOPE: 1}}
+        name = event.get("name")
+        if isinstance(name, str):
+            name = event["name"] = self._present.name(name)
+        declared = self._properties.get(name) if isinstance(name, str) else None
+        if declared is not None:
+            undeclared = event.keys() - declared.keys() - _ENVELOPE
+            for key in undeclared:
+                del event[key]
+            if undeclared:
+                stripped[str(name)] = stripped.get(str(name), 0) + len(undeclared)
+            event = coarsen_all(event, declared)
+        checked = self._lines.decode_one(msgspec.json.encode(event), latest=latest)
+        if isinstance(checked, Skeleton):
+            return {checked.name: {checked.verdict: 1}}
+        return msgspec.json.encode(msgspec.to_builtins(checked) | raw_ids)
 
     def _told(self, name: object) -> str:
         return name if isinstance(name, str) and name in self._names else UNDECLARED
 
     def _to_wire(self, table: pa.Table) -> pa.RecordBatch:
-        columns = []
+        """Return the columns of the wire that have a value, and those that every batch has, with random ids."""
+        columns, fields = [], []
         for field in self._columns.schema:
-            if field.name in _RAW_IDS:
-                raw, kind = _RAW_IDS[field.name]
-                columns.append(self._replace(table.column(raw), kind, field.type))
-            else:
-                column = table.column(field.name).combine_chunks()
-                columns.append(column if column.type == field.type else column.dictionary_encode().cast(field.type))
-        return pa.record_batch(columns, schema=self._columns.schema)
+            raw, kind = _RAW_IDS.get(field.name, (field.name, None))
+            if raw not in table.column_names:
+                continue
+            column = table.column(raw).combine_chunks()
+            if field.nullable and column.null_count == len(column):
+                continue
+            columns.append(column if kind is None else self._replace(column, kind))
+            fields.append(field)
+        return pa.record_batch(columns, schema=pa.schema(fields))
 
-    def _replace(self, raw: pa.ChunkedArray, kind: str, wire_type: pa.DataType) -> pa.Array:
-        encoded = raw.combine_chunks()
-        if not pa.types.is_dictionary(encoded.type):
-            encoded = encoded.dictionary_encode()
-        ids = self._pseudonyms.ids(kind, encoded.dictionary.to_pylist())
-        return pa.DictionaryArray.from_arrays(
-            encoded.indices.cast(wire_type.index_type), pa.array(ids, wire_type.value_type)
-        )
+    def _replace(self, keys: pa.DictionaryArray, kind: str) -> pa.Array:
+        ids = self._pseudonyms.ids(kind, keys.dictionary.to_pylist())
+        return pa.DictionaryArray.from_arrays(keys.indices, pa.array(ids, pa.string()), safe=False)
 
 
 _ENVELOPE: Final = frozenset({"name", "sequence", "time", "outcome", "version", "source", "actor"})

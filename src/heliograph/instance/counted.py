@@ -13,9 +13,10 @@ All of it is a part of the epoch's `Progress`, and so of the transaction that mo
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from heliograph.instance.batch import Recorded
     from heliograph.instance.outbox import Chunk, Said
     from heliograph.wire import Receipt
 
@@ -55,7 +57,7 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
     said_at: int = 0
     """The last number before that word."""
     since: Counts = {}
-    """What was found since, by the same names."""
+    """What was found since, by present names."""
     lost: int = 0
     """Numbers since then whose events are lost."""
     unbalanced: Counts = {}
@@ -75,7 +77,7 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Found(NamedTuple):
-    """What a chunk holds, by the names under which it was recorded."""
+    """What a chunk holds, by present names."""
 
     before: Counts
     """Up to the writer's latest word in it."""
@@ -84,43 +86,73 @@ class Found(NamedTuple):
 
 def find_in_lines(chunk: Chunk, name_of: Callable[[bytes], str]) -> Found:
     """Count a chunk's lines one by one."""
+    lines = chunk.lines
     place = 0 if chunk.said is None else chunk.said.lines
-    return Found(dict(Counter(map(name_of, chunk.lines[:place]))), dict(Counter(map(name_of, chunk.lines[place:]))))
+    return Found(dict(Counter(map(name_of, lines[:place]))), dict(Counter(map(name_of, lines[place:]))))
 
 
-def find_in_column(chunk: Chunk, names: pa.ChunkedArray) -> Found:
-    """Count a chunk by the names of its lines, in their order."""
-    place = 0 if chunk.said is None else chunk.said.lines
-    return Found(_count_column(names.slice(0, place)) if place else {}, _count_column(names.slice(place)))
+def find_in_rows(chunk: Chunk, recorded: Recorded, name_of: Callable[[bytes], str]) -> Found:
+    """Count a chunk as it was read: nearly all of it in columns, and one by one what the plan does not allow."""
+    names, unread = recorded.table.column("name"), recorded.unread
+    if chunk.said is None:
+        return Found({}, add(_count_column(names), Counter(map(name_of, unread))))
+    rows = int(np.searchsorted(recorded.table.column("sequence").to_numpy(), chunk.said.at, side="right"))
+    early = [line for line in unread if _sequence_of(line) <= chunk.said.at]
+    late = [line for line in unread if _sequence_of(line) > chunk.said.at]
+    return Found(
+        add(_count_column(names.slice(0, rows)), Counter(map(name_of, early))),
+        add(_count_column(names.slice(rows)), Counter(map(name_of, late))),
+    )
+
+
+class _Numbered(msgspec.Struct):
+    sequence: int = 0
+
+
+def _sequence_of(line: bytes) -> int:
+    try:
+        return msgspec.json.decode(line, type=_Numbered).sequence
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
 
 
 def _count_column(names: pa.ChunkedArray) -> Counts:
     counts = pc.value_counts(names)
-    pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
-    return {UNDECLARED if name is None else name: count for name, count in pairs}
+    return dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
 
 
-def take_chunk(counted: Counted, chunk: Chunk, found: Found, told_as: Callable[[str], str]) -> Counted:
+class Naming(Protocol):
+    """What an event is called by the plan in force."""
+
+    def present(self, recorded: str, /) -> str:
+        """Return its present name, whether the plan declares it or not."""
+
+    def told_as(self, recorded: str, /) -> str:
+        """Return under which name it is told to the gateway."""
+
+
+def take_chunk(counted: Counted, chunk: Chunk, found: Found, naming: Naming) -> Counted:
     """Pass a chunk.
 
     Args:
         counted: The account before it.
         chunk: What was read.
         found: What is in it.
-        told_as: Under which name an event is accounted for now.
+        naming: Under which name an event is accounted for now.
     """
     counted = _follow_on(counted, chunk)
-    missing = chunk.numbers - len(chunk.lines)
+    missing = chunk.numbers - chunk.events
+    passed = told(add(found.before, found.after), naming.told_as)
     counted = replace(
         counted,
         numbers=max(counted.numbers, chunk.last),
-        passed=add(counted.passed, told(found.before, told_as), told(found.after, told_as), _some(UNDECLARED, missing)),
+        passed=add(counted.passed, passed, _some(UNDECLARED, missing)),
     )
     if chunk.said is None:
         return replace(counted, since=add(counted.since, found.after), lost=counted.lost + missing)
     missing_before = chunk.said.at - chunk.first + 1 - chunk.said.lines
     counted = replace(counted, since=add(counted.since, found.before), lost=counted.lost + missing_before)
-    counted = _compare(counted, chunk.said, told_as)
+    counted = _compare(counted, chunk.said, naming)
     return replace(counted, said_at=chunk.said.at, since=found.after, lost=missing - missing_before)
 
 
@@ -134,23 +166,25 @@ def _follow_on(counted: Counted, chunk: Chunk) -> Counted:
     return remember(counted, Differing.REPEATED, chunk.first, min(chunk.last, counted.numbers), {})
 
 
-def _compare(counted: Counted, said: Said, told_as: Callable[[str], str]) -> Counted:
+def _compare(counted: Counted, said: Said, naming: Naming) -> Counted:
     """Hold the writer's word against what was found since the one before."""
     if counted.said is None:  # it was not heard from the beginning: what it says is where to begin
         return replace(counted, said=said.counts if said.whole else None)
     word = said.counts if said.whole else counted.said | said.counts
-    claimed = subtract(word, counted.said)
-    others = sum(count for name, count in counted.since.items() if name not in word)
-    known = {name: count for name, count in counted.since.items() if name in word}
+    claimed = told(subtract(word, counted.said), naming.present)  # it may have been recorded under an earlier name
+    since = told(counted.since, naming.present)
+    names = {naming.present(name) for name in word}
+    others = sum(count for name, count in since.items() if name not in names)
+    known = {name: count for name, count in since.items() if name in names}
     if others:  # names past those that a writer tells apart
         known[UNDECLARED] = known.get(UNDECLARED, 0) + others
     differing = subtract(claimed, known)
     counted = replace(counted, said=word)
     if not differing or (min(differing.values()) > 0 and sum(differing.values()) == counted.lost):
         return counted  # those that are lost have their names from the writer alone
-    names = told(differing, told_as)
-    counted = remember(counted, Differing.RECORDED, counted.said_at + 1, said.at, names)
-    return replace(counted, missed=add(counted.missed, names), unbalanced=add(counted.unbalanced, names))
+    missed = told(differing, naming.told_as)
+    counted = remember(counted, Differing.RECORDED, counted.said_at + 1, said.at, missed)
+    return replace(counted, missed=add(counted.missed, missed), unbalanced=add(counted.unbalanced, missed))
 
 
 def take_receipt(counted: Counted, receipt: Receipt) -> Counted:

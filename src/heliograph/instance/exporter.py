@@ -31,6 +31,7 @@ from heliograph.wire import Receipt, VerdictCounts, merge_counts
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from heliograph.instance.batch import Recorded
     from heliograph.instance.state import State
     from heliograph.instance.transport import GatewayClient
     from heliograph.instance.usage import Tallied
@@ -208,14 +209,14 @@ class Exporter:
         if self._generation != self._objections.generation:
             self._pseudonyms.clear()
             self._generation = self._objections.generation
-        batch = self._builder.build(
-            chunk.lines, numbers=numbers, latest=latest, refusals=refusals, marks=self._look_at_marks()
-        )
+        marks = self._look_at_marks()
+        recorded = self._builder.read(chunk.body, latest=latest)
+        batch = self._builder.build(recorded, numbers=numbers, latest=latest, refusals=refusals, marks=marks)
         self.stripped.update(batch.stripped)
         absent: VerdictCounts = {}
         for counts in (*(self._accounting.as_declared(owed.counts) for owed in progress.owed), batch.absent):
             merge_counts(absent, counts)
-        counted = self._accounting.count(progress, chunk, batch.recorded_names)
+        counted = self._accounting.count(progress, chunk, recorded)
         progress = replace(progress, sending=chunk.end)
         sessions = self._objections.sessions
         try:
@@ -239,11 +240,13 @@ class Exporter:
             counted = self._accounting.by_names_of(answer.receipt, progress, chunk, counted)
         else:
             counted = self._accounting.retold(counted, progress.owed)
+        tallied = self._tally_of(chunk, recorded=recorded, marks=marks)
         self._settle(
             reader,
             replace(progress, counted=counted),
             chunk,
             answer.receipt,
+            tallied,
             signature=answer.signature or "",
             left_out=batch.stripped,
         )
@@ -256,6 +259,7 @@ class Exporter:
         progress: Progress,
         chunk: Chunk,
         receipt: Receipt,
+        tallied: Sequence[Tallied],
         *,
         signature: str = "",
         left_out: dict[str, int] | None = None,
@@ -271,7 +275,7 @@ class Exporter:
             ),
             first=receipt.first,
         )
-        self._state.finish(reader.epoch, progress, receipt, signature, self._tally_of(chunk), left_out=left_out)
+        self._state.finish(reader.epoch, progress, receipt, signature, tallied, left_out=left_out)
         reader.release(chunk.end)
 
     def _take_refusal(
@@ -305,7 +309,7 @@ class Exporter:
             chunk = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence))
             counted = self._accounting.count(progress, chunk)
             counted = self._accounting.by_names_of(receipt, progress, chunk, counted)
-            self._settle(reader, replace(progress, counted=counted), chunk, receipt)
+            self._settle(reader, replace(progress, counted=counted), chunk, receipt, self._tally_of(chunk))
             return 1
         _log.error(
             "the two ends differ",
@@ -336,19 +340,36 @@ class Exporter:
         progress = self._accounting.settled(progress, first=progress.acknowledged + 1)
         self._state.save(reader.epoch, progress, tallied, sendable=sendable)
 
-    def _tally_of(self, chunk: Chunk, *, locally: bool = False) -> list[Tallied]:
+    def _tally_of(
+        self, chunk: Chunk, *, recorded: Recorded | None = None, marks: Marks | None = None, locally: bool = False
+    ) -> list[Tallied]:
         """Count a chunk's use: whoever calls it moves past the chunk in the same transaction.
 
         What its user, or anybody, has said no to is not even counted, nor is whoever is none of the customer's own
         people; nor is anything while that is not known.
+
+        Args:
+            chunk: The chunk.
+            recorded: Its events, if they were read before; and
+            marks: who is none of the customer's own people, if that was looked up.
+            locally: Whether the count stays on the instance.
         """
-        marks = self._look_at_marks()
+        if marks is None:
+            marks = self._look_at_marks()
         try:
-            leaves_out = self._objections.look().leaves_out(locally=locally, marked=marks.marks if marks else None)
+            refusals = self._objections.look()
         except OSError:
             return []
         latest = self._now() + self._client.clock_offset + FUTURE
-        return self._tally.count(chunk.lines, latest=latest, leaves_out=leaves_out)
+        if recorded is None:
+            recorded = self._builder.read(chunk.body, latest=latest)
+        marked = marks.marks if marks else None
+        left_out = refusals.left_out_rows(recorded.table, locally=locally, marked=marked)
+        counts = self._tally.count_rows(recorded.table, latest=latest, left_out=left_out)
+        if recorded.unread:  # what may not leave has happened all the same
+            leaves_out = refusals.leaves_out(locally=locally, marked=marked)
+            counts += self._tally.count(recorded.unread, latest=latest, leaves_out=leaves_out)
+        return counts
 
     def _look_at_marks(self) -> Marks:
         return Marks(dict(self._marks.read()), self._agent)

@@ -12,13 +12,22 @@ import fcntl
 import mmap
 import os
 import shutil
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from heliograph.event import UNDECLARED, Epoch, new_epoch
-from heliograph.frames import Frame, encode_frame, read_frames, sync_folder, write_atomically, write_fully
+from heliograph.frames import (
+    Frame,
+    encode_frame,
+    read_bodies,
+    read_frames,
+    sync_folder,
+    write_atomically,
+    write_fully,
+)
 from heliograph.wire import Counts, VerdictCounts
 
 if TYPE_CHECKING:
@@ -35,6 +44,7 @@ _LOCK: Final = "writer.lock"
 _SERIES: Final = "series"
 _SUFFIX: Final = ".segment"
 _NOTHING: Final = msgspec.Raw()
+_FRAMES_AT_ONCE: Final = 2_000
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -280,8 +290,10 @@ class Chunk(NamedTuple):
     first: int
     last: int
     """Both included; ``last < first`` when there is none."""
-    lines: list[bytes]
-    """Events as JSON; fewer than the range when the disk lost some."""
+    body: bytes
+    """Events as JSON lines, joined: to split some thousands and join them again is slow."""
+    events: int
+    """How many lines; fewer than the range when the disk lost some."""
     end: Position
     dropped: VerdictCounts | None
     """The writer's own drops so far, when the chunk holds a newer word on them."""
@@ -295,13 +307,19 @@ class Chunk(NamedTuple):
         """How many sequence numbers the range has."""
         return self.last - self.first + 1
 
+    @property
+    def lines(self) -> list[bytes]:
+        """The events one by one."""
+        return self.body.split(b"\n") if self.events else []
+
 
 class _Reading:
     """A chunk while it is being read: up to the sequence number `last`."""
 
     def __init__(self, position: Position, last: int) -> None:
         self._segment, self._offset, self._sequence = position
-        self.lines: list[bytes] = []
+        self.count = 0
+        self._blocks: list[bytes] = []
         self.dropped: VerdictCounts | None = None
         self.left_out: Counts | None = None
         self.said: Said | None = None
@@ -313,6 +331,16 @@ class _Reading:
         """How far it has come."""
         return Position(self._segment, self._offset, self._sequence)
 
+    @property
+    def body(self) -> bytes:
+        """All lines that were taken, joined."""
+        return b"\n".join(self._blocks)
+
+    def _keep(self, block: bytes, count: int) -> None:
+        self._blocks.append(block)
+        self.count += count
+        self._sequence += count
+
     def begin_segment(self, segment: int) -> bool:
         """Go on to a segment; tell whether there is more to read."""
         if self._sequence >= self._last:
@@ -322,7 +350,28 @@ class _Reading:
             self._segment, self._offset, self._sequence = segment, 0, max(self._sequence, segment - 1)
         return True
 
-    def take(self, frame: Frame) -> bool:
+    def take_all(self, data: mmap.mmap, offset: int) -> None:
+        """Take what is still wanted of a segment's frames from `offset` on."""
+        while True:
+            offset = self._take_plain(data, offset)
+            frame = next(read_frames(data, offset), None)
+            if frame is None or not self._take(frame):
+                return
+            offset = frame.end
+
+    def _take_plain(self, data: mmap.mmap, offset: int) -> int:
+        """Take frames that hold nothing but events, as nearly all do, many at once; return the offset behind them."""
+        while not self._in_part and self._sequence < self._last:
+            bodies, end = read_bodies(data, offset, min(self._last - self._sequence, _FRAMES_AT_ONCE))
+            block = b"\n".join(bodies)
+            count = block.count(b"\n") + 1
+            if not bodies or self._sequence + count > self._last:
+                break
+            self._keep(block, count)
+            self._offset = offset = end
+        return offset
+
+    def _take(self, frame: Frame) -> bool:
         """Take a frame, or the part of it that is still wanted; tell whether to go on."""
         if frame.body:
             if self._sequence >= self._last:
@@ -334,8 +383,8 @@ class _Reading:
                 lines = lines[self._sequence - first + 1 :]
                 self._in_part = False
             wanted = lines[: self._last - self._sequence]
-            self.lines += wanted
-            self._sequence += len(wanted)
+            if wanted:
+                self._keep(b"\n".join(wanted), len(wanted))
             if len(wanted) < len(lines):
                 return False
         if frame.header:
@@ -350,7 +399,7 @@ class _Reading:
     def _hear(self, counts: Counts, *, whole: bool) -> None:
         if self.said is not None and not whole:
             counts, whole = self.said.counts | counts, self.said.whole
-        self.said = Said(counts, whole, self._sequence, len(self.lines))
+        self.said = Said(counts, whole, self._sequence, self.count)
 
 
 class EpochReader:
@@ -398,27 +447,31 @@ class EpochReader:
                 continue
             if not chunk.begin_segment(segment):
                 break
-            for frame in self._frames(segment, position.offset if segment == position.segment else 0):
-                if not chunk.take(frame):
-                    break
+            with self._mapped(segment) as data:
+                if data is not None:
+                    chunk.take_all(data, position.offset if segment == position.segment else 0)
         return Chunk(
-            position.sequence + 1,
-            chunk.end.sequence,
-            chunk.lines,
-            chunk.end,
-            chunk.dropped,
-            chunk.left_out,
-            chunk.said,
+            first=position.sequence + 1,
+            last=chunk.end.sequence,
+            body=chunk.body,
+            events=chunk.count,
+            end=chunk.end,
+            dropped=chunk.dropped,
+            left_out=chunk.left_out,
+            said=chunk.said,
         )
 
-    def _frames(self, segment: int, offset: int) -> Iterator[Frame]:
+    @contextmanager
+    def _mapped(self, segment: int) -> Iterator[mmap.mmap | None]:
+        """Give a segment's bytes, which are on disk; None where it has none."""
         descriptor = os.open(self.folder / f"{segment:020d}{_SUFFIX}", os.O_RDONLY)
         try:
             if os.fstat(descriptor).st_size == 0:
+                yield None
                 return
             with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
                 os.fdatasync(descriptor)
-                yield from read_frames(data, offset)
+                yield data
         finally:
             os.close(descriptor)
 
@@ -431,10 +484,11 @@ class EpochReader:
         """Return the segment of the latest checkpoint, and the checkpoint."""
         for segment in reversed(self.segments()):
             found: bytes | None = None
-            for frame in self._frames(segment, 0):
-                if frame.header:
-                    checkpoint = msgspec.json.decode(frame.header, type=Note).checkpoint
-                    found = bytes(checkpoint) or found
+            with self._mapped(segment) as data:
+                for frame in [] if data is None else read_frames(data):
+                    if frame.header:
+                        checkpoint = msgspec.json.decode(frame.header, type=Note).checkpoint
+                        found = bytes(checkpoint) or found
             if found is not None:
                 return segment, found
         return None

@@ -9,7 +9,9 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from heliograph.plan.sensitive.random_ids import looks_derived
+import numpy as np
+
+from heliograph.plan.sensitive.wall import derived_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 USER: Final = "user"
 SESSION: Final = "session"
 _MOST_CACHED: Final = 200_000
+_ID_BYTES: Final = 16
+_ID_DIGITS: Final = 2 * _ID_BYTES
 _MOST_DRAWS: Final = 8
 """One id of 1.8 million looks derived, so that as many in a row are no accident."""
 
@@ -28,12 +32,12 @@ class Pseudonyms:
 
     Args:
         state: Where they are kept.
-        random_id: Makes a new one: 32 hexadecimal digits.
+        random_bytes: The generator: gives so many bytes.
     """
 
-    def __init__(self, state: State, *, random_id: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
+    def __init__(self, state: State, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._state = state
-        self._random_id = random_id
+        self._random_bytes = random_bytes
         self._cache: dict[tuple[str, str], str] = {}
         self._fresh: dict[tuple[str, str], str] = {}
 
@@ -42,19 +46,24 @@ class Pseudonyms:
         keys = list(keys)
         if len(self._cache) > _MOST_CACHED:
             self._cache = dict(self._fresh)
-        unknown = [key for key in keys if (kind, key) not in self._cache]
+        unknown = [key for key in dict.fromkeys(keys) if (kind, key) not in self._cache]
         known = self._state.pseudonyms(kind, unknown)
-        for key in unknown:
-            random_id = known.get(key)
-            if random_id is None:
-                random_id = self._fresh[kind, key] = self._draw()
-            self._cache[kind, key] = random_id
+        new = [(kind, key) for key in unknown if key not in known]
+        self._fresh.update(drawn := dict(zip(new, self._draw(len(new)), strict=True)))
+        self._cache.update(drawn)
+        self._cache.update({(kind, key): random_id for key, random_id in known.items()})
         return [self._cache[kind, key] for key in keys]
 
-    def _draw(self) -> str:
+    def _draw(self, count: int) -> list[str]:
+        """Return new ids, drawn and looked at all at once: one by one, the look takes longer than all else."""
+        found: list[str] = []
         for _ in range(_MOST_DRAWS):
-            if not looks_derived(random_id := self._random_id()):
-                return random_id
+            digits = self._random_bytes((count - len(found)) * _ID_BYTES).hex()
+            ids = [digits[start : start + _ID_DIGITS] for start in range(0, len(digits), _ID_DIGITS)]
+            derived = {*derived_ids(np.frombuffer(digits.encode(), np.uint8)).tolist()}
+            found += [each for place, each in enumerate(ids) if place not in derived] if derived else ids
+            if len(found) == count:
+                return found
         raise RuntimeError("the system's generator gives no random ids")
 
     def fresh(self) -> list[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ from heliograph.instance.pseudonyms import SESSION, USER
 from heliograph.instance.sessions import SessionUsers
 from heliograph.instance.stitching import Stitching
 from heliograph.instance.withheld import Interval, Withheld, microseconds
-from heliograph.plan.buffers import as_mask, column_values, rows_with_value, valid_rows
+from heliograph.plan.buffers import as_mask, column_values, fresh_column, rows_with_value, valid_rows
 from heliograph.wire import VerdictCounts, merge_counts
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ class Refusals:
         """Return what may leave of events as recorded, visitors as the users they are, and learn whose sessions are.
 
         Args:
-            table: The outbox's columns, among them ``name``, ``time``, ``user`` and ``session``.
+            table: The outbox's columns, among them ``time``, and with words ``name``, ``user`` and ``session``.
             names: Those that may stand in counts.
         """
         if table.num_rows == 0:
             return Kept(table, {})
-        recorded = table.column("user").combine_chunks().dictionary_encode()
+        recorded = table.column("user").combine_chunks()
         users, keys = self._signed_in(recorded)
-        sessions = table.column("session").combine_chunks().dictionary_encode()
+        sessions = table.column("session").combine_chunks()
         times = _times(table.column("time").combine_chunks())
         withheld = self._withheld_rows(times)
         refused = self._refused_rows(times, users, sessions)
@@ -92,14 +92,12 @@ class Refusals:
             refused |= times < _per_row(recorded, map(self._limit, keys))
         refused &= ~withheld
         held_back: VerdictCounts = {}
+        if users is not recorded:
+            table = _with_column(table, "user", users)
         if withheld.any() or refused.any():
-            if users is not recorded:
-                table = _with_column(table, "user", users.cast(pa.string()))
             for rows, verdict in ((withheld, Verdict.NOT_PERMITTED), (refused, Verdict.OPTED_OUT)):
                 merge_counts(held_back, _count_names(table.column("name").filter(as_mask(rows)), names, verdict))
-            return Kept(table.filter(as_mask(~(withheld | refused))), held_back)
-        for name, encoded in (("user", users), ("session", sessions)):  # what was encoded once need not be again
-            table = _with_column(table, name, encoded)
+            table = _without_unused(table.filter(as_mask(~(withheld | refused))))
         return Kept(table, held_back)
 
     def _signed_in(self, recorded: pa.DictionaryArray) -> tuple[pa.DictionaryArray, list[str]]:
@@ -135,6 +133,25 @@ class Refusals:
             return any(since <= moment < until for since, until in silent)
 
         return tell
+
+    def left_out_rows(self, table: pa.Table, *, locally: bool, marked: Callable[[str], bool] | None = None) -> Booleans:
+        """As `leaves_out`, tell it of all rows of events as recorded."""
+        silent = () if locally else self._silent
+        users = table.column("user").combine_chunks()
+        times = _times(table.column("time").combine_chunks())
+        rows = np.zeros(len(times), np.bool_)
+        if self._concerns_users or marked is not None:
+            keys = users.dictionary.to_pylist()
+            signed_in = self._stitching.users_of(keys)
+            rows |= times < _per_row(users, [self._count_limit({key, signed_in.get(key, key)}, marked) for key in keys])
+        for since, until in silent:
+            rows |= (since <= times) & (times < until)
+        return rows
+
+    def _count_limit(self, users: Iterable[str], marked: Callable[[str], bool] | None) -> int:
+        """Return the moment before which nothing of one who has these keys is counted."""
+        limits = (_ALWAYS if marked is not None and marked(user) else self._limit(user) for user in users)
+        return max(limits)
 
     def _withheld_rows(self, times: Integers) -> Booleans:
         rows = np.zeros(len(times), np.bool_)
@@ -253,6 +270,16 @@ class Objections:
                 "or, if there is none and everybody may be recorded again, make an empty file."
             )
         return found
+
+
+def _without_unused(table: pa.Table) -> pa.Table:
+    """Return a table with words that some row uses alone: who may not leave gets no random id, either."""
+    columns = [column.combine_chunks() for column in table.columns]
+    words = [pa.types.is_dictionary(column.type) for column in columns]
+    return pa.table(
+        [fresh_column(column) if is_word else column for column, is_word in zip(columns, words, strict=True)],
+        names=table.column_names,
+    )
 
 
 def _with_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:

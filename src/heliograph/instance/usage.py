@@ -16,15 +16,20 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
+import numpy as np
 
 from heliograph.instance.stitched_table import SCHEMA as STITCHED_SCHEMA
 from heliograph.instance.stitched_table import StitchedTable
+from heliograph.plan.buffers import column_values, valid_rows
 from heliograph.plan.changes import present_names
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    import pyarrow as pa
+
+    from heliograph.plan.buffers import Booleans
     from heliograph.plan.model import Plan
 
 SCHEMA: Final = f"""{STITCHED_SCHEMA}
@@ -40,6 +45,9 @@ MERGED_AT_ONCE: Final = 64
 """Rows of the journal in one transaction: enough to be quick, and few enough to fit in memory."""
 _1970: Final = date(1970, 1, 1)
 _1970_ORDINAL: Final = _1970.toordinal()
+_1970_MIDNIGHT: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_DAY: Final = timedelta(days=1) // _MICROSECOND
 
 
 class Usage(NamedTuple):
@@ -102,6 +110,37 @@ class Tally:
             (ordinal - _1970_ORDINAL, self._names[name], user, count)
             for (ordinal, name, user), count in counts.items()
             if user is not None and name in self._names
+        ]
+
+    def count_rows(self, table: pa.Table, *, latest: datetime, left_out: Booleans | None = None) -> list[Tallied]:
+        """As `count`, of events in columns, all of which the plan declares.
+
+        Args:
+            table: As `heliograph.instance.line_columns.LineColumns.read` returns it.
+            latest: An event after this does not count.
+            left_out: The rows that do not count either.
+        """
+        users, names, actors = (table.column(name).combine_chunks() for name in ("user", "name", "actor"))
+        times = column_values(table.column("time").combine_chunks().cast("int64"))
+        days = times // _DAY
+        earliest = day_number((latest.astimezone(UTC) - self._days).date())
+        counted = valid_rows(users) & ~valid_rows(actors)
+        counted &= (days >= earliest) & (times <= (latest - _1970_MIDNIGHT) // _MICROSECOND)
+        if left_out is not None:
+            counted &= ~left_out
+        shape = (int(days.max(initial=earliest)) + 1 - earliest, len(names.dictionary), len(users.dictionary))
+        places = (days - earliest, column_values(names.indices), column_values(users.indices))
+        cells, numbers = np.unique(
+            np.ravel_multi_index([place[counted] for place in places], shape) if counted.any() else np.empty(0, int),
+            return_counts=True,
+        )
+        found = np.unravel_index(cells, shape) if len(cells) else (cells, cells, cells)
+        words, keys = names.dictionary.to_pylist(), users.dictionary.to_pylist()
+        return [
+            (day, words[name], keys[user], number)
+            for day, name, user, number in zip(
+                (found[0] + earliest).tolist(), found[1].tolist(), found[2].tolist(), numbers.tolist(), strict=True
+            )
         ]
 
     def _decode(self, lines: Sequence[bytes]) -> list[_Line]:

@@ -22,6 +22,8 @@ def walk(command: Any = ROOT, path: tuple[str, ...] = ("heliograph",)) -> Iterat
     """Every command with the words that call it, groups before their members."""
     yield " ".join(path), command
     for name, member in getattr(command, "commands", {}).items():
+        if member.hidden:  # the program calls itself by it
+            continue
         yield from walk(member, (*path, name))
 
 

@@ -34,6 +34,9 @@ ABSENT_HEADER: Final = "heliograph-absent"
 PLAN_HEADER: Final = "heliograph-plan"
 """By which plan a batch was built: its digest, as the policy names it. Without it, the events alone are checked."""
 
+EXPORTER_HEADER: Final = "heliograph-exporter"
+"""Which process sends: 32 hexadecimal digits, drawn at its start, so that two with one identity are told apart."""
+
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """The instance proves itself with a JWT that its Ed25519 key signed (RFC 7523)."""
 ASSERTION_AUDIENCE: Final = "heliograph-gateway"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heliograph.cli.common import fail, out, print_json, read_plan_in_force, read_settings
+from heliograph.cli.common import err, fail, out, print_json, read_plan_in_force, read_settings
 
 if TYPE_CHECKING:
     from heliograph.instance.account import InstanceAccount
     from heliograph.instance.comparison import Comparison
+    from heliograph.instance.metrics import Standing
     from heliograph.instance.state import State
     from heliograph.settings import Settings
 
@@ -23,9 +25,12 @@ def status(
     compare: Annotated[
         bool, typer.Option("--compare", help="Ask the gateway, too, and hold both ends against each other.")
     ] = False,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Print the metrics as they stand now, in Prometheus's text format.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show this instance's half of the loss account: where every recorded event is, by name.
+    """Show whether the agent runs, and this instance's half of the loss account: where every event is, by name.
 
     Ends with status 1 when the account does not close, or differs from the gateway's. With --compare it asks the
     gateway, unless the level is off.
@@ -33,14 +38,20 @@ def status(
     Example: heliograph --config instance.toml agent status --compare
     """
     from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
+    from heliograph.instance.metrics import read_metrics  # noqa: PLC0415
+    from heliograph.instance.monitor import read_standing  # noqa: PLC0415
     from heliograph.instance.state import State, StateError  # noqa: PLC0415
 
     settings = read_settings(context)
     if not Path(settings.agent.state).is_dir():
         fail([f"{settings.agent.state}: no agent has run with this state yet"])
     comparison: Comparison | None = None
+    standing = read_standing(Path(settings.agent.state))
     try:
         with closing(State(Path(settings.agent.state), exclusive=False)) as state:
+            if prometheus:
+                typer.echo(read_metrics(settings, state, standing, datetime.now(UTC)).text(), nl=False)
+                return
             account = read_account(state, Path(settings.recorder.outbox), read_plan_in_force(settings, state))
             if compare:
                 comparison = _compare(settings, state, context.find_root().obj)
@@ -49,6 +60,7 @@ def status(
     if as_json:
         print_json(account if comparison is None else {"account": account, "comparison": comparison})
     else:
+        err.print(_how_it_stands(settings, standing), highlight=False)
         _print(account, comparison)
     problems = _problems(account)
     if comparison is not None:
@@ -58,6 +70,18 @@ def status(
             [*problems, "docs/runbook/account-differs.md says what to do; if an agent is running, look again first."],
             status=1,
         )
+
+
+def _how_it_stands(settings: Settings, standing: Standing | None) -> str:
+    from heliograph.instance.monitor import is_alive  # noqa: PLC0415 - quick --help
+
+    alive = "The agent runs" if is_alive(Path(settings.agent.state)) else "No agent runs with this state"
+    if standing is None:
+        return f"{alive}. It has not said yet how it stands."
+    said = f"{alive}. At {standing.at:%Y-%m-%d %H:%M:%S} UTC its level was {standing.level}, and "
+    if standing.failures:
+        return f"{said}{standing.failures} rounds had failed one after the other: {standing.why}"
+    return f"{said}it waited for nothing."
 
 
 def _compare(settings: Settings, state: State, named: str | None) -> Comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def run(context: typer.Context) -> None:
     from heliograph.gateway.log import LogFullError  # noqa: PLC0415 - quick --help
     from heliograph.gateway.plans import PlanInForce  # noqa: PLC0415
     from heliograph.gateway.server import gateway_server  # noqa: PLC0415
+    from heliograph.gateway.supervisor import WorkersError, run_supervised  # noqa: PLC0415
     from heliograph.keys import KeyFileError  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
 
@@ -34,8 +36,13 @@ def run(context: typer.Context) -> None:
     plan = follow_plan(settings)
     use_logs()
     try:
-        with gateway_server(settings, PlanInForce(plan)) as server:
-            server.run()
+        if settings.gateway.workers > 1:
+            run_supervised(settings.gateway, [*_same_program(context), "gateway", "worker"])
+        else:
+            with gateway_server(settings, PlanInForce(plan)) as server:
+                server.run()
+    except WorkersError:
+        fail(["the gateway cannot start: its workers do not; what they say stands above"])
     except BlockingIOError:
         fail([f"{settings.gateway.log}: another gateway writes this log. Stop it first, or name another folder."])
     except LogFullError:
@@ -44,6 +51,31 @@ def run(context: typer.Context) -> None:
         fail(error.problems)
     except (KeyFileError, OSError) as error:
         fail([f"the gateway cannot start: {error}"])
+
+
+@app.command(hidden=True)
+def worker(context: typer.Context, *, link: int = -1, connections: int = -1) -> None:
+    """Work for a gateway that was started with several workers; it starts them itself."""
+    from heliograph.gateway.plans import PlanInForce  # noqa: PLC0415 - quick --help
+    from heliograph.gateway.worker import run_worker  # noqa: PLC0415
+    from heliograph.keys import KeyFileError  # noqa: PLC0415
+    from heliograph.registry.errors import RegistryError  # noqa: PLC0415
+
+    settings = read_settings(context)
+    plan = follow_plan(settings)
+    use_logs()
+    try:
+        run_worker(settings, PlanInForce(plan), link, connections)
+    except RegistryError as error:
+        fail(error.problems)
+    except (KeyFileError, OSError) as error:
+        fail([f"a worker cannot start: {error}"])
+
+
+def _same_program(context: typer.Context) -> list[str]:
+    """Return the words that start this program again, with the same settings file."""
+    file = context.find_root().obj
+    return [sys.executable, "-m", "heliograph.cli", *([] if file is None else ["--config", str(file)])]
 
 
 @app.command()

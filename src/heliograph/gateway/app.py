@@ -15,6 +15,7 @@ import structlog
 
 from heliograph.gateway.pings import MOST_PING_BYTES
 from heliograph.gateway.problems import Refusal, RefusalError
+from heliograph.gateway.writer import writer_of
 from heliograph.registry.errors import RegistryUnavailableError
 from heliograph.wire import (
     ACCOUNT_PATH,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from heliograph.gateway.pings import PingIntake
     from heliograph.gateway.plans import PlanInForce
     from heliograph.gateway.policies import PolicySigner
+    from heliograph.gateway.writer import Writer
     from heliograph.settings import GatewaySettings
 
 _MOST_TOKEN_BYTES: Final = 8 << 10
@@ -107,7 +109,7 @@ class Gateway:
         pings: PingIntake,
         authenticator: Authenticator,
         permissions: Permissions,
-        log: Log,
+        log: Log | Writer,
         policies: PolicySigner,
         keys: Callable[[], KeysAnswer],
         settings: GatewaySettings,
@@ -120,7 +122,7 @@ class Gateway:
         self._plans = plans
         self._authenticator = authenticator
         self._permissions = permissions
-        self._log = log
+        self._writer = writer_of(log)
         self._policies = policies
         self._keys = keys
         self._settings = settings
@@ -227,7 +229,11 @@ class Gateway:
 
     async def tell_account(self, request: Request) -> Any:
         """Tell an instance the vendor's half of its loss account."""
-        return self._log.account(self._instance(request))
+        instance = self._instance(request)
+        try:
+            return await self._writer.account(instance)
+        except OSError as error:
+            raise RefusalError(Refusal.UNAVAILABLE, "the log does not answer") from error
 
     async def order_erasure(self, request: Request) -> Any:
         """Record that a user of the instance is to be erased; no level keeps an instance from that."""

@@ -17,12 +17,15 @@ import msgspec
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.bodies import STORED_ENCODING, Checked
+from heliograph.gateway.exporters import is_exporter
 from heliograph.gateway.log import Entry, Log, LogFullError
 from heliograph.gateway.plans import Checks, PlanInForce
 from heliograph.gateway.problems import Refusal, RefusalError
+from heliograph.gateway.writer import OutOfOrderError, SupersededError, Writer, writer_of
 from heliograph.wire import (
     ABSENT_HEADER,
     EPOCH_HEADER,
+    EXPORTER_HEADER,
     PLAN_HEADER,
     RANGE_HEADER,
     Answer,
@@ -32,7 +35,7 @@ from heliograph.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from heliograph.gateway.receipts import ReceiptSigner
     from heliograph.plan.model import Plan
@@ -68,6 +71,8 @@ class Delivery:
     epoch: int = 0
     first: int = 0
     last: int = 0
+    exporter: str = ""
+    """The id of the process that sends; empty if it does not say."""
     absent: VerdictCounts = field(default_factory=dict)
     checked: Checked | None = None
     answer: Answer | None = None
@@ -81,14 +86,14 @@ class Intake:
         self,
         *,
         plan: Plan | PlanInForce,
-        log: Log,
+        log: Log | Writer,
         permissions: Permissions,
         signer: ReceiptSigner,
         settings: GatewaySettings,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._plans = PlanInForce.of(plan)
-        self._log = log
+        self._writer = writer_of(log)
         self._permissions = permissions
         self._signer = signer
         self._settings = settings
@@ -104,6 +109,7 @@ class Intake:
         """
         delivery = Delivery(instance=instance, headers=headers, body=body, checks=self._plans.checks())
         read_range(delivery)
+        read_exporter(delivery)
         # Shielded: a client that goes away must not let the next delivery pass one that is being stored.
         return await asyncio.shield(self._take_in_order(delivery))
 
@@ -118,7 +124,9 @@ class Intake:
                 self.check_events,
                 self.check_closure,
             ):
-                step(delivery)
+                asks: Awaitable[None] | None = step(delivery)
+                if asks is not None:
+                    await asks
                 if delivery.answer is not None:
                     return delivery.answer
             return await self.store(delivery)
@@ -130,12 +138,17 @@ class Intake:
         if decision.level < Level.EVENTS or decision.agreement is None:
             raise RefusalError(Refusal.NOT_PERMITTED, f"the level is {decision.level}: {' '.join(decision.reasons)}")
 
-    def recognise_repeat(self, delivery: Delivery) -> None:
+    async def recognise_repeat(self, delivery: Delivery) -> None:
         """Answer a delivery that was stored before with its receipt; refuse one that leaves a gap or overlaps."""
-        account = self._log.account(delivery.instance)
-        expected = account.expected(delivery.epoch)
+        try:
+            standing = await self._writer.standing(delivery.instance, delivery.epoch, delivery.exporter)
+        except SupersededError:
+            raise RefusalError(Refusal.SUPERSEDED_EXPORTER) from None
+        except OSError as error:
+            raise RefusalError(Refusal.UNAVAILABLE, "the log does not answer") from error
+        latest, expected = standing.latest, standing.expected
         if delivery.first == expected:
-            if delivery.epoch not in account.latest and len(account.latest) >= MOST_EPOCHS:
+            if latest is None and standing.epochs >= MOST_EPOCHS:
                 raise RefusalError(Refusal.TOO_MANY_EPOCHS, f"the limit is {MOST_EPOCHS:,}")
             return
         if delivery.last >= expected or delivery.first > expected:
@@ -144,7 +157,7 @@ class Intake:
                 f"the range neither begins at {expected}, which is expected next, nor was it stored before",
                 expected=expected,
             )
-        latest = account.latest[delivery.epoch]
+        assert latest is not None  # noqa: S101 - something before what is expected was stored
         if (latest.first, latest.last) == (delivery.first, delivery.last):
             delivery.answer = Answer(receipt=latest, signature=self._signer.sign(latest), duplicate=True)
         else:
@@ -227,9 +240,18 @@ class Intake:
             content_type=delivery.headers["content-type"].partition(";")[0].strip().lower(),
             content_encoding=STORED_ENCODING,
             rejections=checked.rejections,
+            exporter=delivery.exporter,
         )
         try:
-            await self._log.append(entry, checked.body)
+            await self._writer.append(entry, checked.body)
+        except OutOfOrderError:
+            # Another worker has stored it meanwhile, or something else in its place.
+            await self.recognise_repeat(delivery)
+            if delivery.answer is None:
+                raise RefusalError(Refusal.UNAVAILABLE, "the order of the epoch has changed meanwhile") from None
+            return delivery.answer
+        except SupersededError:
+            raise RefusalError(Refusal.SUPERSEDED_EXPORTER) from None
         except LogFullError as error:
             raise RefusalError(Refusal.LOG_FULL) from error
         except OSError as error:
@@ -248,6 +270,13 @@ def read_range(delivery: Delivery) -> None:
         raise RefusalError(Refusal.BAD_HEADER, f"{RANGE_HEADER}: at most {MOST_NUMBERS:,} numbers")
     if not (1 <= delivery.first <= delivery.last <= _LARGEST and 1 <= delivery.epoch <= _LARGEST):
         raise RefusalError(Refusal.BAD_HEADER, f"{RANGE_HEADER}: 1 or above, and the last not below the first")
+
+
+def read_exporter(delivery: Delivery) -> None:
+    """Read which process sends, if it says so."""
+    delivery.exporter = delivery.headers.get(EXPORTER_HEADER, "")
+    if delivery.exporter and not is_exporter(delivery.exporter):
+        raise RefusalError(Refusal.BAD_HEADER, f"{EXPORTER_HEADER}: 32 hexadecimal digits in lower case")
 
 
 def _header(delivery: Delivery, name: str) -> str:

@@ -30,6 +30,7 @@ import structlog
 from heliograph.difference import in_words
 from heliograph.frames import encode_frame, read_frames, sync_folder, write_fully
 from heliograph.gateway.account import Account
+from heliograph.gateway.exporters import Exporters
 from heliograph.wire import PingReceipt, Receipt, Skeleton
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     content_encoding: str
     """Of the body in the frame."""
     rejections: list[Skeleton] = []
+    exporter: str = ""
+    """The id of the process that sent it; empty if it did not say."""
 
 
 class PingEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ping"):
@@ -67,10 +70,12 @@ class PingEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     account: str
 
 
-class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="checkpoint"):
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="checkpoint"):
     """The header of a segment's first frame: what all segments before it amount to."""
 
     accounts: dict[str, Account]
+    exporters: dict[str, Exporters] = {}
+    """Who has sent for each instance."""
 
 
 Stored: TypeAlias = Entry | PingEntry
@@ -126,47 +131,53 @@ def read_segment(folder: Path, generation: int, offset: int = 0) -> Iterator[tup
 
 def accounts_at(folder: Path, place: Place) -> dict[str, Account] | None:
     """Return all instances' accounts as they were at a place; None when the log does not hold it any more."""
-    accounts: dict[str, Account] | None = None
+    state: Checkpoint | None = None
     with contextlib.suppress(FileNotFoundError):
         for found, header, _ in read_segment(folder, place.generation):
             if isinstance(header, Checkpoint):
-                accounts = header.accounts
+                state = header
             elif found.offset > place.offset:
                 break
-            elif accounts is not None:
-                _take(accounts, header)
-    return accounts
+            elif state is not None:
+                _take(state, header)
+    return None if state is None else state.accounts
 
 
 def read_accounts(folder: Path) -> dict[str, Account]:
     """Return all instances' accounts from the newest segment that has a checkpoint; a gateway may be writing."""
+    return _read_state(folder).accounts
+
+
+def _read_state(folder: Path) -> Checkpoint:
     while True:
         try:
-            return _read_accounts(folder)
+            return _read_newest(folder)
         except FileNotFoundError:  # the gateway uses that segment again: there are newer ones
             continue
 
 
-def _read_accounts(folder: Path) -> dict[str, Account]:
+def _read_newest(folder: Path) -> Checkpoint:
     for generation in reversed(segments(folder)):
-        accounts: dict[str, Account] | None = None
+        state: Checkpoint | None = None
         for _, header, _ in read_segment(folder, generation):
             if isinstance(header, Checkpoint):
-                accounts = header.accounts
-            elif accounts is not None:
-                _take(accounts, header)
-        if accounts is not None:
-            return accounts
-    return {}
+                state = header
+            elif state is not None:
+                _take(state, header)
+        if state is not None:
+            return state
+    return Checkpoint(accounts={}, exporters={})
 
 
-def _take(accounts: dict[str, Account], entry: Stored) -> None:
-    account = accounts.setdefault(entry.receipt.instance, Account())
+def _take(state: Checkpoint, entry: Stored) -> None:
+    account = state.accounts.setdefault(entry.receipt.instance, Account())
     if isinstance(entry, PingEntry):
         account.ping = entry.receipt
-    else:
-        for each in account.add(entry.receipt):
-            _log.error("the account differs", instance=entry.receipt.instance, where=in_words(each))
+        return
+    for each in account.add(entry.receipt):
+        _log.error("the account differs", instance=entry.receipt.instance, where=in_words(each))
+    if entry.exporter:
+        state.exporters.setdefault(entry.receipt.instance, Exporters()).see(entry.exporter)
 
 
 class _Queued(NamedTuple):
@@ -192,8 +203,6 @@ class Log:
     def __init__(
         self, folder: Path, *, segment_bytes: int, maximum_bytes: int, now: Callable[[], float] = time.time
     ) -> None:
-        self.accounts: Final[dict[str, Account]] = {}
-        """By instance; changed only once a delivery is on disk."""
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._maximum_bytes = maximum_bytes
@@ -207,7 +216,11 @@ class Log:
         self._descriptor = -1
         self._offset = 0
         self._size = 0
-        self.accounts.update(read_accounts(folder))
+        self._state = _read_state(folder)
+        self.accounts: Final = self._state.accounts
+        """By instance; changed only once a delivery is on disk."""
+        self.exporters: Final = self._state.exporters
+        """By instance: who has sent for it."""
         self._generation = max([*segments(folder), int(now()) - 1])
         self._begin_segment(0)
         self._queue: list[_Queued] = []
@@ -298,7 +311,7 @@ class Log:
             return
         self._offset += len(data)
         for queued in waiting:
-            _take(self.accounts, queued.entry)
+            _take(self._state, queued.entry)
         _settle(waiting, None)
 
     def _scrub(self) -> None:
@@ -327,7 +340,7 @@ class Log:
         It is made in a released file if there is one that may be used again.
         """
         generation = self._generation + 1
-        checkpoint = encode_frame(_encode(Checkpoint(accounts=self.accounts)), b"", generation=generation)
+        checkpoint = encode_frame(_encode(self._state), b"", generation=generation)
         size = max(self._segment_bytes, len(checkpoint) + need)
         path = segment_path(self._folder, generation)
         scrub = self._scrub_generation()

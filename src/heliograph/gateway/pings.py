@@ -20,12 +20,13 @@ from heliograph.gateway.bodies import inflate
 from heliograph.gateway.log import Log, LogFullError, PingEntry
 from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.problems import Refusal, RefusalError
+from heliograph.gateway.writer import OutOfOrderError, Writer, writer_of
 from heliograph.ping import ActiveUsers, FeatureUse, Ping
 from heliograph.plan.pings import ping_problems
 from heliograph.wire import PingAnswer, PingReceipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from heliograph.gateway.intake import Permissions
     from heliograph.gateway.receipts import ReceiptSigner
@@ -68,13 +69,13 @@ class PingIntake:
         self,
         *,
         plan: Plan | PlanInForce,
-        log: Log,
+        log: Log | Writer,
         permissions: Permissions,
         signer: ReceiptSigner,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._plans = PlanInForce.of(plan)
-        self._log = log
+        self._writer = writer_of(log)
         self._permissions = permissions
         self._signer = signer
         self._now = now
@@ -100,7 +101,9 @@ class PingIntake:
                 self.recognise_repeat,
                 self.check_plan,
             ):
-                step(telling)
+                asks: Awaitable[None] | None = step(telling)
+                if asks is not None:
+                    await asks
                 if telling.answer is not None:
                     return telling.answer
             return await self.store(telling)
@@ -134,9 +137,12 @@ class PingIntake:
         if day >= now.date():
             raise RefusalError(Refusal.DAY_NOT_OVER, now=int(now.timestamp()))
 
-    def recognise_repeat(self, telling: Telling) -> None:
+    async def recognise_repeat(self, telling: Telling) -> None:
         """Answer a ping of a day that was told before; refuse it if it is another one."""
-        latest = self._log.account(telling.instance).ping
+        try:
+            latest = await self._writer.latest_ping(telling.instance)
+        except OSError as error:
+            raise RefusalError(Refusal.UNAVAILABLE, "the log does not answer") from error
         day = _ping(telling).day
         if latest is None or day > latest.day:
             return
@@ -165,7 +171,13 @@ class PingIntake:
             received=int(self._now().timestamp() * 1_000_000),
         )
         try:
-            await self._log.append(PingEntry(receipt=receipt, account=permission.account), _encode(ping))
+            await self._writer.append(PingEntry(receipt=receipt, account=permission.account), _encode(ping))
+        except OutOfOrderError:
+            # Another worker has stored it meanwhile, or another ping of the day or of a later one.
+            await self.recognise_repeat(telling)
+            if telling.answer is None:
+                raise RefusalError(Refusal.UNAVAILABLE, "the order of the days has changed meanwhile") from None
+            return telling.answer
         except LogFullError as error:
             raise RefusalError(Refusal.LOG_FULL) from error
         except OSError as error:

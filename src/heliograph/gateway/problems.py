@@ -116,6 +116,12 @@ class Refusal(RefusalTable):
         "The delivery begins after the next number of its epoch",
         "Send from the expected number on.",
     )
+    SUPERSEDED_EXPORTER = (
+        "superseded_exporter",
+        409,
+        "Another process, which began later, sends for this instance",
+        "Let one agent run with this instance's key; a machine that was cloned needs an instance of its own.",
+    )
     PLAN_CHANGED = (
         "plan_changed",
         409,

@@ -17,7 +17,8 @@ from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.policies import PolicySigner
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.gateway.rotation import read_endorsements
-from heliograph.https_server import https_server, server_tls
+from heliograph.gateway.writer import LocalWriter
+from heliograph.https_server import Bounds, HttpsServer, https_server, server_tls
 from heliograph.keys import load_or_create_key, public_key_text
 from heliograph.registry.view import RegistryView
 from heliograph.wire import KeysAnswer
@@ -25,19 +26,18 @@ from heliograph.wire import KeysAnswer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import uvicorn
-
+    from heliograph.gateway.writer import Writer
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, Settings
 
-_MOST_CONNECTIONS: Final = 2_000
-_KEEP_ALIVE_SECONDS: Final = 75
+BOUNDS: Final = Bounds(connections=2_000, keep_alive_seconds=75)
+"""Of one process."""
 
 
 @contextmanager
 def gateway_server(
     settings: Settings, plan: Plan | PlanInForce, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> Iterator[uvicorn.Server]:
+) -> Iterator[HttpsServer]:
     """Put a gateway together; inside the block, its ``run`` serves until told to stop.
 
     Raises:
@@ -49,14 +49,7 @@ def gateway_server(
     """
     tls = server_tls(settings.gateway.certificate, settings.gateway.private_key)
     with RegistryView(settings.registry, now=now) as view, open_gateway(settings.gateway, plan, view, now=now) as app:
-        yield https_server(
-            app,
-            tls,
-            host=settings.gateway.host,
-            port=settings.gateway.port,
-            connections=_MOST_CONNECTIONS,
-            keep_alive_seconds=_KEEP_ALIVE_SECONDS,
-        )
+        yield https_server(app, tls, host=settings.gateway.host, port=settings.gateway.port, bounds=BOUNDS)
 
 
 @contextmanager
@@ -74,28 +67,52 @@ def open_gateway(
     Raises:
         BlockingIOError, LogFullError, KeyFileError, OSError: See `gateway_server`.
     """
-    signing_key = Path(settings.signing_key)
-    key = load_or_create_key(signing_key)
-    public = public_key_text(key)
-    log = Log(
+    with closing(open_log(settings, now=now)) as log:
+        yield build_gateway(settings, plan, view, LocalWriter(log), now=now)
+
+
+def open_log(settings: GatewaySettings, *, now: Callable[[], datetime]) -> Log:
+    """Open the gateway's log, which one process has for itself.
+
+    Raises:
+        BlockingIOError, LogFullError, OSError: See `gateway_server`.
+    """
+    return Log(
         Path(settings.log),
         segment_bytes=settings.segment_bytes,
         maximum_bytes=settings.maximum_log_bytes,
         now=lambda: now().timestamp(),
     )
+
+
+def build_gateway(
+    settings: GatewaySettings,
+    plan: Plan | PlanInForce,
+    view: RegistryView,
+    writer: Writer,
+    *,
+    now: Callable[[], datetime],
+) -> Gateway:
+    """Put the application together, as every process that answers requests does.
+
+    Raises:
+        KeyFileError: The signing key cannot be used.
+    """
+    signing_key = Path(settings.signing_key)
+    key = load_or_create_key(signing_key)
+    public = public_key_text(key)
     signer = ReceiptSigner(key)
     plans = PlanInForce.of(plan)
-    with closing(log):
-        yield Gateway(
-            intake=Intake(plan=plans, log=log, permissions=view.permission, signer=signer, settings=settings, now=now),
-            pings=PingIntake(plan=plans, log=log, permissions=view.permission, signer=signer, now=now),
-            authenticator=Authenticator(view.snapshot, key, settings, now=lambda: now().timestamp()),
-            permissions=view.permission,
-            log=log,
-            policies=PolicySigner(key, plans, valid_seconds=settings.policy_seconds, now=now),
-            # Read each time: an agent that meets the new key at another gateway process may ask here.
-            keys=lambda: KeysAnswer(key=public, endorsements=read_endorsements(signing_key)),
-            settings=settings,
-            erasures=ErasureDesk(view.registry, view.snapshot, now=now),
-            plans=plans,
-        )
+    return Gateway(
+        intake=Intake(plan=plans, log=writer, permissions=view.permission, signer=signer, settings=settings, now=now),
+        pings=PingIntake(plan=plans, log=writer, permissions=view.permission, signer=signer, now=now),
+        authenticator=Authenticator(view.snapshot, key, settings, now=lambda: now().timestamp()),
+        permissions=view.permission,
+        log=writer,
+        policies=PolicySigner(key, plans, valid_seconds=settings.policy_seconds, now=now),
+        # Read each time: an agent that meets the new key at another gateway process may ask here.
+        keys=lambda: KeysAnswer(key=public, endorsements=read_endorsements(signing_key)),
+        settings=settings,
+        erasures=ErasureDesk(view.registry, view.snapshot, now=now),
+        plans=plans,
+    )

@@ -55,6 +55,8 @@ class InstanceAccount(msgspec.Struct, kw_only=True):
     differences: list[Difference] = []
     """Ranges that do not add up: those noticed so far."""
     difference_count: int = 0
+    received: int = 0
+    """When the latest delivery with a receipt was on the gateway's disk: microseconds since 1970; 0 if none was."""
 
     def accounted(self) -> int:
         """Return the sum of all parts."""
@@ -87,6 +89,7 @@ class InstanceAccount(msgspec.Struct, kw_only=True):
         for counts in (counted.absent, progress.dropped, *(owed.counts for owed in progress.owed)):
             merge_counts(self.dropped, counts)
         merge_left_out(self.left_out, progress.left_out)
+        self.received = max(self.received, counted.received)
         self.undecided += progress.undecided
         self.undecided_names = add(self.undecided_names, counted.undecided)
         self.add_differences(counted)

@@ -13,8 +13,8 @@ from heliograph.difference import Differing, add, in_words
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.counted import (
     by_names,
-    find,
-    names_in,
+    find_in_lines,
+    find_in_rows,
     receipt_names,
     remember,
     rename,
@@ -28,6 +28,7 @@ from heliograph.wire import VerdictCounts, merge_counts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from heliograph.instance.batch import Recorded
     from heliograph.instance.counted import Counted
     from heliograph.instance.outbox import Chunk
     from heliograph.instance.state import Owed, Progress
@@ -49,6 +50,10 @@ class Accounting:
         self._present = PresentNames(plan)
         self._said: dict[int, int] = {}
 
+    def present(self, recorded: str) -> str:
+        """Return an event's present name, whether the plan declares it or not."""
+        return self._present.name(recorded)
+
     def told_as(self, recorded: str) -> str:
         """Return under which name an event is told to the gateway."""
         name = self._present.name(recorded)
@@ -64,16 +69,29 @@ class Accounting:
     def verdicts_on(self, chunk: Chunk, verdict: Verdict) -> VerdictCounts:
         """Count a chunk's events under one verdict, by name; those that are lost are lost."""
         counts: VerdictCounts = {}
-        for name, count in told(Counter(names_in(chunk, event_name)), self.told_as).items():
+        for name, count in told(Counter(map(event_name, chunk.lines)), self.told_as).items():
             merge_counts(counts, {name: {verdict: count}})
         missing = chunk.numbers - chunk.events
         if missing:
             merge_counts(counts, {UNDECLARED: {Verdict.LOST: missing}})
         return counts
 
-    def count(self, progress: Progress, chunk: Chunk) -> Counted:
-        """Return an epoch's account once a chunk is passed, where `progress` says how far it has come before."""
-        return take_chunk(progress.account, chunk, find(chunk, event_name), self.told_as)
+    def count(self, progress: Progress, chunk: Chunk, recorded: Recorded | None = None) -> Counted:
+        """Return an epoch's account once a chunk is passed.
+
+        Args:
+            progress: How far it has come before.
+            chunk: What is passed.
+            recorded: The same as a builder has read it, if it has.
+        """
+        if recorded is None:
+            found = find_in_lines(chunk, self._name_of)
+        else:
+            found = find_in_rows(chunk, recorded, self._name_of)
+        return take_chunk(progress.account, chunk, found, self)
+
+    def _name_of(self, line: bytes) -> str:
+        return self._present.name(event_name(line))
 
     def retold(self, counted: Counted, owed: Iterable[Owed]) -> Counted:
         """Account for what was owed by the names under which the gateway was told of it."""
@@ -120,5 +138,5 @@ def event_name(line: bytes) -> str:
     """Return the name of an event as recorded; `UNDECLARED` when it cannot be read."""
     try:
         return msgspec.json.decode(line, type=_Named).name
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return UNDECLARED

@@ -22,6 +22,7 @@ from heliograph.instance.erasures import Erasures
 from heliograph.instance.event_logs import Cursor, EventLogsSource, SourceError, decode_cursor, encode_cursor
 from heliograph.instance.exporter import Exporter
 from heliograph.instance.forgetting import scrub
+from heliograph.instance.monitor import Monitor
 from heliograph.instance.notice import NoticeWriter
 from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint, tell_apart
 from heliograph.instance.ping_sender import PingSender
@@ -128,6 +129,7 @@ class Agent:
             now=now,
         )
         self._source = _Source(settings, self._plan, self._objections.stitching) if settings.event_logs.dsn else None
+        self._monitor = Monitor(settings, self._state, now=now, ticks=ticks)
         self._client.built_by = self._plans.digest
         self._declaration = declaration_of(self._plans)
         self._level: Level | None = None
@@ -147,6 +149,7 @@ class Agent:
             try:
                 left = self.round()
                 self._failures = 0
+                self._tell_monitor()
             except (TransportError, OSError, sqlite3.Error) as error:  # the disk, too, may work again later
                 self._pause(stop, error)
                 continue
@@ -160,8 +163,13 @@ class Agent:
         asked = error.retry_after if isinstance(error, UnreachableError) else None
         seconds = max(_pause_after(self._failures) * self._jitter(), min(asked or 0.0, 10 * _LONGEST_PAUSE))
         self._failures += 1
+        self._tell_monitor(error)
         _log.warning("waiting", why=str(error), seconds=round(seconds, 1))
         stop.wait(seconds)
+
+    def _tell_monitor(self, error: Exception | None = None) -> None:
+        doubts = [self._vendor.doubt.code] if self._vendor.doubt else []
+        self._monitor.look(self._level, error=error, doubts=doubts, clock_offset=self._client.clock_offset)
 
     def round(self) -> Left:
         """Do one round, and tell what is left to do.

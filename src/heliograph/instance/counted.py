@@ -12,11 +12,12 @@ All of it is a part of the epoch's `Progress`, and so of the transaction that mo
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
+import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from heliograph.difference import MOST_KEPT, Counts, Difference, Differing, add, subtract
@@ -26,12 +27,11 @@ from heliograph.wire import VerdictCounts, merge_counts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import pyarrow as pa
+
+    from heliograph.instance.batch import Recorded
     from heliograph.instance.outbox import Chunk, Said
     from heliograph.wire import Receipt
-
-
-_NAME: Final = re.compile(rb'(?:\A|\n)\{"name":"([A-Za-z0-9]+)"')
-"""A line as a recorder begins it. A line's end stands nowhere else: in JSON's strings it is escaped."""
 
 
 class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,6 +48,8 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
     rejected: VerdictCounts = {}
     absent: VerdictCounts = {}
     """All three by the receipts."""
+    received: int = 0
+    """When the latest of them was on the gateway's disk: microseconds since 1970."""
     undecided: Counts = {}
     """Held by the gateway without a receipt here."""
     said: Counts | None = {}
@@ -55,7 +57,7 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
     said_at: int = 0
     """The last number before that word."""
     since: Counts = {}
-    """What was found since, by the same names."""
+    """What was found since, by present names."""
     lost: int = 0
     """Numbers since then whose events are lost."""
     unbalanced: Counts = {}
@@ -75,47 +77,82 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Found(NamedTuple):
-    """What a chunk holds, by the names under which it was recorded."""
+    """What a chunk holds, by present names."""
 
     before: Counts
     """Up to the writer's latest word in it."""
     after: Counts
 
 
-def names_in(chunk: Chunk, name_of: Callable[[bytes], str]) -> list[str]:
-    """Return the names of a chunk's lines; `name_of` tells that of a line which is not as a recorder writes it."""
-    names = [name.decode() for name in _NAME.findall(chunk.body)]
-    return names if len(names) == chunk.events else [*map(name_of, chunk.lines)]
-
-
-def find(chunk: Chunk, name_of: Callable[[bytes], str]) -> Found:
-    """Count a chunk's lines, as `names_in` finds their names."""
-    names = names_in(chunk, name_of)
+def find_in_lines(chunk: Chunk, name_of: Callable[[bytes], str]) -> Found:
+    """Count a chunk's lines one by one."""
+    lines = chunk.lines
     place = 0 if chunk.said is None else chunk.said.lines
-    return Found(dict(Counter(names[:place])), dict(Counter(names[place:])))
+    return Found(dict(Counter(map(name_of, lines[:place]))), dict(Counter(map(name_of, lines[place:]))))
 
 
-def take_chunk(counted: Counted, chunk: Chunk, found: Found, told_as: Callable[[str], str]) -> Counted:
+def find_in_rows(chunk: Chunk, recorded: Recorded, name_of: Callable[[bytes], str]) -> Found:
+    """Count a chunk as it was read: nearly all of it in columns, and one by one what the plan does not allow."""
+    names, unread = recorded.table.column("name"), recorded.unread
+    if chunk.said is None:
+        return Found({}, add(_count_column(names), Counter(map(name_of, unread))))
+    rows = int(np.searchsorted(recorded.table.column("sequence").to_numpy(), chunk.said.at, side="right"))
+    early = [line for line in unread if _sequence_of(line) <= chunk.said.at]
+    late = [line for line in unread if _sequence_of(line) > chunk.said.at]
+    return Found(
+        add(_count_column(names.slice(0, rows)), Counter(map(name_of, early))),
+        add(_count_column(names.slice(rows)), Counter(map(name_of, late))),
+    )
+
+
+class _Numbered(msgspec.Struct):
+    sequence: int = 0
+
+
+def _sequence_of(line: bytes) -> int:
+    try:
+        return msgspec.json.decode(line, type=_Numbered).sequence
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+
+
+def _count_column(names: pa.ChunkedArray) -> Counts:
+    counts = pc.value_counts(names)
+    return dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
+
+
+class Naming(Protocol):
+    """What an event is called by the plan in force."""
+
+    def present(self, recorded: str, /) -> str:
+        """Return its present name, whether the plan declares it or not."""
+
+    def told_as(self, recorded: str, /) -> str:
+        """Return under which name it is told to the gateway."""
+
+
+def take_chunk(counted: Counted, chunk: Chunk, found: Found, naming: Naming) -> Counted:
     """Pass a chunk.
 
     Args:
         counted: The account before it.
         chunk: What was read.
         found: What is in it.
-        told_as: Under which name an event is accounted for now.
+        naming: Under which name an event is accounted for now.
     """
     counted = _follow_on(counted, chunk)
     missing = chunk.numbers - chunk.events
+    passed = told(add(found.before, found.after), naming.told_as)
     counted = replace(
         counted,
         numbers=max(counted.numbers, chunk.last),
-        passed=add(counted.passed, told(found.before, told_as), told(found.after, told_as), _some(UNDECLARED, missing)),
+        passed=add(counted.passed, passed, _some(UNDECLARED, missing)),
     )
     if chunk.said is None:
         return replace(counted, since=add(counted.since, found.after), lost=counted.lost + missing)
     missing_before = chunk.said.at - chunk.first + 1 - chunk.said.lines
     counted = replace(counted, since=add(counted.since, found.before), lost=counted.lost + missing_before)
-    counted = _compare(counted, chunk.said, told_as)
+    counted = _compare(counted, chunk.said, naming)
     return replace(counted, said_at=chunk.said.at, since=found.after, lost=missing - missing_before)
 
 
@@ -129,23 +166,25 @@ def _follow_on(counted: Counted, chunk: Chunk) -> Counted:
     return remember(counted, Differing.REPEATED, chunk.first, min(chunk.last, counted.numbers), {})
 
 
-def _compare(counted: Counted, said: Said, told_as: Callable[[str], str]) -> Counted:
+def _compare(counted: Counted, said: Said, naming: Naming) -> Counted:
     """Hold the writer's word against what was found since the one before."""
     if counted.said is None:  # it was not heard from the beginning: what it says is where to begin
         return replace(counted, said=said.counts if said.whole else None)
     word = said.counts if said.whole else counted.said | said.counts
-    claimed = subtract(word, counted.said)
-    others = sum(count for name, count in counted.since.items() if name not in word)
-    known = {name: count for name, count in counted.since.items() if name in word}
+    claimed = told(subtract(word, counted.said), naming.present)  # it may have been recorded under an earlier name
+    since = told(counted.since, naming.present)
+    names = {naming.present(name) for name in word}
+    others = sum(count for name, count in since.items() if name not in names)
+    known = {name: count for name, count in since.items() if name in names}
     if others:  # names past those that a writer tells apart
         known[UNDECLARED] = known.get(UNDECLARED, 0) + others
     differing = subtract(claimed, known)
     counted = replace(counted, said=word)
     if not differing or (min(differing.values()) > 0 and sum(differing.values()) == counted.lost):
         return counted  # those that are lost have their names from the writer alone
-    names = told(differing, told_as)
-    counted = remember(counted, Differing.RECORDED, counted.said_at + 1, said.at, names)
-    return replace(counted, missed=add(counted.missed, names), unbalanced=add(counted.unbalanced, names))
+    missed = told(differing, naming.told_as)
+    counted = remember(counted, Differing.RECORDED, counted.said_at + 1, said.at, missed)
+    return replace(counted, missed=add(counted.missed, missed), unbalanced=add(counted.unbalanced, missed))
 
 
 def take_receipt(counted: Counted, receipt: Receipt) -> Counted:
@@ -153,7 +192,13 @@ def take_receipt(counted: Counted, receipt: Receipt) -> Counted:
     rejected, absent = _copy(counted.rejected), _copy(counted.absent)
     merge_counts(rejected, receipt.rejected)
     merge_counts(absent, receipt.absent)
-    return replace(counted, delivered=add(counted.delivered, receipt.accepted), rejected=rejected, absent=absent)
+    return replace(
+        counted,
+        delivered=add(counted.delivered, receipt.accepted),
+        rejected=rejected,
+        absent=absent,
+        received=max(counted.received, receipt.received),
+    )
 
 
 def rename(counted: Counted, before: Counts, after: Counts) -> Counted:

@@ -216,7 +216,7 @@ class Exporter:
         absent: VerdictCounts = {}
         for counts in (*(self._accounting.as_declared(owed.counts) for owed in progress.owed), batch.absent):
             merge_counts(absent, counts)
-        counted = self._accounting.count(progress, chunk)
+        counted = self._accounting.count(progress, chunk, recorded)
         progress = replace(progress, sending=chunk.end)
         sessions = self._objections.sessions
         try:
@@ -236,11 +236,11 @@ class Exporter:
         if answer.receipt is None:
             latest_receipt = self._client.latest_receipt(reader.epoch)
             return self._catch_up(reader, progress, 1 if latest_receipt is None else latest_receipt.last + 1)
-        tallied = self._tally_of(chunk, recorded=recorded, marks=marks)
         if answer.duplicate:
             counted = self._accounting.by_names_of(answer.receipt, progress, chunk, counted)
         else:
             counted = self._accounting.retold(counted, progress.owed)
+        tallied = self._tally_of(chunk, recorded=recorded, marks=marks)
         self._settle(
             reader,
             replace(progress, counted=counted),

@@ -113,6 +113,14 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     ] = 90
     idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = 1.0
     timeout_seconds: Annotated[PositiveSeconds, _about("How long one request may take.")] = 30.0
+    metrics_file: Annotated[
+        str,
+        _about(
+            "File for the agent's metrics, such as one in the folder of the node exporter's textfile collector; "
+            "empty: metrics.prom in the state. The agent listens nowhere.",
+            path=True,
+        ),
+    ] = ""
 
 
 class EventLogsSettings(Section, frozen=True, kw_only=True):
@@ -149,6 +157,13 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
 
     host: Annotated[str, _about("Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, _about("Port to listen on.")] = 8443
+    workers: Annotated[
+        PositiveInt,
+        _about(
+            "Processes that check deliveries, one a core; past one, the process that was started only writes the log "
+            "and hands connections out."
+        ),
+    ] = 1
     certificate: Annotated[str, _about("The server's certificate chain (PEM).", path=True)] = "gateway.crt"
     private_key: Annotated[str, _about("The key of that certificate (PEM).", path=True)] = "gateway.key"
     signing_key: Annotated[

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from heliograph.https_server import https_server, server_tls
+from heliograph.https_server import Bounds, https_server, server_tls
 from heliograph.registry.errors import RegistryError
 from heliograph.registry.store import Registry
 from heliograph.registry.terms import publish, read_terms
@@ -48,8 +48,7 @@ def trial_server(
             tls,
             host=trials.host,
             port=trials.port,
-            connections=_MOST_CONNECTIONS,
-            keep_alive_seconds=_KEEP_ALIVE_SECONDS,
+            bounds=Bounds(connections=_MOST_CONNECTIONS, keep_alive_seconds=_KEEP_ALIVE_SECONDS),
         )
 
 

@@ -102,13 +102,15 @@ def status(
 ) -> None:
     """Show this instance's half of the loss account: where every recorded event is.
 
-    Ends with status 1 when the account does not close.
+    Ends with status 1 when the account does not close, or when the agent has stopped because another one sends for
+    this instance.
 
     Example: heliograph --config instance.toml agent status
     """
     from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
     from heliograph.instance.report import account_table, held_table, left_out_table  # noqa: PLC0415
     from heliograph.instance.state import State, StateError  # noqa: PLC0415
+    from heliograph.instance.superseded import Superseded  # noqa: PLC0415
 
     settings = read_settings(context)
     if not Path(settings.agent.state).is_dir():
@@ -131,6 +133,14 @@ def status(
             [
                 f"The account does not close: {account.recorded:,} recorded, {account.accounted():,} accounted for.",
                 "Stop the agent and look again; if it still differs, tell the vendor's operations.",
+            ],
+            status=1,
+        )
+    if since := Superseded(Path(settings.agent.state)).since():
+        fail(
+            [
+                f"The agent has stopped at {since:%Y-%m-%d %H:%M:%S} UTC: a later one sends for this instance.",
+                "Let one of them run, and start it again; a machine that was cloned needs an instance of its own.",
             ],
             status=1,
         )

@@ -32,8 +32,8 @@ def status(
 ) -> None:
     """Show whether the agent runs, and this instance's half of the loss account: where every event is, by name.
 
-    Ends with status 1 when the account does not close, or differs from the gateway's. With --compare it asks the
-    gateway, unless the level is off.
+    Ends with status 1 when the account does not close, differs from the gateway's, or when the agent has stopped
+    because another one sends for this instance. With --compare it asks the gateway, unless the level is off.
 
     Example: heliograph --config instance.toml agent status --compare
     """
@@ -62,14 +62,29 @@ def status(
     else:
         err.print(_how_it_stands(settings, standing), highlight=False)
         _print(account, comparison)
-    problems = _problems(account)
+    problems = _problems(account) + _superseded(settings)
     if comparison is not None:
         problems += [f"The two ends differ: {each}" for each in comparison.differences]
     if problems:
         fail(
-            [*problems, "docs/runbook/account-differs.md says what to do; if an agent is running, look again first."],
+            [
+                *problems,
+                "docs/runbook/ says what to do; where the account differs and an agent runs, look again first.",
+            ],
             status=1,
         )
+
+
+def _superseded(settings: Settings) -> list[str]:
+    from heliograph.instance.superseded import Superseded  # noqa: PLC0415 - quick --help
+
+    since = Superseded(Path(settings.agent.state)).since()
+    if since is None:
+        return []
+    return [
+        f"The agent has stopped at {since:%Y-%m-%d %H:%M:%S} UTC: a later one sends for this instance. Let one of them "
+        "run, and start it again; a machine that was cloned needs an instance of its own."
+    ]
 
 
 def _how_it_stands(settings: Settings, standing: Standing | None) -> str:

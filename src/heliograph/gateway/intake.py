@@ -18,6 +18,7 @@ from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.bodies import STORED_ENCODING, Checked
 from heliograph.gateway.exporters import is_exporter
+from heliograph.gateway.fairness import Turns
 from heliograph.gateway.log import Entry, Log, LogFullError
 from heliograph.gateway.plans import Checks, PlanInForce
 from heliograph.gateway.problems import Refusal, RefusalError
@@ -98,6 +99,7 @@ class Intake:
         self._signer = signer
         self._settings = settings
         self._now = now
+        self._turns = Turns()
         # Deliveries of one epoch go one after the other; a few epochs may share a lock, which only costs a wait.
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
 
@@ -189,8 +191,9 @@ class Intake:
                 raise RefusalError(Refusal.BAD_HEADER, f"{ABSENT_HEADER}: a verdict or a count that cannot be")
         delivery.absent = absent
 
-    def check_events(self, delivery: Delivery) -> None:
-        """Decompress the body, decode it, and give a verdict on each event."""
+    async def check_events(self, delivery: Delivery) -> None:
+        """Decompress the body, decode it, and give a verdict on each event, once it is the instance's turn."""
+        await self._turns.turn(delivery.instance)
         content_type = delivery.headers.get("content-type", "").partition(";")[0].strip().lower()
         delivery.checked = delivery.checks.bodies.check(
             delivery.body,

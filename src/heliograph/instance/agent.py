@@ -29,7 +29,8 @@ from heliograph.instance.ping_sender import PingSender
 from heliograph.instance.plan_updates import PlanUpdates, declaration_of
 from heliograph.instance.refusals import Objections
 from heliograph.instance.state import State
-from heliograph.instance.transport import GatewayClient, TransportError, UnreachableError
+from heliograph.instance.superseded import Superseded
+from heliograph.instance.transport import GatewayClient, SupersededError, TransportError, UnreachableError
 from heliograph.instance.vendor_word import VendorWord
 from heliograph.instance.withheld import heard
 from heliograph.keys import load_or_create_key
@@ -98,6 +99,8 @@ class Agent:
         self._choice = choice or SettingsWatch(settings)
         self._environment = environment
         self._state = State(Path(agent.state))
+        self._superseded = Superseded(Path(agent.state))
+        self._superseded.clear()
         self._client = client or GatewayClient(agent, load_or_create_key(Path(agent.key)), now=now)
         outbox = Path(settings.recorder.outbox)
         self._objections = Objections(self._state, outbox)
@@ -150,6 +153,11 @@ class Agent:
                 left = self.round()
                 self._failures = 0
                 self._tell_monitor()
+            except SupersededError as error:
+                self._end_superseded(error)
+                if not until_drained:
+                    stop.wait()
+                return
             except (TransportError, OSError, sqlite3.Error) as error:  # the disk, too, may work again later
                 self._pause(stop, error)
                 continue
@@ -157,6 +165,11 @@ class Agent:
                 return
             if left is not Left.MORE:
                 stop.wait(self._settings.agent.idle_seconds)
+
+    def _end_superseded(self, error: SupersededError) -> None:
+        """Keep in mind that another agent runs with this identity, and send no more: it would be endless strife."""
+        self._superseded.tell(self._now())
+        _log.error("another agent sends for this instance: this one stops until it is started again", why=str(error))
 
     def _pause(self, stop: threading.Event, error: Exception) -> None:
         """Wait twice as long as the last time, more or less, but at least as long as was asked for."""

@@ -5,10 +5,12 @@ The errors are a tree:
     TransportError                  the gateway did not take the delivery
     ├── UnreachableError            no answer, or one that says *later*: try again
     └── GatewayRefusalError         an answer that says no, with its problem
+        └── SupersededError         another agent, which began later, sends for this instance
 """
 
 from __future__ import annotations
 
+import secrets
 import ssl
 import time as clock
 from datetime import UTC, datetime, timedelta
@@ -26,6 +28,7 @@ from heliograph.wire import (
     EPOCH_HEADER,
     ERASURES_PATH,
     EVENTS_PATH,
+    EXPORTER_HEADER,
     GRANT_TYPE,
     KEYS_PATH,
     PINGS_PATH,
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 _Kind = TypeVar("_Kind")
 _LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
 _UNAUTHORIZED: Final = 401
+_SUPERSEDED: Final = "superseded_exporter"
 _RENEW_SECONDS: Final = 30.0
 """A token is renewed this long before its end, so that it does not end on the way."""
 
@@ -97,6 +101,10 @@ class GatewayRefusalError(TransportError):
         self.problem = problem
 
 
+class SupersededError(GatewayRefusalError):
+    """Another agent, which began later, sends for this instance: this one must not go on."""
+
+
 def tls_context(certificate_authority: str) -> ssl.SSLContext:
     """Return what TLS must be: version 1.2 or newer, and a certificate that the authority signed for the host.
 
@@ -116,6 +124,8 @@ class GatewayClient:
         key: The instance's own key.
         now: The clock.
         transport: Replaces the network, in tests.
+        exporter: By which the gateway tells this process from another with the same key: 32 hexadecimal digits, drawn
+            by default.
     """
 
     def __init__(
@@ -125,7 +135,9 @@ class GatewayClient:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         transport: httpx.BaseTransport | None = None,
+        exporter: str | None = None,
     ) -> None:
+        self._exporter = exporter or secrets.token_hex(16)
         self._instance = settings.instance
         self._key = key
         self._now = now
@@ -189,6 +201,7 @@ class GatewayClient:
             "content-encoding": "zstd",
             EPOCH_HEADER: str(epoch),
             RANGE_HEADER: f"{first}-{last}",
+            EXPORTER_HEADER: self._exporter,
         }
         if self.built_by is not None:
             headers[PLAN_HEADER] = self.built_by
@@ -272,7 +285,7 @@ class GatewayClient:
         problem = _problem(response)
         if response.status_code in _LATER:
             raise UnreachableError(f"the gateway says later: {problem.title}", _retry_after(response))
-        raise GatewayRefusalError(problem)
+        raise (SupersededError if problem.type == _SUPERSEDED else GatewayRefusalError)(problem)
 
 
 def _read_at_most(response: httpx.Response, most: int) -> bytes:

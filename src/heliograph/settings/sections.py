@@ -184,6 +184,31 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     ] = 8 << 30
     maximum_body_bytes: Annotated[PositiveInt, _about("Largest request body, compressed.")] = 8 << 20
     maximum_inflated_bytes: Annotated[PositiveInt, _about("Largest request body, decompressed.")] = 64 << 20
+    maximum_pending_bytes: Annotated[
+        PositiveInt,
+        _about(
+            "Bodies that a worker holds at once, compressed; past it deliveries are refused with 503. One instance may "
+            "take a quarter of it."
+        ),
+    ] = 256 << 20
+    instance_bodies: Annotated[
+        PositiveInt, _about("Deliveries of one instance that a worker handles at once; past it they get 429.")
+    ] = 64
+    instance_requests_per_second: Annotated[
+        PositiveInt,
+        _about("Deliveries of one instance, and pings, that a worker takes a second; ten seconds' worth at once."),
+    ] = 1_000
+    instance_bytes_per_second: Annotated[
+        PositiveInt, _about("Likewise bytes of their bodies; past either they get 429.")
+    ] = 128 << 20
+    head_seconds: Annotated[
+        PositiveSeconds,
+        _about("How long a client may take to shake hands, for a request's headers, and for the body to begin."),
+    ] = 10.0
+    body_seconds: Annotated[PositiveSeconds, _about("How long a request's body may take.")] = 60.0
+    slowest_bytes_per_second: Annotated[
+        PositiveInt, _about("Whose body comes more slowly is cut off, after head_seconds.")
+    ] = 4_096
     future_seconds: Annotated[
         PositiveSeconds, _about("How far ahead of the gateway's clock an event's time may lie.")
     ] = 900.0

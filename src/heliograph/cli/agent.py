@@ -66,6 +66,7 @@ def run(
     from heliograph.consent.trust import PinError, read_pins  # noqa: PLC0415 - quick --help
     from heliograph.instance.agent import Agent  # noqa: PLC0415
     from heliograph.instance.choice import SettingsWatch  # noqa: PLC0415
+    from heliograph.instance.proxy import ProxySettingError  # noqa: PLC0415
     from heliograph.instance.source import SourceError  # noqa: PLC0415
     from heliograph.instance.state import StateError  # noqa: PLC0415
     from heliograph.keys import KeyFileError  # noqa: PLC0415
@@ -86,7 +87,7 @@ def run(
         signal.signal(number, lambda *_: stop.set())
     try:
         agent = Agent(settings, plan, choice=SettingsWatch.of_command(settings, context.find_root().obj))
-    except (StateError, KeyFileError, SourceError, OSError) as error:
+    except (StateError, KeyFileError, SourceError, ProxySettingError, OSError) as error:
         fail([f"the agent cannot start: {error}"])
     try:
         agent.run(stop, until_drained=until_drained)
@@ -108,6 +109,7 @@ def status(
     """
     from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
     from heliograph.instance.report import account_table, held_table, left_out_table  # noqa: PLC0415
+    from heliograph.instance.standstill import read_standstill  # noqa: PLC0415
     from heliograph.instance.state import State, StateError  # noqa: PLC0415
 
     settings = read_settings(context)
@@ -116,8 +118,12 @@ def status(
     try:
         with closing(State(Path(settings.agent.state), exclusive=False)) as state:
             account = read_account(state, Path(settings.recorder.outbox), read_plan_in_force(settings, state))
+            standing = read_standstill(state.connection)
     except (StateError, OSError) as error:
         fail([f"the account cannot be read: {error}. If an agent is running, look again: it deletes what it has sent."])
+    if standing is not None:
+        since = f"{standing.since:%Y-%m-%d %H:%M:%S} UTC"
+        err.print(f"delivery stands still since {since}: {standing.reason}; tell the vendor", highlight=False)
     if as_json:
         print_json(account)
     else:

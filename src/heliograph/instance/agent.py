@@ -150,6 +150,7 @@ class Agent:
             try:
                 left = self.round()
                 self._pauses.reset()
+                self._exporter.go_on()
             except (TransportError, OSError, sqlite3.Error) as error:  # the disk, too, may work again later
                 self._pause(stop, error)
                 continue

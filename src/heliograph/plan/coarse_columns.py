@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from heliograph.plan.model import Plan, Property
 
-    Events: TypeAlias = npt.NDArray[np.int16]
+    Events: TypeAlias = npt.NDArray[np.signedinteger[Any]]
     """Of each row, the index of its event in the plan; -1 for none."""
     Values: TypeAlias = npt.NDArray[Any]
     Booleans: TypeAlias = npt.NDArray[np.bool_]

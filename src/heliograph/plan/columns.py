@@ -31,13 +31,13 @@ from heliograph.plan.model import (
     MemberProperty,
     NumberProperty,
 )
-from heliograph.plan.sensitive.wall import SecondWall
+from heliograph.plan.sensitive.wall import SecondWall, are_hexadecimal
 from heliograph.plan.value_tables import PropertyTables, WordList
 from heliograph.wire import Skeleton
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -81,7 +81,8 @@ _VERDICTS: Final = (
     Verdict.FUTURE_TIME,
 )
 _RANDOM_ID_LENGTH: Final = 32
-_IS_HEXADECIMAL: Final = np.isin(np.arange(256), list(b"0123456789abcdef"))
+_MOST_LAYOUTS: Final = 64
+_LONGEST_FORM: Final = 64 << 10
 _CODES: Final = {verdict: code for code, verdict in enumerate(_VERDICTS)}
 
 
@@ -119,7 +120,6 @@ class Findings(NamedTuple):
 class _Layout(NamedTuple):
     """The columns of a batch by what is to be checked in them."""
 
-    schema: pa.Schema
     envelope: list[tuple[str, int]]
     """Names and positions."""
     properties: list[tuple[int, int]]
@@ -150,23 +150,25 @@ class ColumnChecker:
             "source": WordList([frozenset(plan.sources)] * len(events)),
             "actor": WordList([frozenset(map(str, Actor))] * len(events)),
         }
-        self._latest_layout: _Layout | None = None
+        self._layouts: dict[bytes, _Layout] = {}
+        """By the bytes of the schema: an instance's batches have the same columns again and again."""
 
-    def check(self, batch: pa.RecordBatch, *, latest: int) -> Findings:
+    def check(self, batch: pa.RecordBatch, *, latest: int, form: bytes | None = None) -> Findings:
         """Return the verdict on each row.
 
         Args:
             batch: Columns of `schema`, or others: a row with a value in an undeclared column is rejected.
             latest: The latest time that an event may have, in microseconds since 1970 in UTC.
+            form: The bytes that the batch's schema was read from, if it was: equal ones are gone through once.
 
         Raises:
             ColumnsError: The columns that every event needs are missing or of another type.
         """
-        layout = self._layout(batch.schema)
+        layout = self._layout(batch.schema, form)
         names = batch.column("name")
         check = _Check(event_indices(names, self._indices), len(self.names), clean=layout.clean)
         check.reject(np.flatnonzero(check.events < 0), Verdict.UNDECLARED_EVENT, -1)
-        check.clean &= all(name in self._indices for name in names.dictionary.to_pylist())
+        check.clean &= self._indices.keys() >= {*names.dictionary.to_pylist()}
         for name, position in layout.envelope:
             self._check_envelope(check, name, position, batch.column(position), latest)
         self._check_properties(check, batch, layout.properties)
@@ -180,15 +182,15 @@ class ColumnChecker:
             check.clean = False
         return Findings(check.codes, check.fields, check.events, check.clean, check.bare)
 
-    def _layout(self, schema: pa.Schema) -> _Layout:
-        latest = self._latest_layout
-        if latest is not None and schema.equals(latest.schema, check_metadata=True):
-            return latest
-        self._check_types(schema)
+    def _layout(self, schema: pa.Schema, form: bytes | None) -> _Layout:
+        if form is not None and (known := self._layouts.get(form)) is not None:
+            return known
+        kinds = dict(zip(schema.names, schema.types, strict=True))
+        _check_types(kinds, len(schema))
         envelope: list[tuple[str, int]] = []
         properties: list[tuple[int, int]] = []
         others: list[tuple[int, bool]] = []
-        for position, (name, kind) in enumerate(zip(schema.names, schema.types, strict=True)):
+        for position, (name, kind) in enumerate(kinds.items()):
             if name in _ENVELOPE_TYPES:
                 envelope.append((name, position))
             elif name in self._tables.lines and kind == self._tables.types[name]:
@@ -196,22 +198,13 @@ class ColumnChecker:
             else:
                 others.append((position, name in self._tables.lines))
         clean = not others and schema.metadata is None and all(field.metadata is None for field in schema)
-        layout = _Layout(schema, envelope, sorted(properties), others, clean)
-        if clean:  # nothing is kept in mind but what the plan has
-            self._latest_layout = layout
+        layout = _Layout(envelope, sorted(properties), others, clean)
+        # Nothing is kept in mind but what the plan has.
+        if form is not None and clean and len(form) <= _LONGEST_FORM:
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self._layouts.clear()
+            self._layouts[form] = layout
         return layout
-
-    def _check_types(self, schema: pa.Schema) -> None:
-        problems = [f"no column {name}" for name in _REQUIRED if name not in schema.names]
-        if len(set(schema.names)) != len(schema.names):
-            problems.append("two columns of one name")
-        problems += [
-            f"column {name} is not {kind}"
-            for name, kind in _ENVELOPE_TYPES.items()
-            if schema.names.count(name) == 1 and schema.field(name).type != kind
-        ]
-        if problems:
-            raise ColumnsError("; ".join(problems))
 
     def _check_envelope(self, check: _Check, name: str, position: int, column: pa.Array, latest: int) -> None:
         check.bare = check.bare and is_bare(column)
@@ -246,7 +239,8 @@ class ColumnChecker:
 
     def accepted_counts(self, findings: Findings) -> Counts:
         """Return the accepted events by name."""
-        counts = np.bincount(findings.events[findings.codes == 0], minlength=len(self.names))
+        accepted = findings.events[findings.codes == 0] if findings.codes.any() else findings.events
+        counts = np.bincount(accepted, minlength=len(self.names))
         return {self.names[index]: int(counts[index]) for index in np.flatnonzero(counts)}
 
     def rejected_counts(self, findings: Findings) -> VerdictCounts:
@@ -304,6 +298,19 @@ class ColumnChecker:
         return pa.record_batch(columns, schema=pa.schema(fields))
 
 
+def _check_types(kinds: Mapping[str, pa.DataType], count: int) -> None:
+    problems = [f"no column {name}" for name in _REQUIRED if name not in kinds]
+    if len(kinds) != count:
+        problems.append("two columns of one name")
+    problems += [
+        f"column {name} is not {kind}"
+        for name, kind in _ENVELOPE_TYPES.items()
+        if name in kinds and kinds[name] != kind
+    ]
+    if problems:
+        raise ColumnsError("; ".join(problems))
+
+
 def _are_random_ids(words: pa.StringArray) -> bool:
     """Tell whether all words match `RANDOM_ID_PATTERN`: a batch has hundreds of them, and nearly always they do."""
     if len(words) == 0:
@@ -311,8 +318,7 @@ def _are_random_ids(words: pa.StringArray) -> bool:
     offsets = np.frombuffer(words.buffers()[1], np.int32, len(words) + 1, words.offset * 4)
     if words.null_count or not bool((np.diff(offsets) == _RANDOM_ID_LENGTH).all()):
         return False
-    letters = np.frombuffer(words.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
-    return bool(_IS_HEXADECIMAL[letters].all())
+    return are_hexadecimal(np.frombuffer(words.buffers()[2], np.uint8)[offsets[0] : offsets[-1]])
 
 
 class _Check:

@@ -21,9 +21,10 @@ from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.outbox import START, Chunk, EpochReader, read_epochs
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import Pseudonyms
+from heliograph.instance.read_ahead import Place, ReadAhead, read_events
 from heliograph.instance.refusals import Objections
 from heliograph.instance.state import Owed, Progress, StaleError
-from heliograph.instance.transport import GatewayRefusalError
+from heliograph.instance.transport import GatewayRefusalError, TransportError
 from heliograph.instance.usage import Tally
 from heliograph.wire import Receipt, VerdictCounts, merge_counts
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from heliograph.instance.batch import Recorded
+    from heliograph.instance.outbox import Position
+    from heliograph.instance.read_ahead import Events
     from heliograph.instance.state import State
     from heliograph.instance.transport import GatewayClient
     from heliograph.instance.usage import Tallied
@@ -42,6 +45,11 @@ FUTURE: Final = timedelta(minutes=15)
 _SPLIT_STATUSES: Final = frozenset({400, 413, 415, 422})
 """Answers about this very batch: a smaller one may pass."""
 _PURGE_EVENTS: Final = 100_000
+_MOST_TIMES: Final = 4
+"""A backlog is delivered in batches of up to so many times `agent.batch_events`: large ones cost less an event."""
+_MOST_GROWN: Final = 40_000
+"""But not by growing to more events than this: a gateway takes 100,000."""
+_MOST_AHEAD: Final = timedelta(minutes=1)
 _log: Final = structlog.get_logger("heliograph.exporter")
 
 
@@ -61,6 +69,7 @@ class Exporter:
         now: The clock.
         objections: Who has said no to what; of this state and outbox if None.
         withdrawn: Events that are not set aside any more.
+        read_ahead: Whether a thread reads the next batch of a backlog while one is on its way.
     """
 
     def __init__(
@@ -74,8 +83,11 @@ class Exporter:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         objections: Objections | None = None,
         withdrawn: frozenset[str] = frozenset(),
+        read_ahead: bool = True,
     ) -> None:
         self._batch_events = agent.batch_events
+        self._most_events = max(agent.batch_events, min(_MOST_TIMES * agent.batch_events, _MOST_GROWN))
+        self._reads_ahead = read_ahead
         self._agent = agent
         self._usage_days = agent.usage_days
         self._held_for = timedelta(days=agent.held_days)
@@ -89,6 +101,7 @@ class Exporter:
         self._marks = MarkTable(state.connection)
         self.use_plan(plan, withdrawn=withdrawn)
         self._limits: dict[int, int] = {}
+        self._ahead = ReadAhead()
         self.caught_up = False
         """Whether the last round went through all that the outbox held."""
         self.stripped: Counter[str] = Counter()
@@ -113,8 +126,11 @@ class Exporter:
             OSError: It is not known who has opted out, or the outbox cannot be read; nothing is lost.
         """
         self.caught_up = True
+        readers = read_epochs(self._outbox)
+        if self._ahead.epoch not in {reader.epoch for reader in readers}:
+            self._ahead.forget()
         try:
-            return sum(self._deliver_epoch(reader, may_send) for reader in read_epochs(self._outbox))
+            return sum(self._deliver_epoch(reader, may_send) for reader in readers)
         except Exception:
             self.caught_up = False
             raise
@@ -168,7 +184,8 @@ class Exporter:
                     self._remove(reader)  # it was purged
                 return 0
             limit = 0
-        chunk = reader.read(progress.position, limit, last=progress.begun)
+        events = self._read(reader, progress, limit)
+        chunk = events.chunk
         progress = replace(
             progress,
             dropped=chunk.dropped or progress.dropped,
@@ -182,12 +199,32 @@ class Exporter:
             elif closed and not progress.owed:
                 self._remove(reader)
             return 0
-        if numbers >= limit or progress.begun is not None:
+        is_backlog = 0 < limit <= numbers
+        if is_backlog or progress.begun is not None:
             self.caught_up = False
         if not may_send():
             self.caught_up = False
             return 0
-        return self._deliver(reader, progress, chunk)
+        return self._deliver(reader, progress, events, limit=limit if is_backlog else 0)
+
+    def _read(self, reader: EpochReader, progress: Progress, limit: int) -> Events:
+        """Read the next events, unless they were read ahead: a moment ago, from the same place and by the same plan."""
+        place = Place(reader.epoch, progress.position, limit, self._builder, self._latest())
+
+        def is_it(ahead: Place) -> bool:
+            same = ahead._replace(limit=limit, latest=place.latest) == place and ahead.limit <= limit
+            return same and progress.begun is None and abs(place.latest - ahead.latest) < _MOST_AHEAD
+
+        found = self._ahead.take(is_it) if self._ahead.epoch == reader.epoch else None
+        return found or read_events(reader, place, last=progress.begun)
+
+    def _read_ahead(self, reader: EpochReader, position: Position, limit: int) -> None:
+        """Begin to read what comes after this batch, of one epoch at a time: so much is held in memory, and no more."""
+        if self._reads_ahead and self._ahead.epoch in {None, reader.epoch}:
+            self._ahead.begin(reader, Place(reader.epoch, position, limit, self._builder, self._latest()))
+
+    def _latest(self) -> datetime:
+        return self._now() + self._client.clock_offset + FUTURE
 
     def _waits(self, reader: EpochReader) -> bool:
         """Tell whether these events are set aside: no plan has declared them yet, and none has taken them back."""
@@ -198,17 +235,20 @@ class Exporter:
             return False
         return self._now() - epoch_began(reader.epoch) < self._held_for
 
-    def _deliver(self, reader: EpochReader, progress: Progress, chunk: Chunk) -> int:
+    def _deliver(self, reader: EpochReader, progress: Progress, events: Events, *, limit: int) -> int:
+        """Deliver what was read; with a `limit`, that was as much as it allows, so that there may be more."""
+        chunk, recorded = events
         numbers = chunk.numbers
-        latest = self._now() + self._client.clock_offset + FUTURE
         refusals = self._objections.look()
         if self._generation != self._objections.generation:
             self._pseudonyms.clear()
             self._generation = self._objections.generation
         marks = self._look_at_marks()
-        recorded = self._builder.read(chunk.body, latest=latest)
-        batch = self._builder.build(recorded, numbers=numbers, latest=latest, refusals=refusals, marks=marks)
+        batch = self._builder.build(recorded, numbers=numbers, latest=self._latest(), refusals=refusals, marks=marks)
         self.stripped.update(batch.stripped)
+        next_limit = min(max(2 * limit, self._batch_events), self._most_events)
+        if limit:
+            self._read_ahead(reader, chunk.end, next_limit)
         absent: VerdictCounts = {}
         for counts in (*(self._as_declared(owed.counts) for owed in progress.owed), batch.absent):
             merge_counts(absent, counts)
@@ -228,6 +268,10 @@ class Exporter:
             )
         except GatewayRefusalError as error:
             return self._take_refusal(reader, progress, chunk, error)
+        except TransportError:
+            if self._limits.get(reader.epoch, 0) > self._batch_events:  # the way may be too slow for as much at once
+                del self._limits[reader.epoch]
+            raise
         if answer.receipt is None:
             latest_receipt = self._client.latest_receipt(reader.epoch)
             return self._catch_up(reader, progress, 1 if latest_receipt is None else latest_receipt.last + 1)
@@ -235,7 +279,10 @@ class Exporter:
         self._settle(
             reader, progress, chunk, answer.receipt, tallied, signature=answer.signature or "", left_out=batch.stripped
         )
-        self._limits.pop(reader.epoch, None)
+        if limit:
+            self._limits[reader.epoch] = next_limit
+        else:
+            self._limits.pop(reader.epoch, None)
         return numbers
 
     def _settle(
@@ -330,7 +377,7 @@ class Exporter:
             refusals = self._objections.look()
         except OSError:
             return []
-        latest = self._now() + self._client.clock_offset + FUTURE
+        latest = self._latest()
         if recorded is None:
             recorded = self._builder.read(chunk.body, latest=latest)
         marked = marks.marks if marks else None

@@ -114,7 +114,9 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     service_accounts: Annotated[
         tuple[str, ...], _about("Ids of programs: service accounts, scripts, monitors; likewise.")
     ] = ()
-    batch_events: Annotated[PositiveInt, _about("Events in one delivery, at most.")] = 5_000
+    batch_events: Annotated[
+        PositiveInt, _about("Events in one delivery; up to four times as many while a backlog is delivered.")
+    ] = 5_000
     usage_days: Annotated[
         UsageDays,
         _about("Days for which the instance remembers its own use, from which its pings are made."),

@@ -40,6 +40,7 @@ def status(
     from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
     from heliograph.instance.metrics import read_metrics  # noqa: PLC0415
     from heliograph.instance.monitor import read_standing  # noqa: PLC0415
+    from heliograph.instance.standstill import read_standstill  # noqa: PLC0415
     from heliograph.instance.state import State, StateError  # noqa: PLC0415
 
     settings = read_settings(context)
@@ -53,10 +54,14 @@ def status(
                 typer.echo(read_metrics(settings, state, standing, datetime.now(UTC)).text(), nl=False)
                 return
             account = read_account(state, Path(settings.recorder.outbox), read_plan_in_force(settings, state))
+            stands_still = read_standstill(state.connection)
             if compare:
                 comparison = _compare(settings, state, context.find_root().obj)
     except (StateError, OSError) as error:
         fail([f"the account cannot be read: {error}. If an agent is running, look again: it deletes what it has sent."])
+    if stands_still is not None:
+        since = f"{stands_still.since:%Y-%m-%d %H:%M:%S} UTC"
+        err.print(f"delivery stands still since {since}: {stands_still.reason}; tell the vendor", highlight=False)
     if as_json:
         print_json(account if comparison is None else {"account": account, "comparison": comparison})
     else:

@@ -17,14 +17,18 @@ from msgspec.structs import replace
 from heliograph.event import UNDECLARED, Verdict, epoch_began
 from heliograph.instance.accounting import Accounting
 from heliograph.instance.actors import Marks, MarkTable
+from heliograph.instance.answers import Action
+from heliograph.instance.bandwidth import Bandwidth
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.counted import Counted, take_receipt
 from heliograph.instance.outbox import START, Chunk, EpochReader, read_epochs
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.refusals import Objections
+from heliograph.instance.splitting import Splits
+from heliograph.instance.standstill import Standstill
 from heliograph.instance.state import Owed, Progress, StaleError
-from heliograph.instance.transport import GatewayRefusalError
+from heliograph.instance.transport import GatewayRefusalError, StandstillError
 from heliograph.instance.usage import Tally
 from heliograph.wire import Receipt, VerdictCounts, merge_counts
 
@@ -40,8 +44,6 @@ if TYPE_CHECKING:
 
 FUTURE: Final = timedelta(minutes=15)
 """How far ahead of the clock an event's time may lie."""
-_SPLIT_STATUSES: Final = frozenset({400, 413, 415, 422})
-"""Answers about this very batch: a smaller one may pass."""
 _PURGE_EVENTS: Final = 100_000
 _log: Final = structlog.get_logger("heliograph.exporter")
 
@@ -58,6 +60,7 @@ class Exporter:
         now: The clock.
         objections: Who has said no to what; of this state and outbox if None.
         withdrawn: Events that are not set aside any more.
+        bandwidth: How fast the client's bodies leave; without a limit if None.
     """
 
     def __init__(
@@ -71,7 +74,9 @@ class Exporter:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         objections: Objections | None = None,
         withdrawn: frozenset[str] = frozenset(),
+        bandwidth: Bandwidth | None = None,
     ) -> None:
+        self._bandwidth = bandwidth or Bandwidth(0)
         self._batch_events = agent.batch_events
         self._agent = agent
         self._usage_days = agent.usage_days
@@ -85,7 +90,11 @@ class Exporter:
         self._pseudonyms = Pseudonyms(state)
         self._marks = MarkTable(state.connection)
         self.use_plan(plan, withdrawn=withdrawn)
-        self._limits: dict[int, int] = {}
+        self.standstill: Final = Standstill(state.connection, now)
+        """Whether delivery stands still although the gateway answers."""
+        self._splits = Splits(self.standstill, now)
+        self._found: list[EpochReader] = []
+        """The epochs that this round has found."""
         self.caught_up = False
         """Whether the last round went through all that the outbox held."""
         self.stripped: Counter[str] = Counter()
@@ -112,10 +121,23 @@ class Exporter:
         """
         self.caught_up = True
         try:
-            return sum(self._deliver_epoch(reader, may_send) for reader in read_epochs(self._outbox))
+            self._found = read_epochs(self._outbox)
+            return self._deliver_epochs(self._splits.order(self._found), may_send)
         except Exception:
             self.caught_up = False
             raise
+
+    def _deliver_epochs(self, readers: Sequence[EpochReader], may_send: Callable[[], bool]) -> int:
+        delivered = 0
+        stands_still: StandstillError | None = None
+        for reader in readers:
+            try:
+                delivered += self._deliver_epoch(reader, may_send)
+            except StandstillError as error:  # another epoch's events may pass
+                stands_still = error
+        if stands_still is not None and not delivered:
+            raise stands_still
+        return delivered
 
     def purge(self, *, tally: bool = False, sendable: bool = False) -> int:
         """Drop everything that is pending, as it may not leave any more, and return how much that was.
@@ -164,7 +186,7 @@ class Exporter:
     def _deliver_epoch(self, reader: EpochReader, may_send: Callable[[], bool]) -> int:
         closed = reader.is_closed()  # before reading: what is read after this is all there will ever be
         progress = self._load(reader)
-        limit = self._limits.get(reader.epoch, self._batch_events)
+        limit = self._splits.limit(reader.epoch, progress.position.sequence, self._wanted())
         if self._waits(reader):
             if not (closed and progress.owed):
                 if closed and progress.position != START and not reader.read(progress.position, 1).numbers:
@@ -228,6 +250,7 @@ class Exporter:
         self._pseudonyms.forget_fresh()
         sessions.forget_fresh()
         try:
+            self._bandwidth.learn(numbers, len(batch.body))
             answer = self._client.deliver(
                 epoch=reader.epoch, first=progress.acknowledged + 1, last=chunk.last, absent=absent, body=batch.body
             )
@@ -250,8 +273,11 @@ class Exporter:
             signature=answer.signature or "",
             left_out=batch.stripped,
         )
-        self._limits.pop(reader.epoch, None)
+        self._splits.take(numbers)
         return numbers
+
+    def _wanted(self) -> int:
+        return self._bandwidth.most_events(self._batch_events)
 
     def _settle(
         self,
@@ -285,19 +311,24 @@ class Exporter:
         self.caught_up = False
         if error.problem.expected is not None:
             return self._catch_up(reader, progress, error.problem.expected)
-        if error.problem.status not in _SPLIT_STATUSES:
+        numbers = chunk.numbers
+        if error.action is not Action.SPLIT or numbers == 0:
             raise error
         progress = replace(progress, sending=None)
-        numbers = chunk.numbers
         tallied: list[Tallied] = []
         if numbers > 1:
-            self._limits[reader.epoch] = numbers // 2
+            self._splits.refuse(reader.epoch, chunk.last, numbers, error.problem)
+        elif not self._splits.give_up(reader.epoch, error.problem):
+            self._state.save(reader.epoch, progress)
+            raise StandstillError(f"delivery stands still: {error}")
         else:
             _log.error("the gateway refuses an event for good", epoch=reader.epoch, reason=error.problem.type)
             refused = Owed(chunk.last, self._accounting.verdicts_on(chunk, Verdict.REFUSED))
             progress = replace(progress, position=chunk.end, owed=[*progress.owed, refused], counted=counted)
             tallied = self._tally_of(chunk)
         self._save(reader, progress, tallied, sendable=True)
+        if self._splits.stands_still:
+            raise StandstillError(f"delivery stands still: {error}")
         return numbers
 
     def _catch_up(self, reader: EpochReader, progress: Progress, expected: int) -> int:
@@ -377,7 +408,8 @@ class Exporter:
     def _remove(self, reader: EpochReader) -> None:
         """Delete a finished epoch. A source's newest stays, as it holds where the source stands."""
         if not reader.is_recorders:
-            newer = (other for other in read_epochs(self._outbox) if other.epoch > reader.epoch)
+            # The newest first, and as this round found them: else many finished epochs would cost their square.
+            newer = (other for other in reversed(self._found) if other.epoch > reader.epoch)
             if not any(other.series == reader.series and other.last_checkpoint() is not None for other in newer):
                 return
         reader.remove()

@@ -68,6 +68,14 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     """The agent: the one process beside the product that sends."""
 
     gateway: Annotated[str, _about("Address of the vendor's gateway; https only.")] = "https://localhost:8443"
+    proxy: Annotated[
+        str,
+        _about(
+            "Proxy through which the gateway is reached: http://HOST:PORT, with USER:PASSWORD@ before the host if it "
+            "asks for them; empty: the environment's (HTTPS_PROXY, NO_PROXY), if any; none: no proxy at all.",
+            secret=True,
+        ),
+    ] = ""
     certificate_authority: Annotated[
         str, _about("File with the certificates to trust (PEM); empty: the system's.", path=True)
     ] = ""
@@ -112,7 +120,12 @@ class AgentSettings(Section, frozen=True, kw_only=True):
         _about("Days for which the instance remembers its own use, from which its pings are made."),
     ] = 90
     idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = 1.0
-    timeout_seconds: Annotated[PositiveSeconds, _about("How long one request may take.")] = 30.0
+    timeout_seconds: Annotated[
+        PositiveSeconds, _about("How long connecting, each piece sent, and the whole answer may take.")
+    ] = 30.0
+    bytes_per_second: Annotated[
+        int, Meta(ge=0), _about("Bytes that are sent in a second at most, on average; 0: no limit.")
+    ] = 0
     metrics_file: Annotated[
         str,
         _about(

@@ -6,6 +6,7 @@ Run as ``python nursery.py``. Reads a JSON command a line, answers a JSON line. 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from heliograph import Recorder
 from heliograph.settings import load_settings
 
 JOURNAL = struct.Struct("<i")
+children: set[int] = set()
 
 
 def record(settings_file: str, journal: str, first: int, pause: float) -> None:
@@ -67,6 +69,7 @@ def become(command: dict[str, Any]) -> None:
 def fork(command: dict[str, Any]) -> int:
     child = os.fork()
     if child:
+        children.add(child)
         return child
     status = 1
     try:
@@ -85,6 +88,7 @@ def fork(command: dict[str, Any]) -> int:
 def wait(pid: int, *, block: bool) -> int | None:
     """Return the child's exit status, negative for a signal; None while it runs."""
     found, status = os.waitpid(pid, 0 if block else os.WNOHANG)
+    children.discard(found)
     return os.waitstatus_to_exitcode(status) if found else None
 
 
@@ -106,6 +110,10 @@ def main() -> None:
     tell(os.getpid())
     for line in sys.stdin:
         tell(obey(json.loads(line)))
+    # Nobody is left who could end them.
+    for child in children:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(child, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from harness import INSTANCE, SMALL_PLAN, Vendor, definition
 from heliograph.demo.home import free_port
-from heliograph.event import Epoch
+from heliograph.event import Epoch, Verdict
 from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.rotation import rotate_key
 from heliograph.instance.account import read_account
@@ -68,6 +68,25 @@ def test_an_instance_that_was_offline_for_weeks_goes_on_though_all_it_knew_has_e
         assert sum(each.get("PageViewed", 0) for each in accepted) == 7
         assert sum(each.get("Later", 0) for each in accepted) == 6
         assert instance.agent._exporter.standstill.standing is None
+        instance.close()
+
+
+def test_a_clock_that_is_set_while_the_agent_runs_costs_no_event_of_the_right_time(tmp_path: Path) -> None:
+    (tmp_path / "vendor").mkdir()
+    with Vendor(tmp_path / "vendor").running() as vendor:
+        wire = httpx.HTTPTransport(verify=tls_context(str(vendor.authority_file)))
+        instance = Instance(vendor.agent_settings(tmp_path / "instance"), wire)
+        two_days = timedelta(days=2).total_seconds()
+        for number, set_by in enumerate((0.0, -two_days, 0.0, two_days, -two_days, 0.0), 1):
+            instance.clock.set_by = set_by
+            instance.record()  # its time is the right one
+            instance.agent.round()
+            assert instance.account().delivered == {"PageViewed": number}
+            assert abs(instance.agent._client.clock_offset.total_seconds() + set_by) < 60
+        instance.clock.set_by = two_days
+        assert instance.recorder.record("PageViewed", user=1, time=instance.clock.now())
+        instance.agent.round()
+        assert instance.account().dropped == {"PageViewed": {Verdict.FUTURE_TIME: 1}}
         instance.close()
 
 

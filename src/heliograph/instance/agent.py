@@ -162,6 +162,7 @@ class Agent:
             try:
                 left = self.round()
                 self._pauses.reset()
+                self._exporter.go_on()
                 self._tell_monitor()
             except SupersededError as error:
                 self._end_superseded(error)

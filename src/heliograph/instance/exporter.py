@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 FUTURE: Final = timedelta(minutes=15)
 """How far ahead of the clock an event's time may lie."""
 _PURGE_EVENTS: Final = 100_000
+_REST: Final = timedelta(minutes=1)
 _log: Final = structlog.get_logger("heliograph.exporter")
 
 
@@ -95,6 +96,9 @@ class Exporter:
         self._splits = Splits(self.standstill, now)
         self._found: list[EpochReader] = []
         """The epochs that this round has found."""
+        self._resting: set[int]
+        """Epochs of events set aside with which nothing is to be done: there may be thousands."""
+        self._woken = now()
         self.caught_up = False
         """Whether the last round went through all that the outbox held."""
         self.stripped: Counter[str] = Counter()
@@ -105,6 +109,7 @@ class Exporter:
         self._names = frozenset(plan.events)
         self._present = PresentNames(plan)
         self._withdrawn = withdrawn
+        self._resting = set()
         self._builder = BatchBuilder(plan, self._pseudonyms)
         self._accounting = Accounting(plan)
         self._tally = Tally(plan, days=self._usage_days)
@@ -121,11 +126,17 @@ class Exporter:
         """
         self.caught_up = True
         try:
-            self._found = read_epochs(self._outbox)
+            self._found = read_epochs(self._outbox, self._found)
+            self._wake()
             return self._deliver_epochs(self._splits.order(self._found), may_send)
         except Exception:
             self.caught_up = False
             raise
+
+    def go_on(self) -> None:
+        """Note that the gateway was spoken with: nothing stands still, unless it refuses what is delivered."""
+        if not self._splits.stands_still:
+            self.standstill.end()
 
     def _deliver_epochs(self, readers: Sequence[EpochReader], may_send: Callable[[], bool]) -> int:
         delivered = 0
@@ -147,6 +158,7 @@ class Exporter:
             sendable: Whether that use may go into a ping.
         """
         purged = 0
+        self._resting.clear()
         for reader in read_epochs(self._outbox):
             closed = reader.is_closed()
             progress = self._load(reader)
@@ -184,6 +196,8 @@ class Exporter:
         return replace(progress or Progress(reader.series, START), counted=counted)
 
     def _deliver_epoch(self, reader: EpochReader, may_send: Callable[[], bool]) -> int:
+        if reader.epoch in self._resting:
+            return 0
         closed = reader.is_closed()  # before reading: what is read after this is all there will ever be
         progress = self._load(reader)
         limit = self._splits.limit(reader.epoch, progress.position.sequence, self._wanted())
@@ -191,6 +205,8 @@ class Exporter:
             if not (closed and progress.owed):
                 if closed and progress.position != START and not reader.read(progress.position, 1).numbers:
                     self._remove(reader)  # it was purged
+                else:
+                    self._resting.add(reader.epoch)
                 return 0
             limit = 0
         chunk = reader.read(progress.position, limit, last=progress.begun)
@@ -214,6 +230,13 @@ class Exporter:
             self.caught_up = False
             return 0
         return self._deliver(reader, progress, chunk)
+
+    def _wake(self) -> None:
+        """Look again at what rests, once a minute: it may have waited for long enough."""
+        now = self._now()
+        if abs(now - self._woken) >= _REST:
+            self._resting.clear()
+            self._woken = now
 
     def _waits(self, reader: EpochReader) -> bool:
         """Tell whether these events are set aside: no plan has declared them yet, and none has taken them back."""

@@ -335,13 +335,13 @@ class Exporter:
         if error.problem.expected is not None:
             return self._catch_up(reader, progress, error.problem.expected)
         numbers = chunk.numbers
-        if error.action is not Action.SPLIT or numbers == 0:
+        if error.action is not Action.SPLIT:
             raise error
         progress = replace(progress, sending=None)
         tallied: list[Tallied] = []
         if numbers > 1:
             self._splits.refuse(reader.epoch, chunk.last, numbers, error.problem)
-        elif not self._splits.give_up(reader.epoch, error.problem):
+        elif numbers == 0 or not self._splits.give_up(reader.epoch, error.problem):
             self._state.save(reader.epoch, progress)
             raise StandstillError(f"delivery stands still: {error}")
         else:

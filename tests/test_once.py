@@ -61,6 +61,8 @@ class DirectGateway:
     """Stands for `GatewayClient`: calls the intake, and breaks when it is told to."""
 
     clock_offset = timedelta()
+    built_by: str | None = None
+    ledger_head: str | None = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -95,7 +95,7 @@ class Agent:
         self._jitter = jitter
         self._choice = choice or SettingsWatch(settings)
         self._environment = environment
-        self._state = State(Path(agent.state))
+        self._state = State(Path(agent.state), now=now)
         self._client = client or GatewayClient(agent, load_or_create_key(Path(agent.key)), now=now)
         outbox = Path(settings.recorder.outbox)
         self._objections = Objections(self._state, outbox)

@@ -22,9 +22,10 @@ from heliograph.instance.outbox import START, Chunk, EpochReader, read_epochs
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.refusals import Objections
-from heliograph.instance.state import Owed, Progress, StaleError
+from heliograph.instance.state import Leaving, Owed, Progress, StaleError
 from heliograph.instance.transport import GatewayRefusalError
 from heliograph.instance.usage import Tally
+from heliograph.ledger.entries import GIVEN_UP, SPLIT, Moved, Refused
 from heliograph.wire import Receipt, VerdictCounts, merge_counts
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Exporter:
         self._now = now
         self._objections = objections or Objections(state, self._outbox)
         self._generation = self._objections.generation
+        state.kept.bound(days=agent.ledger_days, maximum_bytes=agent.ledger_bytes)
         self._pseudonyms = Pseudonyms(state)
         self._marks = MarkTable(state.connection)
         self.use_plan(plan, withdrawn=withdrawn)
@@ -213,9 +215,15 @@ class Exporter:
             merge_counts(absent, counts)
         progress = replace(progress, sending=chunk.end)
         sessions = self._objections.sessions
+        first, plan = progress.acknowledged + 1, self._client.built_by
         try:
-            self._state.begin(
-                reader.epoch, progress, self._pseudonyms.fresh(), sessions.fresh(), generation=self._generation
+            self._client.ledger_head = self._state.begin(
+                reader.epoch,
+                progress,
+                self._pseudonyms.fresh(),
+                sessions.fresh(),
+                generation=self._generation,
+                leaving=Leaving(first, chunk.last, batch.counts, absent, batch.body, plan),
             )
         except StaleError:  # somebody was forgotten, or has signed in, in this very moment
             return 1
@@ -223,7 +231,7 @@ class Exporter:
         sessions.forget_fresh()
         try:
             answer = self._client.deliver(
-                epoch=reader.epoch, first=progress.acknowledged + 1, last=chunk.last, absent=absent, body=batch.body
+                epoch=reader.epoch, first=first, last=chunk.last, absent=absent, body=batch.body
             )
         except GatewayRefusalError as error:
             return self._take_refusal(reader, progress, chunk, error)
@@ -264,6 +272,7 @@ class Exporter:
         progress = replace(progress, sending=None)
         numbers = chunk.numbers
         tallied: list[Tallied] = []
+        outcome = SPLIT if numbers > 1 else GIVEN_UP
         if numbers > 1:
             self._limits[reader.epoch] = numbers // 2
         else:
@@ -271,7 +280,15 @@ class Exporter:
             refused = Owed(chunk.last, self._names_of(chunk, Verdict.REFUSED))
             progress = replace(progress, position=chunk.end, owed=[*progress.owed, refused])
             tallied = self._tally_of(chunk)
-        self._state.save(reader.epoch, progress, tallied, sendable=True)
+        entry = Refused(
+            time=self._state.moment(),
+            epoch=reader.epoch,
+            first=progress.acknowledged + 1,
+            last=chunk.last,
+            reason=error.problem.type,
+            outcome=outcome,
+        )
+        self._state.save(reader.epoch, progress, tallied, sendable=True, entry=entry)
         return numbers
 
     def _catch_up(self, reader: EpochReader, progress: Progress, expected: int) -> int:
@@ -292,6 +309,9 @@ class Exporter:
         )
         skipped = max(expected - 1 - progress.acknowledged, 0)
         forgotten = max(progress.acknowledged + 1 - expected, 0)
+        entry = Moved(
+            time=self._state.moment(), epoch=reader.epoch, acknowledged=progress.acknowledged, expected=expected
+        )
         chunk = reader.read(progress.position, 0, last=max(expected - 1, progress.position.sequence))
         progress = replace(
             progress,
@@ -302,7 +322,7 @@ class Exporter:
             sending=None,
             undecided=progress.undecided + skipped,
         )
-        self._state.save(reader.epoch, progress, self._tally_of(chunk), sendable=True)
+        self._state.save(reader.epoch, progress, self._tally_of(chunk), sendable=True, entry=entry)
         return 1
 
     def _tally_of(self, chunk: Chunk, *, locally: bool = False) -> list[Tallied]:

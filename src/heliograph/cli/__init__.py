@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli import agent, ask, config, crm, demo, gateway, lake, plan, registry_report, trial, users
+from heliograph.cli import agent, ask, config, crm, demo, gateway, lake, ledger, plan, registry_report, trial, users
 
 app = typer.Typer(
     name="heliograph",
@@ -24,6 +24,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(crm.app, name="crm")
 app.add_typer(gateway.app, name="gateway")
 app.add_typer(lake.app, name="lake")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(plan.app, name="plan")
 app.add_typer(registry_report.app, name="registry")
 app.add_typer(trial.app, name="trial")

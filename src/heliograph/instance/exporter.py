@@ -28,9 +28,10 @@ from heliograph.instance.read_ahead import Place, ReadAhead, read_events
 from heliograph.instance.refusals import Objections
 from heliograph.instance.splitting import Splits
 from heliograph.instance.standstill import Standstill
-from heliograph.instance.state import Owed, Progress, StaleError
+from heliograph.instance.state import Leaving, Owed, Progress, StaleError
 from heliograph.instance.transport import GatewayRefusalError, StandstillError, TransportError
 from heliograph.instance.usage import Tally
+from heliograph.ledger.entries import GIVEN_UP, SPLIT, Moved, Refused
 from heliograph.wire import Receipt, VerdictCounts, merge_counts
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Exporter:
         self._now = now
         self._objections = objections or Objections(state, self._outbox)
         self._generation = self._objections.generation
+        state.kept.bound(days=agent.ledger_days, maximum_bytes=agent.ledger_bytes)
         self._pseudonyms = Pseudonyms(state)
         self._marks = MarkTable(state.connection)
         self.use_plan(plan, withdrawn=withdrawn)
@@ -305,9 +307,15 @@ class Exporter:
         counted = self._accounting.count(progress, chunk, recorded)
         progress = replace(progress, sending=chunk.end)
         sessions = self._objections.sessions
+        first, plan = progress.acknowledged + 1, self._client.built_by
         try:
-            self._state.begin(
-                reader.epoch, progress, self._pseudonyms.fresh(), sessions.fresh(), generation=self._generation
+            self._client.ledger_head = self._state.begin(
+                reader.epoch,
+                progress,
+                self._pseudonyms.fresh(),
+                sessions.fresh(),
+                generation=self._generation,
+                leaving=Leaving(first, chunk.last, batch.counts, absent, batch.body, plan),
             )
         except StaleError:  # somebody was forgotten, or has signed in, in this very moment
             return 1
@@ -316,7 +324,7 @@ class Exporter:
         try:
             self._bandwidth.learn(numbers, len(batch.body))
             answer = self._client.deliver(
-                epoch=reader.epoch, first=progress.acknowledged + 1, last=chunk.last, absent=absent, body=batch.body
+                epoch=reader.epoch, first=first, last=chunk.last, absent=absent, body=batch.body
             )
         except GatewayRefusalError as error:
             return self._take_refusal(reader, progress, chunk, error, counted)
@@ -387,17 +395,26 @@ class Exporter:
             raise error
         progress = replace(progress, sending=None)
         tallied: list[Tallied] = []
+        entry = Refused(
+            time=self._state.moment(),
+            epoch=reader.epoch,
+            first=progress.acknowledged + 1,
+            last=chunk.last,
+            reason=error.problem.type,
+            outcome=SPLIT,
+        )
         if numbers > 1:
             self._splits.refuse(reader.epoch, chunk.last, numbers, error.problem)
         elif numbers == 0 or not self._splits.give_up(reader.epoch, error.problem):
-            self._save(reader, progress)
+            self._save(reader, progress, entry=entry)
             raise StandstillError(f"delivery stands still: {error}")
         else:
             _log.error("the gateway refuses an event for good", epoch=reader.epoch, reason=error.problem.type)
             refused = Owed(chunk.last, self._accounting.verdicts_on(chunk, Verdict.REFUSED))
             progress = replace(progress, position=chunk.end, owed=[*progress.owed, refused], counted=counted)
             tallied = self._tally_of(chunk)
-        self._save(reader, progress, tallied, sendable=True)
+            entry = replace(entry, outcome=GIVEN_UP)
+        self._save(reader, progress, tallied, sendable=True, entry=entry)
         if self._splits.stands_still:
             raise StandstillError(f"delivery stands still: {error}")
         return numbers
@@ -422,6 +439,9 @@ class Exporter:
         )
         skipped = max(expected - 1 - progress.acknowledged, 0)
         forgotten = max(progress.acknowledged + 1 - expected, 0)
+        entry = Moved(
+            time=self._state.moment(), epoch=reader.epoch, acknowledged=progress.acknowledged, expected=expected
+        )
         chunk = reader.read(progress.position, 0, last=max(expected - 1, progress.position.sequence))
         progress = replace(
             progress,
@@ -433,14 +453,20 @@ class Exporter:
             sending=None,
             undecided=progress.undecided + skipped,
         )
-        self._save(reader, progress, self._tally_of(chunk), sendable=True)
+        self._save(reader, progress, self._tally_of(chunk), sendable=True, entry=entry)
         return 1
 
     def _save(
-        self, reader: EpochReader, progress: Progress, tallied: Sequence[Tallied] = (), *, sendable: bool = False
+        self,
+        reader: EpochReader,
+        progress: Progress,
+        tallied: Sequence[Tallied] = (),
+        *,
+        sendable: bool = False,
+        entry: Refused | Moved | None = None,
     ) -> None:
         progress = self._accounting.settled(progress, first=progress.acknowledged + 1)
-        self._state.save(reader.epoch, progress, tallied, sendable=sendable)
+        self._state.save(reader.epoch, progress, tallied, sendable=sendable, entry=entry)
 
     def _tally_of(
         self, chunk: Chunk, *, recorded: Recorded | None = None, marks: Marks | None = None, locally: bool = False

@@ -60,7 +60,7 @@ class HeldEvents:
             )
             found = self._writers[name] = (writer, self._ticks())
         try:
-            found[0].append((event,))
+            found[0].append_recorded(event)
         except OutboxFullError:
             raise UndeclaredError from None
         self._unsynced.add(name)

@@ -21,6 +21,7 @@ import msgspec
 from heliograph.event import Epoch, new_epoch
 from heliograph.frames import (
     Frame,
+    encode_body,
     encode_frame,
     read_bodies,
     read_frames,
@@ -46,6 +47,7 @@ _SUFFIX: Final = ".segment"
 _NOTHING: Final = msgspec.Raw()
 _FRAMES_AT_ONCE: Final = 2_000
 _encoder: Final = msgspec.json.Encoder()
+_encode: Final = _encoder.encode
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -126,6 +128,25 @@ class EpochWriter:
         """Look again how much room the bound leaves: other writers fill it, and the agent empties it."""
         self._room = self._maximum_bytes - outbox_bytes(self._outbox)
 
+    @property
+    def room(self) -> int:
+        """How many bytes the bound leaves, by the last look."""
+        return self._room
+
+    def measured(self, taken: int, *, room: int) -> None:
+        """Be told how much the outbox takes, by one who looked without holding the owner's lock.
+
+        Args:
+            taken: Bytes.
+            room: What `room` was before the look: what was written since may not be among `taken`.
+        """
+        self._room = self._maximum_bytes - taken - (room - self._room)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where the next frame will be: as long as it is the same, nothing was written."""
+        return self._first, self._offset
+
     def append(self, events: Sequence[Mapping[str, Any]], *, checkpoint: bytes | None = None) -> None:
         """Append events, and where their source stands after them, as one frame.
 
@@ -143,7 +164,15 @@ class EpochWriter:
             sequence += 1
             lines.append(_encoder.encode({"name": event["name"], "sequence": sequence, **event}))
         header = b"" if checkpoint is None else _encoder.encode(Note(checkpoint=msgspec.Raw(checkpoint)))
-        frame = encode_frame(header, b"\n".join(lines))
+        self._append(encode_frame(header, b"\n".join(lines)), sequence)
+
+    def append_recorded(self, event: dict[str, Any]) -> None:
+        """As `append`, one event that begins with ``name`` and ``sequence``; it gets its number in its place."""
+        event["sequence"] = sequence = self.last + 1
+        self._append(encode_body(_encode(event)), sequence)
+
+    def _append(self, frame: bytes, sequence: int) -> None:
+        """Write a frame whose last event has this number."""
         if len(frame) > self._room:
             # What is full of delivered events can only be deleted once it is not the newest segment any more.
             self._end_segment()
@@ -160,7 +189,9 @@ class EpochWriter:
             self._begin_segment()
         elif self._offset >= self._segment_bytes:
             self._end_segment()
-        write_fully(self._segment, frame, self._offset)
+        written = os.pwrite(self._segment, frame, self._offset)
+        if written != len(frame):
+            write_fully(self._segment, frame[written:], self._offset + written)
         self._offset += len(frame)
         self._room -= len(frame)
 

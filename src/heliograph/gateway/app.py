@@ -13,8 +13,10 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
+from heliograph.gateway.metrics import METERS, GatewayMetric
 from heliograph.gateway.pings import MOST_PING_BYTES
 from heliograph.gateway.problems import Refusal, RefusalError
+from heliograph.gateway.readiness import key_is_there, log_has_room, readiness
 from heliograph.gateway.writer import writer_of
 from heliograph.registry.errors import RegistryUnavailableError
 from heliograph.wire import (
@@ -28,7 +30,9 @@ from heliograph.wire import (
     PLAN_PATH,
     POLICY_PATH,
     PROBLEM,
+    READY_PATH,
     TOKEN_PATH,
+    Answer,
     KeysAnswer,
 )
 
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 _MOST_TOKEN_BYTES: Final = 8 << 10
 _MOST_ERASURE_BYTES: Final = 1 << 10
 _BODY_SECONDS: Final = 60
+_WRITER_SECONDS: Final = 2.0
 _JSON: Final = "application/json"
 _encode: Final = msgspec.json.Encoder().encode
 _log: Final = structlog.get_logger("heliograph.gateway")
@@ -115,6 +120,7 @@ class Gateway:
         settings: GatewaySettings,
         erasures: ErasureDesk,
         plans: PlanInForce,
+        registry_answers: Callable[[], bool] = lambda: True,
     ) -> None:
         self._intake = intake
         self._pings = pings
@@ -126,6 +132,7 @@ class Gateway:
         self._policies = policies
         self._keys = keys
         self._settings = settings
+        self._registry_answers = registry_answers
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Any]]]] = {
             EVENTS_PATH: ("POST", self.take_events),
             PINGS_PATH: ("POST", self.take_ping),
@@ -136,12 +143,16 @@ class Gateway:
             KEYS_PATH: ("GET", self.tell_keys),
             ERASURES_PATH: ("POST", self.order_erasure),
             HEALTH_PATH: ("GET", self.tell_health),
+            READY_PATH: ("GET", self.tell_readiness),
         }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request (ASGI 3)."""
+        path = scope["path"] if scope["path"] in self._routes else "?"
+        outcome = "ok"
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         more_headers: list[tuple[bytes, bytes]] = []
+        answer: Any = None
         try:
             answer = await self._handle(Request(scope["method"], headers, receive), scope["path"])
             if isinstance(answer, Written):
@@ -151,18 +162,24 @@ class Gateway:
                 status, content_type, body = 200, _JSON, _encode(answer)
         except RefusalError as error:
             problem = error.to_problem()
+            outcome = problem.type
             status, content_type, body = problem.status, PROBLEM, _encode(problem)
             if error.refusal is Refusal.METHOD_NOT_ALLOWED:
                 more_headers.append((b"allow", self._routes[scope["path"]][0].encode()))
             _log.info("refused", path=scope["path"] if scope["path"] in self._routes else "?", reason=problem.type)
         except RegistryUnavailableError:
             problem = RefusalError(Refusal.UNAVAILABLE, "the registry does not answer").to_problem()
+            outcome = problem.type
             status, content_type, body = problem.status, PROBLEM, _encode(problem)
             _log.error("refused", path=scope["path"], reason="registry unavailable")
         except Exception as error:  # noqa: BLE001 - the last line: the client gets an answer, the log no values
             problem = RefusalError(Refusal.UNAVAILABLE).to_problem()
+            outcome = "failed"
             status, content_type, body = problem.status, PROBLEM, _encode(problem)
             _log.error("failed", path=scope["path"], error=type(error).__name__, at=_place(error))
+        if isinstance(answer, Answer) and answer.duplicate:
+            outcome = "duplicate"
+        METERS.count(GatewayMetric.REQUESTS, path=path, outcome=outcome)
         await send(
             {
                 "type": "http.response.start",
@@ -193,6 +210,7 @@ class Gateway:
         """Take a delivery in."""
         instance = self._instance(request)
         body = await request.body(self._settings.maximum_body_bytes)
+        METERS.count(GatewayMetric.BYTES, len(body))
         return await self._intake.take(instance, request.headers, body)
 
     async def take_ping(self, request: Request) -> Any:
@@ -206,6 +224,7 @@ class Gateway:
         if form.get("grant_type") != [GRANT_TYPE] or len(form.get("assertion", [])) != 1:
             raise RefusalError(Refusal.MALFORMED_ASSERTION, f"a form with grant_type={GRANT_TYPE} and one assertion")
         token, seconds = self._authenticator.exchange(form["assertion"][0])
+        METERS.count(GatewayMetric.TOKENS)
         return {"access_token": token, "token_type": "Bearer", "expires_in": seconds}
 
     async def tell_policy(self, request: Request) -> Any:
@@ -243,6 +262,25 @@ class Gateway:
     async def tell_health(self, request: Request) -> Any:  # noqa: ARG002 - a handler's signature
         """Tell that the gateway answers."""
         return {"status": "ok"}
+
+    async def tell_readiness(self, request: Request) -> Any:  # noqa: ARG002 - a handler's signature
+        """Tell whether a delivery could be taken now, and what to do if not."""
+        found = readiness(
+            registry=self._registry_answers(),
+            log=log_has_room(self._settings),
+            writer=await self._writer_answers(),
+            signing_key=key_is_there(self._settings),
+            plan=bool(self._plans.checks().names),
+        )
+        return Written(200 if found.ready else 503, _encode(found), [])
+
+    async def _writer_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(_WRITER_SECONDS):
+                await self._writer.latest_ping("")
+        except (OSError, TimeoutError):
+            return False
+        return True
 
 
 def _place(error: Exception) -> str:

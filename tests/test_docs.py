@@ -45,7 +45,7 @@ SETTINGS = {
 }
 
 
-FILES = {"agent.db", "agent.env", "consent.json", "agent.lock", "gateway.lock"}
+FILES = {"agent.db", "agent.env", "consent.json", "agent.lock", "gateway.lock", "metrics.prom"}
 
 
 def is_code(name: str) -> bool:

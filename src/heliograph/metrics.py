@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from heliograph.frames import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -56,6 +56,7 @@ class Meters:
         self.registry: Final = registry
         self._counters: dict[MetricTable, Counter] = {}
         self._histograms: dict[MetricTable, Histogram] = {}
+        self._children: dict[tuple[object, ...], Callable[[float], None]] = {}
         for each in table:
             if each.kind is Kind.COUNTER:
                 self._counters[each] = Counter(each.metric, each.about, each.labels, registry=registry)
@@ -66,13 +67,21 @@ class Meters:
 
     def count(self, metric: MetricTable, number: float = 1, **labels: str) -> None:
         """Add to a counter."""
-        counter = self._counters[metric]
-        (counter.labels(**labels) if labels else counter).inc(number)
+        key = (metric, *labels.values())
+        child = self._children.get(key)
+        if child is None:  # to look it up by its labels takes longer than to count
+            counter = self._counters[metric]
+            child = self._children[key] = (counter.labels(**labels) if labels else counter).inc
+        child(number)
 
     def observe(self, metric: MetricTable, value: float, **labels: str) -> None:
         """Add a measurement to a histogram."""
-        histogram = self._histograms[metric]
-        (histogram.labels(**labels) if labels else histogram).observe(value)
+        key = (metric, *labels.values())
+        child = self._children.get(key)
+        if child is None:
+            histogram = self._histograms[metric]
+            child = self._children[key] = (histogram.labels(**labels) if labels else histogram).observe
+        child(value)
 
 
 class Snapshot:

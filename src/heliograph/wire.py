@@ -20,6 +20,7 @@ ERASURES_PATH: Final = "/v1/erasures"
 ACCOUNT_PATH: Final = "/v1/account"
 KEYS_PATH: Final = "/v1/keys"
 HEALTH_PATH: Final = "/healthz"
+READY_PATH: Final = "/readyz"
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
 NDJSON: Final = "application/x-ndjson"

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from harness import INSTANCE, Vendor, as_arrow, deliver, event, zstd
 from heliograph.difference import Difference, Differing
 from heliograph.gateway.log import Entry
 from heliograph.lake.loader import Loader
+from heliograph.lake.metrics import LoaderMetric
 from heliograph.lake.report import count_events, find_differences
 from heliograph.wire import ARROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -100,3 +104,33 @@ def test_the_lake_is_held_against_what_the_gateway_accepted(vendor: Vendor) -> N
         f"{INSTANCE}: SearchSubmitted: 9 accepted, 7 in the lake, 1 erased"
     ]
     assert find_differences(settings, planted, {INSTANCE: {"SearchSubmitted": 2}}) == []
+
+
+def test_the_loaders_metrics_are_in_a_file_and_tell_how_far_it_is(vendor: Vendor) -> None:
+    loader = Loader(vendor.settings.gateway, vendor.settings.lake, vendor.plan)
+    stop = threading.Event()
+    rounds: list[int] = []
+
+    def between() -> None:
+        rounds.append(len(rounds))
+        loader.monitor._next = 0.0  # as if time had passed
+        if len(rounds) == 3:
+            stop.set()
+
+    loader._settings = msgspec.structs.replace(vendor.settings.lake, commit_seconds=0.001)
+    loader.run(stop, between)
+    loader.close()
+    text = (Path(vendor.settings.lake.warehouse) / "metrics.prom").read_text()
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert found["heliograph_loader_events_total", "SearchSubmitted"] == 9
+    assert found["heliograph_loader_commit_seconds_count",] == 1
+    assert found["heliograph_loader_lag_seconds",] == 0
+    assert found["heliograph_loader_waiting_segments",] == 1
+    assert found["heliograph_loader_account_differences_total",] == 0
+    assert {each.metric for each in LoaderMetric} <= {key[0].removesuffix("_count") for key in found} | {
+        "heliograph_loader_ping_rows_total"
+    }

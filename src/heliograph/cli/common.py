@@ -112,3 +112,12 @@ def use_logs() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
     silence_values()
+
+
+def share_counters(folder: Path) -> None:
+    """Let this process, and those that it starts, count together in a folder; before any imports what counts."""
+    import shutil  # noqa: PLC0415 - quick --help
+
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier run: counters begin anew with the gateway
+    folder.mkdir(mode=0o700, parents=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli.common import err, fail, follow_plan, out, print_json, read_settings, use_logs
+from heliograph.cli.common import err, fail, follow_plan, out, print_json, read_settings, share_counters, use_logs
 
 app = typer.Typer(
     no_args_is_help=True, help="The vendor's gateway: receive deliveries, store them, answer with receipts."
@@ -25,6 +25,11 @@ def run(context: typer.Context) -> None:
 
     Example: heliograph --config vendor.toml gateway run
     """
+    settings = read_settings(context)
+    if settings.gateway.workers > 1 and settings.gateway.metrics_port:
+        # Before anything is imported that counts: prometheus-client looks once where it is to count.
+        share_counters(Path(settings.gateway.log) / "metrics")
+
     from heliograph.gateway.log import LogFullError  # noqa: PLC0415 - quick --help
     from heliograph.gateway.plans import PlanInForce  # noqa: PLC0415
     from heliograph.gateway.server import gateway_server  # noqa: PLC0415
@@ -32,7 +37,6 @@ def run(context: typer.Context) -> None:
     from heliograph.keys import KeyFileError  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
 
-    settings = read_settings(context)
     plan = follow_plan(settings)
     use_logs()
     try:

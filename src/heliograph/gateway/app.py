@@ -14,8 +14,10 @@ import msgspec
 import structlog
 
 from heliograph.gateway.fairness import Allowances, Bodies
+from heliograph.gateway.metrics import METERS, GatewayMetric
 from heliograph.gateway.pings import MOST_PING_BYTES
 from heliograph.gateway.problems import Refusal, RefusalError
+from heliograph.gateway.readiness import key_is_there, log_has_room, readiness
 from heliograph.gateway.writer import writer_of
 from heliograph.registry.errors import RegistryUnavailableError
 from heliograph.wire import (
@@ -29,7 +31,9 @@ from heliograph.wire import (
     PLAN_PATH,
     POLICY_PATH,
     PROBLEM,
+    READY_PATH,
     TOKEN_PATH,
+    Answer,
     KeysAnswer,
 )
 
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
 
 _MOST_TOKEN_BYTES: Final = 8 << 10
 _MOST_ERASURE_BYTES: Final = 1 << 10
+_WRITER_SECONDS: Final = 2.0
 _JSON: Final = "application/json"
 _encode: Final = msgspec.json.Encoder().encode
 _log: Final = structlog.get_logger("heliograph.gateway")
@@ -127,6 +132,7 @@ class Gateway:
         settings: GatewaySettings,
         erasures: ErasureDesk,
         plans: PlanInForce,
+        registry_answers: Callable[[], bool] = lambda: True,
     ) -> None:
         self._intake = intake
         self._pings = pings
@@ -142,6 +148,7 @@ class Gateway:
             requests=settings.instance_requests_per_second, size=settings.instance_bytes_per_second
         )
         self._bodies = Bodies(most_bytes=settings.maximum_pending_bytes, most_of_one=settings.instance_bodies)
+        self._registry_answers = registry_answers
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Any]]]] = {
             EVENTS_PATH: ("POST", self.take_events),
             PINGS_PATH: ("POST", self.take_ping),
@@ -152,52 +159,46 @@ class Gateway:
             KEYS_PATH: ("GET", self.tell_keys),
             ERASURES_PATH: ("POST", self.order_erasure),
             HEALTH_PATH: ("GET", self.tell_health),
+            READY_PATH: ("GET", self.tell_readiness),
         }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request (ASGI 3)."""
+        path = scope["path"] if scope["path"] in self._routes else "?"
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        more_headers: list[tuple[bytes, bytes]] = []
         try:
             answer = await self._handle(Request(scope["method"], headers, receive, self._settings), scope["path"])
-            if isinstance(answer, Written):
-                status, content_type, body = answer.status, _JSON, answer.body
-                more_headers += answer.headers
-            else:
-                status, content_type, body = 200, _JSON, _encode(answer)
-        except RefusalError as error:
-            problem = error.to_problem()
-            status, content_type, body = problem.status, PROBLEM, _encode(problem)
-            if error.refusal is Refusal.TOO_SLOW:
-                more_headers.append((b"connection", b"close"))
-            more_headers += _retry(error)
-            if error.refusal is Refusal.METHOD_NOT_ALLOWED:
-                more_headers.append((b"allow", self._routes[scope["path"]][0].encode()))
-            _log.info("refused", path=scope["path"] if scope["path"] in self._routes else "?", reason=problem.type)
-        except RegistryUnavailableError:
-            refusal = RefusalError(Refusal.UNAVAILABLE, "the registry does not answer")
-            problem = refusal.to_problem()
-            more_headers += _retry(refusal)
-            status, content_type, body = problem.status, PROBLEM, _encode(problem)
-            _log.error("refused", path=scope["path"], reason="registry unavailable")
+            written = answer if isinstance(answer, Written) else Written(200, _encode(answer), [])
+            content_type, outcome = _JSON, "duplicate" if isinstance(answer, Answer) and answer.duplicate else "ok"
         except Exception as error:  # noqa: BLE001 - the last line: the client gets an answer, the log no values
-            refusal = RefusalError(Refusal.UNAVAILABLE)
-            problem = refusal.to_problem()
-            more_headers += _retry(refusal)
-            status, content_type, body = problem.status, PROBLEM, _encode(problem)
-            _log.error("failed", path=scope["path"], error=type(error).__name__, at=_place(error))
+            refused = _refused(error, path)
+            written, content_type = self._told(refused, path), PROBLEM
+            outcome = refused.refusal.code if isinstance(error, RefusalError | RegistryUnavailableError) else "failed"
+        METERS.count(GatewayMetric.REQUESTS, path=path, outcome=outcome)
         await send(
             {
                 "type": "http.response.start",
-                "status": status,
+                "status": written.status,
                 "headers": [
                     (b"content-type", content_type.encode()),
-                    (b"content-length", str(len(body)).encode()),
-                    *more_headers,
+                    (b"content-length", str(len(written.body)).encode()),
+                    *written.headers,
                 ],
             }
         )
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": written.body})
+
+    def _told(self, error: RefusalError, path: str) -> Written:
+        """Return a refusal as the client is told of it."""
+        problem = error.to_problem()
+        headers: list[tuple[bytes, bytes]] = []
+        if error.retry_after is not None:
+            headers.append((b"retry-after", str(error.retry_after).encode()))
+        if error.refusal is Refusal.TOO_SLOW:
+            headers.append((b"connection", b"close"))
+        if error.refusal is Refusal.METHOD_NOT_ALLOWED:
+            headers.append((b"allow", self._routes[path][0].encode()))
+        return Written(problem.status, _encode(problem), headers)
 
     async def _handle(self, request: Request, path: str) -> Any:
         route = self._routes.get(path)
@@ -217,7 +218,9 @@ class Gateway:
         instance = self._instance(request)
         most = self._settings.maximum_body_bytes
         with self._admitted(instance, request.size(most)):
-            return await self._intake.take(instance, request.headers, await request.body(most))
+            body = await request.body(most)
+            METERS.count(GatewayMetric.BYTES, len(body))
+            return await self._intake.take(instance, request.headers, body)
 
     async def take_ping(self, request: Request) -> Any:
         """Take a ping in."""
@@ -236,6 +239,7 @@ class Gateway:
         if form.get("grant_type") != [GRANT_TYPE] or len(form.get("assertion", [])) != 1:
             raise RefusalError(Refusal.MALFORMED_ASSERTION, f"a form with grant_type={GRANT_TYPE} and one assertion")
         token, seconds = self._authenticator.exchange(form["assertion"][0])
+        METERS.count(GatewayMetric.TOKENS)
         return {"access_token": token, "token_type": "Bearer", "expires_in": seconds}
 
     async def tell_policy(self, request: Request) -> Any:
@@ -274,9 +278,36 @@ class Gateway:
         """Tell that the gateway answers."""
         return {"status": "ok"}
 
+    async def tell_readiness(self, request: Request) -> Any:  # noqa: ARG002 - a handler's signature
+        """Tell whether a delivery could be taken now, and what to do if not."""
+        found = readiness(
+            registry=self._registry_answers(),
+            log=log_has_room(self._settings),
+            writer=await self._writer_answers(),
+            signing_key=key_is_there(self._settings),
+            plan=bool(self._plans.checks().names),
+        )
+        return Written(200 if found.ready else 503, _encode(found), [])
 
-def _retry(error: RefusalError) -> list[tuple[bytes, bytes]]:
-    return [] if error.retry_after is None else [(b"retry-after", str(error.retry_after).encode())]
+    async def _writer_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(_WRITER_SECONDS):
+                await self._writer.latest_ping("")
+        except (OSError, TimeoutError):
+            return False
+        return True
+
+
+def _refused(error: Exception, path: str) -> RefusalError:
+    """Return what the client is told of an error, and log it."""
+    if isinstance(error, RefusalError):
+        _log.info("refused", path=path, reason=error.refusal.code)
+        return error
+    if isinstance(error, RegistryUnavailableError):
+        _log.error("refused", path=path, reason="registry unavailable")
+        return RefusalError(Refusal.UNAVAILABLE, "the registry does not answer")
+    _log.error("failed", path=path, error=type(error).__name__, at=_place(error))
+    return RefusalError(Refusal.UNAVAILABLE)
 
 
 def _place(error: Exception) -> str:

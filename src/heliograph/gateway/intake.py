@@ -11,6 +11,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -21,6 +22,7 @@ from heliograph.gateway.bodies import STORED_ENCODING, Checked
 from heliograph.gateway.exporters import is_exporter
 from heliograph.gateway.fairness import Turns
 from heliograph.gateway.log import Entry, Log, LogFullError
+from heliograph.gateway.metrics import METERS, GatewayMetric
 from heliograph.gateway.plans import Checks, PlanInForce
 from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.gateway.writer import OutOfOrderError, SupersededError, Writer, writer_of
@@ -131,12 +133,17 @@ class Intake:
                 self.check_events,
                 self.check_closure,
             ):
+                began = perf_counter()
                 asks: Awaitable[None] | None = step(delivery)
                 if asks is not None:
                     await asks
+                METERS.observe(GatewayMetric.STEP_SECONDS, perf_counter() - began, step=step.__name__)
                 if delivery.answer is not None:
                     return delivery.answer
-            return await self.store(delivery)
+            began = perf_counter()
+            answer = await self.store(delivery)
+            METERS.observe(GatewayMetric.STEP_SECONDS, perf_counter() - began, step="store")
+            return answer
 
     def check_level(self, delivery: Delivery) -> None:
         """Refuse what the effective level does not allow at this moment."""

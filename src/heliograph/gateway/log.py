@@ -198,6 +198,7 @@ class Log:
         segment_bytes: Size of a segment.
         maximum_bytes: Bound of all segments together.
         now: Gives seconds since 1970.
+        committed: Told how many seconds each forced write took.
 
     Raises:
         BlockingIOError: Another gateway writes this log.
@@ -205,11 +206,19 @@ class Log:
     """
 
     def __init__(
-        self, folder: Path, *, segment_bytes: int, maximum_bytes: int, now: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int,
+        maximum_bytes: int,
+        now: Callable[[], float] = time.time,
+        committed: Callable[[float], None] = lambda _: None,
     ) -> None:
+        self.folder: Final = folder
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._maximum_bytes = maximum_bytes
+        self._committed = committed
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -239,6 +248,16 @@ class Log:
     def account(self, instance: str) -> Account:
         """Return an instance's account; an empty one when it never delivered."""
         return self.accounts.get(instance) or Account()
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries and pings wait to be written."""
+        return len(self._queue)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether what is queued will be written: its thread lives."""
+        return self._thread.is_alive()
 
     async def append(self, entry: Stored, body: bytes) -> None:
         """Store one delivery or ping; returns once it is on disk and in the account.
@@ -308,6 +327,7 @@ class Log:
         if not frames:
             return
         data = b"".join(frames)
+        began = time.perf_counter()
         try:
             write_fully(self._descriptor, data, self._offset)
             os.fdatasync(self._descriptor)
@@ -315,6 +335,7 @@ class Log:
             self._end_segment()
             _settle(waiting, error)
             return
+        self._committed(time.perf_counter() - began)
         self._offset += len(data)
         for queued in waiting:
             _take(self._state, queued.entry)

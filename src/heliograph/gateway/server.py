@@ -12,14 +12,17 @@ from heliograph.gateway.authentication import Authenticator
 from heliograph.gateway.erasures import ErasureDesk
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.log import Log
+from heliograph.gateway.metrics import METERS, GatewayMetric, serving_metrics
 from heliograph.gateway.pings import PingIntake
 from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.policies import PolicySigner
+from heliograph.gateway.readiness import answers, key_is_there, log_has_room, readiness
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.gateway.rotation import read_endorsements
 from heliograph.gateway.writer import LocalWriter
 from heliograph.https_server import Bounds, HttpsServer, https_server, server_tls
 from heliograph.keys import load_or_create_key, public_key_text
+from heliograph.registry.errors import RegistryUnavailableError
 from heliograph.registry.view import RegistryView
 from heliograph.wire import KeysAnswer
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
+    from heliograph.gateway.readiness import Readiness
     from heliograph.gateway.writer import Writer
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, Settings
@@ -74,8 +78,19 @@ def open_gateway(
     Raises:
         BlockingIOError, LogFullError, KeyFileError, OSError: See `gateway_server`.
     """
-    with closing(open_log(settings, now=now)) as log:
-        yield build_gateway(settings, plan, view, LocalWriter(log), now=now)
+    plans = PlanInForce.of(plan)
+
+    def ready() -> Readiness:
+        return readiness(
+            registry=answers(view.snapshot, RegistryUnavailableError),
+            log=log_has_room(settings),
+            writer=log.is_writing,
+            signing_key=key_is_there(settings),
+            plan=bool(plans.checks().names),
+        )
+
+    with closing(open_log(settings, now=now)) as log, serving_metrics(log, settings, ready):
+        yield build_gateway(settings, plans, view, LocalWriter(log), now=now)
 
 
 def open_log(settings: GatewaySettings, *, now: Callable[[], datetime]) -> Log:
@@ -89,6 +104,7 @@ def open_log(settings: GatewaySettings, *, now: Callable[[], datetime]) -> Log:
         segment_bytes=settings.segment_bytes,
         maximum_bytes=settings.maximum_log_bytes,
         now=lambda: now().timestamp(),
+        committed=lambda seconds: METERS.observe(GatewayMetric.COMMIT_SECONDS, seconds),
     )
 
 
@@ -122,4 +138,5 @@ def build_gateway(
         settings=settings,
         erasures=ErasureDesk(view.registry, view.snapshot, now=now),
         plans=plans,
+        registry_answers=lambda: answers(view.snapshot, RegistryUnavailableError),
     )

@@ -19,6 +19,8 @@ import structlog
 import uvloop
 
 from heliograph.gateway.link import Ready, WriterService
+from heliograph.gateway.metrics import serving_metrics
+from heliograph.gateway.readiness import key_is_there, log_has_room, readiness
 from heliograph.gateway.server import open_log
 from heliograph.gateway.worker import LINGER_SECONDS
 from heliograph.gateway.writer import LocalWriter
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from heliograph.gateway.link import Closed
+    from heliograph.gateway.readiness import Readiness
     from heliograph.gateway.writer import Writer
     from heliograph.settings import GatewaySettings
 
@@ -56,7 +59,16 @@ def run_supervised(settings: GatewaySettings, command: Sequence[str]) -> None:
         WorkersError: They do not start.
         BlockingIOError, LogFullError, OSError: See `heliograph.gateway.server.gateway_server`.
     """
-    with _listener(settings) as listener, closing(open_log(settings, now=lambda: datetime.now(UTC))) as log:
+
+    def ready() -> Readiness:  # the registry is asked by the workers: their /readyz tells of it
+        room, key = log_has_room(settings), key_is_there(settings)
+        return readiness(log=room, writer=log.is_writing, signing_key=key)
+
+    with (
+        _listener(settings) as listener,
+        closing(open_log(settings, now=lambda: datetime.now(UTC))) as log,
+        serving_metrics(log, settings, ready),
+    ):
 
         async def run() -> None:
             await Supervisor(listener, LocalWriter(log), command, settings.workers).run()

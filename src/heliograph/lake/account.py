@@ -76,19 +76,19 @@ class LoadAccount:
         first, last = self._ranges.get((receipt.instance, receipt.epoch), (receipt.first, receipt.last))
         self._ranges[receipt.instance, receipt.epoch] = min(first, receipt.first), max(last, receipt.last)
 
-    def commit(self, rows: pa.Table | None) -> None:
-        """See that what is committed holds all rows that were taken since the commit before."""
+    def commit(self, rows: pa.Table) -> Counts:
+        """See that what is committed holds all rows that were taken since the commit before; count them by name."""
         found: dict[str, Counts] = {}
-        if rows is not None:
-            groups = rows.select(["instance", "name"]).group_by(["instance", "name"]).aggregate([([], "count_all")])
-            for instance, name, count in zip(*(column.to_pylist() for column in groups.columns), strict=True):
-                found.setdefault(instance, {})[name] = count
+        groups = rows.select(["instance", "name"]).group_by(["instance", "name"]).aggregate([([], "count_all")])
+        for instance, name, count in zip(*(column.to_pylist() for column in groups.columns), strict=True):
+            found.setdefault(instance, {})[name] = count
         for instance in {*found, *self._expected}:
             names = subtract(self._expected.get(instance, {}), found.get(instance, {}))
             for (other, epoch), numbers in self._ranges.items() if names else ():
                 if other == instance:
                     self._remember(instance, Differing.STORED, epoch, numbers, names)
         self._expected, self._ranges = {}, {}
+        return add({}, *found.values())
 
     def _remember(
         self, instance: str, kind: Differing, epoch: int, numbers: tuple[int, int], names: Counts | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +38,7 @@ from heliograph.lake.account import LoadAccount
 from heliograph.lake.delivered import BodyDecoder
 from heliograph.lake.deliveries import DeliveryTable
 from heliograph.lake.durability import sync_snapshot
+from heliograph.lake.metrics import LoaderMetric, LoaderMonitor
 from heliograph.lake.pings import PingTable
 from heliograph.lake.places import place_property, read_place
 from heliograph.lake.tables import (
@@ -52,7 +54,7 @@ from heliograph.plan.follow import FollowedPlan, Look
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pyiceberg.table import Table
 
@@ -107,6 +109,8 @@ class Loader:
         self._held_back: int | None = None
         self.account: Final = LoadAccount(None)
         """What it has passed of the gateway's account."""
+        self.monitor: Final = LoaderMonitor(gateway, lake)
+        self._seen = 0
         self._recall()
         self.release()
 
@@ -194,7 +198,12 @@ class Loader:
                 rows = self.load_round()
             except ColumnTypeError as error:
                 _log.error("nothing is loaded until this is mended", why=str(error))
+                self.monitor.meters.count(LoaderMetric.FAILURES)
                 rows = 0
+                caught_up = False
+            else:
+                caught_up = rows == 0
+            self.monitor.look(self._place, self.account, caught_up=caught_up)
             if rows == 0:
                 stop.wait(_POLL_SECONDS)
             else:
@@ -223,9 +232,7 @@ class Loader:
                 break
         ping_rows = self._commit_others(place)  # before the events, whose place alone says what is released
         if rows:
-            found = pa.concat_tables([self._widened(table) for table in tables]).sort_by(_SORT)
-            self.account.commit(found)
-            self._commit(found, place)
+            self._commit_events(tables, place)
             _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
         elif place != self._place:
             self._table = self._table.transaction().set_properties(place_property(place)).commit_transaction()
@@ -233,6 +240,7 @@ class Loader:
         if place != self._place:
             self._place = place
             self._loaded |= loaded
+            self.monitor.received = self._seen
             self.release()
         self._is_sure = True
         return rows + ping_rows
@@ -251,6 +259,7 @@ class Loader:
                     self.account.begin_segment(header.accounts)
                     yield place, None, body
                 else:
+                    self._seen = header.receipt.received
                     yield place, header, body
 
     def _new_rows(self, entry: Entry, body: bytes, loaded: dict[tuple[str, int], int]) -> pa.Table:
@@ -319,6 +328,15 @@ class Loader:
                 "another name in the plan."
             ) from None
 
+    def _commit_events(self, tables: Sequence[pa.Table], place: Place) -> None:
+        rows = pa.concat_tables([self._widened(table) for table in tables]).sort_by(_SORT)
+        counts = self.account.commit(rows)
+        began = time.perf_counter()
+        self._commit(rows, place)
+        self.monitor.meters.observe(LoaderMetric.COMMIT_SECONDS, time.perf_counter() - began)
+        for name, count in counts.items():
+            self.monitor.meters.count(LoaderMetric.EVENTS, count, event=name)
+
     def _commit(self, rows: pa.Table, place: Place) -> None:
         with self._table.transaction() as transaction:
             transaction.append(rows)
@@ -333,6 +351,7 @@ class Loader:
         rows = self._pings.commit(place)
         if rows:
             sync_snapshot(self._pings.table)
+            self.monitor.meters.count(LoaderMetric.PINGS, rows)
             _log.info("loaded pings", rows=rows, generation=place.generation, offset=place.offset)
         return rows
 

@@ -240,6 +240,9 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     ] = 900.0
     token_seconds: Annotated[PositiveInt, _about("Life of an instance's access token.")] = 600
     policy_seconds: Annotated[PositiveInt, _about("For how long an instance may rely on a policy.")] = 3_600
+    metrics_port: Annotated[
+        Port, _about("Port on 127.0.0.1 for the metrics and for readiness, in plain HTTP; 0: none.")
+    ] = 0
 
 
 class RegistrySettings(Section, frozen=True, kw_only=True):
@@ -346,6 +349,14 @@ class LakeSettings(Section, frozen=True, kw_only=True):
     )
     commit_rows: Annotated[PositiveInt, _about("Rows that make the loader commit at once.")] = 250_000
     commit_seconds: Annotated[PositiveSeconds, _about("Longest wait of a loaded row for its commit.")] = 2.0
+    metrics_file: Annotated[
+        str,
+        _about(
+            "File for the loader's metrics, such as one in the folder of the node exporter's textfile collector; "
+            "empty: metrics.prom in the warehouse.",
+            path=True,
+        ),
+    ] = ""
     erasure_grace_seconds: Annotated[
         PositiveSeconds,
         _about("How long an erasure leaves replaced files to whoever has just begun to read them, before it deletes."),

@@ -169,7 +169,7 @@ class Exporter:
                     self._remove(reader)  # it was purged
                 return 0
             limit = 0
-        chunk = reader.read(progress.position, limit, last=progress.begun)
+        chunk = reader.read(progress.position, limit, last=self._boundary(reader.epoch, progress))
         progress = replace(
             progress,
             dropped=chunk.dropped or progress.dropped,
@@ -189,6 +189,22 @@ class Exporter:
             self.caught_up = False
             return 0
         return self._deliver(reader, progress, chunk)
+
+    def _boundary(self, epoch: int, progress: Progress) -> int | None:
+        """Return where the next delivery has to end: it was begun, or went into a bundle, with this boundary."""
+        if progress.begun is not None:
+            return progress.begun
+        return self._state.bundled.end_of(epoch, progress.acknowledged + 1, after=progress.position.sequence)
+
+    def settle_elsewhere(self, receipt: Receipt, signature: str) -> bool:
+        """Take the receipt of a delivery that went another way, in a bundle; tell whether it was waited for."""
+        progress = self._state.progress(receipt.epoch)
+        for reader in read_epochs(self._outbox):
+            if reader.epoch == receipt.epoch and progress is not None and receipt.first == progress.acknowledged + 1:
+                chunk = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence))
+                self._settle(reader, progress, chunk, receipt, signature=signature)
+                return True
+        return self._state.settle_late(receipt, signature)
 
     def _waits(self, reader: EpochReader) -> bool:
         """Tell whether these events are set aside: no plan has declared them yet, and none has taken them back."""
@@ -272,6 +288,7 @@ class Exporter:
         progress = replace(progress, sending=None)
         numbers = chunk.numbers
         tallied: list[Tallied] = []
+        self._state.bundled.drop(reader.epoch, progress.acknowledged + 1)
         outcome = SPLIT if numbers > 1 else GIVEN_UP
         if numbers > 1:
             self._limits[reader.epoch] = numbers // 2

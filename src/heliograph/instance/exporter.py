@@ -245,7 +245,7 @@ class Exporter:
                 self._remove(reader)
             return 0
         is_backlog = 0 < limit <= numbers
-        if is_backlog or progress.begun is not None:
+        if is_backlog or self._boundary(reader.epoch, progress) is not None:
             self.caught_up = False
         if not may_send():
             self.caught_up = False
@@ -256,12 +256,14 @@ class Exporter:
         """Read the next events, unless they were read ahead: a moment ago, from the same place and by the same plan."""
         place = Place(reader.epoch, progress.position, limit, self._builder, self._latest())
 
+        end = self._boundary(reader.epoch, progress)
+
         def is_it(ahead: Place) -> bool:
             same = ahead._replace(limit=limit, latest=place.latest) == place and ahead.limit <= limit
-            return same and progress.begun is None and abs(place.latest - ahead.latest) < _MOST_AHEAD
+            return same and end is None and abs(place.latest - ahead.latest) < _MOST_AHEAD
 
         found = self._ahead.take(is_it) if self._ahead.epoch == reader.epoch else None
-        return found or read_events(reader, place, last=progress.begun)
+        return found or read_events(reader, place, last=end)
 
     def _read_ahead(self, reader: EpochReader, position: Position, limit: int) -> None:
         """Begin to read what comes after this batch, of one epoch at a time: so much is held in memory, and no more."""
@@ -277,6 +279,31 @@ class Exporter:
         if abs(now - self._woken) >= _REST:
             self._resting.clear()
             self._woken = now
+
+    def _boundary(self, epoch: int, progress: Progress) -> int | None:
+        """Return where the next delivery has to end: it was begun, or went into a bundle, with this boundary."""
+        if progress.begun is not None:
+            return progress.begun
+        return self._state.bundled.end_of(epoch, progress.acknowledged + 1, after=progress.position.sequence)
+
+    def settle_elsewhere(self, receipt: Receipt, signature: str) -> bool:
+        """Take the receipt of a delivery that went another way, in a bundle; tell whether it was waited for."""
+        for reader in read_epochs(self._outbox):
+            if reader.epoch != receipt.epoch:
+                continue
+            progress = self._load(reader)
+            if receipt.first == progress.acknowledged + 1:
+                self._settle_by(reader, progress, receipt, signature=signature)
+                return True
+        return self._state.settle_late(receipt, signature)
+
+    def _settle_by(self, reader: EpochReader, progress: Progress, receipt: Receipt, *, signature: str = "") -> None:
+        """Settle the next delivery of an epoch by a receipt alone: its answer was lost, or came another way."""
+        chunk = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence))
+        counted = self._accounting.count(progress, chunk)
+        counted = self._accounting.by_names_of(receipt, progress, chunk, counted)
+        tallied = self._tally_of(chunk)
+        self._settle(reader, replace(progress, counted=counted), chunk, receipt, tallied, signature=signature)
 
     def _waits(self, reader: EpochReader) -> bool:
         """Tell whether these events are set aside: no plan has declared them yet, and none has taken them back."""
@@ -395,6 +422,7 @@ class Exporter:
             raise error
         progress = replace(progress, sending=None)
         tallied: list[Tallied] = []
+        self._state.bundled.drop(reader.epoch, progress.acknowledged + 1)
         entry = Refused(
             time=self._state.moment(),
             epoch=reader.epoch,
@@ -425,10 +453,7 @@ class Exporter:
         receipt = self._client.latest_receipt(reader.epoch)
         if expected > progress.acknowledged + 1 and receipt is not None and receipt.first == progress.acknowledged + 1:
             # Only the latest receipt never came: it closes the account.
-            chunk = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence))
-            counted = self._accounting.count(progress, chunk)
-            counted = self._accounting.by_names_of(receipt, progress, chunk, counted)
-            self._settle(reader, replace(progress, counted=counted), chunk, receipt, self._tally_of(chunk))
+            self._settle_by(reader, progress, receipt)
             return 1
         _log.error(
             "the two ends differ",

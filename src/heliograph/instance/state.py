@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from heliograph.instance.counted import Counted, opening
+from heliograph.instance.bundled import SCHEMA as BUNDLED_SCHEMA
+from heliograph.instance.bundled import BundledTable
+from heliograph.instance.counted import Counted, opening, settle_undecided
 from heliograph.instance.kept_bytes import KeptBytes
 from heliograph.instance.ledger import SCHEMA as LEDGER_SCHEMA
 from heliograph.instance.ledger import Ledger
@@ -184,6 +186,8 @@ class State:
         """Which visitors turned out to be which users."""
         self.plans: Final = PlanTable(self._connection)
         """By which plans."""
+        self.bundled: Final = BundledTable(self._connection)
+        """Which ranges were written into bundles."""
         self.kept: Final = KeptBytes(folder / "sent")
         """The exact bytes of what was sent."""
         self._now = now
@@ -191,7 +195,7 @@ class State:
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = full")
             self._connection.execute("pragma secure_delete = on")  # what is forgotten is gone from the disk, too
-            schemas = (_SCHEMA, STITCHED_SCHEMA, USAGE_SCHEMA, PING_SCHEMA, PLAN_SCHEMA, LEDGER_SCHEMA)
+            schemas = (_SCHEMA, STITCHED_SCHEMA, USAGE_SCHEMA, PING_SCHEMA, PLAN_SCHEMA, LEDGER_SCHEMA, BUNDLED_SCHEMA)
             self._connection.executescript("".join(schemas))
             self.ledger: Final = Ledger(self._connection, now=self.moment)
             """All that left, and its receipts."""
@@ -322,19 +326,39 @@ class State:
         """Write down a receipt, how far the epoch has come by it, what it passed, and what was left out of it."""
         with self._connection:
             self._connection.execute("begin immediate")
-            self.ledger.append(
-                Settled(
-                    time=self.moment(),
-                    epoch=epoch,
-                    first=receipt.first,
-                    last=receipt.last,
-                    signature=signature or None,
-                    receipt=None if signature else receipt,
-                )
-            )
+            self._append_settled(receipt, signature)
+            self.bundled.forget(epoch, receipt.last)
             self.usage.add(tallied, sendable=True)
             self.plans.add_left_out(left_out or {})
             self._put(epoch, progress)
+
+    def settle_late(self, receipt: Receipt, signature: str) -> bool:
+        """Take a receipt for numbers that were passed without one; tell whether there are such."""
+        with self._connection:
+            self._connection.execute("begin immediate")
+            progress = self.progress(receipt.epoch)
+            numbers = receipt.last - receipt.first + 1
+            if progress is None or progress.undecided < numbers or receipt.last > progress.acknowledged:
+                return False
+            if any(each.first == receipt.first for each in self.receipts(receipt.epoch)):
+                return False
+            counted = settle_undecided(self.counted(receipt.epoch, progress), receipt)
+            self._append_settled(receipt, signature)
+            undecided = progress.undecided - numbers
+            self._put(receipt.epoch, msgspec.structs.replace(progress, undecided=undecided, counted=counted))
+        return True
+
+    def _append_settled(self, receipt: Receipt, signature: str) -> None:
+        self.ledger.append(
+            Settled(
+                time=self.moment(),
+                epoch=receipt.epoch,
+                first=receipt.first,
+                last=receipt.last,
+                signature=signature or None,
+                receipt=None if signature else receipt,
+            )
+        )
 
     def _put(self, epoch: int, progress: Progress) -> None:
         self._connection.execute(

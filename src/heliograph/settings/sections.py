@@ -200,6 +200,14 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
             path=True,
         ),
     ] = "signing.pem"
+    bundle_key: Annotated[
+        str,
+        _about(
+            "Secret key (age) to which instances without a way here encrypt their bundles; made by "
+            "`heliograph gateway bundle-key`.",
+            path=True,
+        ),
+    ] = "bundle.key"
     log: Annotated[str, _about("Folder of the log: what was acknowledged and is not in the lake yet.", path=True)] = (
         "log"
     )

@@ -8,7 +8,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test explore check benchmark benchmark-validation pictures lock format
+.PHONY: help setup demo test explore fuzz check benchmark benchmark-validation pictures lock format
 
 help: ## Show what can be done here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ test: $(READY) ## Static checks, then every test
 
 explore: $(READY) ## Every property test with examples of chance, new ones each time (ARGS="-k once", ...)
 	@$(VENV)/bin/python -m pytest -n auto -p no:cacheprovider --hypothesis-profile=explore --hypothesis-seed=random -m hypothesis $(ARGS)
+
+fuzz: $(READY) ## Fuzz a target, led by coverage (ARGS="lines -max_total_time=600"; targets: tests/fuzz_targets.py)
+	@$(VENV)/bin/python tests/fuzz/fuzz.py $(ARGS)
 
 check: $(READY) ## Static checks alone: format, lint, types, layers
 	@$(VENV)/bin/python -m pytest tests/test_static.py

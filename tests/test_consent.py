@@ -193,12 +193,13 @@ class Instance:
     def now(self) -> datetime:
         return self.world.clock.now() + self.clock_error
 
+    def ticks(self) -> float:
+        return self.world.clock.seconds
+
     def start(self) -> None:
         settings = self.settings()
-        client = GatewayClient(settings.agent, self.key, now=self.now, transport=self.wire)
-        self.agent = Agent(
-            settings, SMALL_PLAN, now=self.now, client=client, ticks=lambda: self.world.clock.seconds, environment={}
-        )
+        client = GatewayClient(settings.agent, self.key, now=self.now, ticks=self.ticks, transport=self.wire)
+        self.agent = Agent(settings, SMALL_PLAN, now=self.now, client=client, ticks=self.ticks, environment={})
 
     def restart(self) -> None:
         self.agent.close()

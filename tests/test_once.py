@@ -63,6 +63,9 @@ class DirectGateway:
 
     clock_offset = timedelta()
 
+    def clock_was_set(self) -> bool:
+        return False
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.level = Level.EVENTS

@@ -75,6 +75,9 @@ class Line:
     clock_offset = timedelta()
     built_by: str | None = None
 
+    def clock_was_set(self) -> bool:
+        return False
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lose: str | None = None

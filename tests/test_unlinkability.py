@@ -184,7 +184,8 @@ class Run:
             now = self.clock.now
             view = stack.enter_context(RegistryView(self.settings.registry, now=now))
             wire = Wire(stack.enter_context(open_gateway(self.settings.gateway, SMALL_PLAN, view, now=now)))
-            client = GatewayClient(agent, load_or_create_key(Path(agent.key)), now=now, transport=wire)
+            key = load_or_create_key(Path(agent.key))
+            client = GatewayClient(agent, key, now=now, ticks=self.clock.ticks, transport=wire)
             self.agent = stack.enter_context(
                 closing(
                     Agent(

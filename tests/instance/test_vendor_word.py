@@ -91,7 +91,9 @@ class Instance:
 
     def start(self) -> None:
         key = load_or_create_key(Path(self.settings.agent.key))
-        client = GatewayClient(self.settings.agent, key, now=self.clock.now, transport=self.wire)
+        client = GatewayClient(
+            self.settings.agent, key, now=self.clock.now, ticks=self.clock.ticks, transport=self.wire
+        )
         self.agent = Agent(
             self.settings, SMALL_PLAN, now=self.clock.now, ticks=self.clock.ticks, client=client, environment={}
         )

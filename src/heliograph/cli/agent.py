@@ -65,6 +65,7 @@ def run(
     from heliograph.consent.trust import PinError, read_pins  # noqa: PLC0415 - quick --help
     from heliograph.instance.agent import Agent  # noqa: PLC0415
     from heliograph.instance.choice import SettingsWatch  # noqa: PLC0415
+    from heliograph.instance.proxy import ProxySettingError  # noqa: PLC0415
     from heliograph.instance.source import SourceError  # noqa: PLC0415
     from heliograph.instance.state import StateError  # noqa: PLC0415
     from heliograph.keys import KeyFileError  # noqa: PLC0415
@@ -85,7 +86,7 @@ def run(
         signal.signal(number, lambda *_: stop.set())
     try:
         agent = Agent(settings, plan, choice=SettingsWatch.of_command(settings, context.find_root().obj))
-    except (StateError, KeyFileError, SourceError, OSError) as error:
+    except (StateError, KeyFileError, SourceError, ProxySettingError, OSError) as error:
         fail([f"the agent cannot start: {error}"])
     try:
         agent.run(stop, until_drained=until_drained)

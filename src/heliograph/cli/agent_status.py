@@ -32,14 +32,15 @@ def status(
 ) -> None:
     """Show whether the agent runs, and this instance's half of the loss account: where every event is, by name.
 
-    Ends with status 1 when the account does not close, or differs from the gateway's. With --compare it asks the
-    gateway, unless the level is off.
+    Ends with status 1 when the account does not close, differs from the gateway's, or when the agent has stopped
+    because another one sends for this instance. With --compare it asks the gateway, unless the level is off.
 
     Example: heliograph --config instance.toml agent status --compare
     """
     from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
     from heliograph.instance.metrics import read_metrics  # noqa: PLC0415
     from heliograph.instance.monitor import read_standing  # noqa: PLC0415
+    from heliograph.instance.standstill import read_standstill  # noqa: PLC0415
     from heliograph.instance.state import State, StateError  # noqa: PLC0415
 
     settings = read_settings(context)
@@ -53,23 +54,42 @@ def status(
                 typer.echo(read_metrics(settings, state, standing, datetime.now(UTC)).text(), nl=False)
                 return
             account = read_account(state, Path(settings.recorder.outbox), read_plan_in_force(settings, state))
+            standstill = read_standstill(state.connection)
             if compare:
                 comparison = _compare(settings, state, context.find_root().obj)
     except (StateError, OSError) as error:
         fail([f"the account cannot be read: {error}. If an agent is running, look again: it deletes what it has sent."])
+    if standstill is not None:
+        since = f"{standstill.since:%Y-%m-%d %H:%M:%S} UTC"
+        err.print(f"delivery stands still since {since}: {standstill.reason}; tell the vendor", highlight=False)
     if as_json:
         print_json(account if comparison is None else {"account": account, "comparison": comparison})
     else:
         err.print(_how_it_stands(settings, standing), highlight=False)
         _print(account, comparison)
-    problems = _problems(account)
+    problems = _problems(account) + _superseded(settings)
     if comparison is not None:
         problems += [f"The two ends differ: {each}" for each in comparison.differences]
     if problems:
         fail(
-            [*problems, "docs/runbook/account-differs.md says what to do; if an agent is running, look again first."],
+            [
+                *problems,
+                "docs/runbook/ says what to do; where the account differs and an agent runs, look again first.",
+            ],
             status=1,
         )
+
+
+def _superseded(settings: Settings) -> list[str]:
+    from heliograph.instance.superseded import Superseded  # noqa: PLC0415 - quick --help
+
+    since = Superseded(Path(settings.agent.state)).since()
+    if since is None:
+        return []
+    return [
+        f"The agent has stopped at {since:%Y-%m-%d %H:%M:%S} UTC: a later one sends for this instance.",
+        "Let one of them run, and start it again; a machine that was cloned needs an instance of its own.",
+    ]
 
 
 def _how_it_stands(settings: Settings, standing: Standing | None) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
+from heliograph.gateway.fairness import Allowances, Bodies
 from heliograph.gateway.metrics import METERS, GatewayMetric
 from heliograph.gateway.pings import MOST_PING_BYTES
 from heliograph.gateway.problems import Refusal, RefusalError
@@ -38,6 +39,7 @@ from heliograph.wire import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from heliograph.gateway.authentication import Authenticator
     from heliograph.gateway.erasures import ErasureDesk
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
 
 _MOST_TOKEN_BYTES: Final = 8 << 10
 _MOST_ERASURE_BYTES: Final = 1 << 10
-_BODY_SECONDS: Final = 60
 _WRITER_SECONDS: Final = 2.0
 _JSON: Final = "application/json"
 _encode: Final = msgspec.json.Encoder().encode
@@ -65,26 +66,37 @@ class Request:
     method: str
     headers: dict[str, str]
     receive: Callable[[], Awaitable[dict[str, Any]]]
+    settings: GatewaySettings
+
+    def size(self, most: int) -> int:
+        """Return how large the body says that it is; `most` if it does not say.
+
+        Raises:
+            RefusalError: It is larger than `most` bytes.
+        """
+        size = int(self.headers.get("content-length", most))
+        if size > most:
+            raise RefusalError(Refusal.BODY_TOO_LARGE, f"the limit is {most:,} bytes")
+        return size
 
     async def body(self, most: int) -> bytes:
         """Return the body, read no further than `most` bytes.
 
         Raises:
-            RefusalError: It is larger, or the client went away.
+            RefusalError: It is larger, or too slow, or the client went away.
         """
-        if int(self.headers.get("content-length", "0")) > most:
-            raise RefusalError(Refusal.BODY_TOO_LARGE, f"the limit is {most:,} bytes")
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                return await self._read_body(most)
-        except TimeoutError:
-            raise RefusalError(Refusal.DAMAGED_BODY, f"it took longer than {_BODY_SECONDS} seconds") from None
-
-    async def _read_body(self, most: int) -> bytes:
+        self.size(most)
+        clock = asyncio.get_running_loop().time
+        start, settings = clock(), self.settings
         parts: list[bytes] = []
         size = 0
         while True:
-            message = await self.receive()
+            seconds = settings.head_seconds + size / settings.slowest_bytes_per_second
+            try:
+                async with asyncio.timeout_at(start + min(seconds, settings.body_seconds)):
+                    message = await self.receive()
+            except TimeoutError:
+                raise RefusalError(Refusal.TOO_SLOW, f"{size:,} bytes in {clock() - start:.0f} seconds") from None
             if message["type"] == "http.disconnect":
                 raise RefusalError(Refusal.DAMAGED_BODY, "the connection ended before the body did")
             part = message.get("body", b"")
@@ -133,6 +145,10 @@ class Gateway:
         self._keys = keys
         self._settings = settings
         self._registry_answers = registry_answers
+        self._allowances = Allowances(
+            requests=settings.instance_requests_per_second, size=settings.instance_bytes_per_second
+        )
+        self._bodies = Bodies(most_bytes=settings.maximum_pending_bytes, most_of_one=settings.instance_bodies)
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Any]]]] = {
             EVENTS_PATH: ("POST", self.take_events),
             PINGS_PATH: ("POST", self.take_ping),
@@ -154,7 +170,7 @@ class Gateway:
         more_headers: list[tuple[bytes, bytes]] = []
         answer: Any = None
         try:
-            answer = await self._handle(Request(scope["method"], headers, receive), scope["path"])
+            answer = await self._handle(Request(scope["method"], headers, receive, self._settings), scope["path"])
             if isinstance(answer, Written):
                 status, content_type, body = answer.status, _JSON, answer.body
                 more_headers += answer.headers
@@ -164,17 +180,24 @@ class Gateway:
             problem = error.to_problem()
             outcome = problem.type
             status, content_type, body = problem.status, PROBLEM, _encode(problem)
+            if error.refusal is Refusal.TOO_SLOW:
+                more_headers.append((b"connection", b"close"))
+            more_headers += _retry(error)
             if error.refusal is Refusal.METHOD_NOT_ALLOWED:
                 more_headers.append((b"allow", self._routes[scope["path"]][0].encode()))
             _log.info("refused", path=scope["path"] if scope["path"] in self._routes else "?", reason=problem.type)
         except RegistryUnavailableError:
-            problem = RefusalError(Refusal.UNAVAILABLE, "the registry does not answer").to_problem()
+            refusal = RefusalError(Refusal.UNAVAILABLE, "the registry does not answer")
+            problem = refusal.to_problem()
             outcome = problem.type
+            more_headers += _retry(refusal)
             status, content_type, body = problem.status, PROBLEM, _encode(problem)
             _log.error("refused", path=scope["path"], reason="registry unavailable")
         except Exception as error:  # noqa: BLE001 - the last line: the client gets an answer, the log no values
-            problem = RefusalError(Refusal.UNAVAILABLE).to_problem()
+            refusal = RefusalError(Refusal.UNAVAILABLE)
+            problem = refusal.to_problem()
             outcome = "failed"
+            more_headers += _retry(refusal)
             status, content_type, body = problem.status, PROBLEM, _encode(problem)
             _log.error("failed", path=scope["path"], error=type(error).__name__, at=_place(error))
         if isinstance(answer, Answer) and answer.duplicate:
@@ -209,14 +232,22 @@ class Gateway:
     async def take_events(self, request: Request) -> Any:
         """Take a delivery in."""
         instance = self._instance(request)
-        body = await request.body(self._settings.maximum_body_bytes)
-        METERS.count(GatewayMetric.BYTES, len(body))
-        return await self._intake.take(instance, request.headers, body)
+        most = self._settings.maximum_body_bytes
+        with self._admitted(instance, request.size(most)):
+            body = await request.body(most)
+            METERS.count(GatewayMetric.BYTES, len(body))
+            return await self._intake.take(instance, request.headers, body)
 
     async def take_ping(self, request: Request) -> Any:
         """Take a ping in."""
         instance = self._instance(request)
-        return await self._pings.take(instance, request.headers, await request.body(MOST_PING_BYTES))
+        with self._admitted(instance, request.size(MOST_PING_BYTES)):
+            return await self._pings.take(instance, request.headers, await request.body(MOST_PING_BYTES))
+
+    def _admitted(self, instance: str, size: int) -> AbstractContextManager[None]:
+        """Decide, before a byte of the body is read, whether an instance may deliver so much now."""
+        self._allowances.take(instance, size)
+        return self._bodies.hold(instance, size)
 
     async def exchange_token(self, request: Request) -> Any:
         """Give a short-lived token for an assertion that the instance signed (RFC 7523)."""
@@ -281,6 +312,10 @@ class Gateway:
         except (OSError, TimeoutError):
             return False
         return True
+
+
+def _retry(error: RefusalError) -> list[tuple[bytes, bytes]]:
+    return [] if error.retry_after is None else [(b"retry-after", str(error.retry_after).encode())]
 
 
 def _place(error: Exception) -> str:

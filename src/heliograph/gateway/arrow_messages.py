@@ -18,6 +18,12 @@ _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 _DICTIONARY_DATA, _COMPRESSION = 1, 3
 
 
+def schema_message(stream: bytes) -> bytes:
+    """Return the first message of a stream that Arrow has read: streams of equal ones have the same schema."""
+    (length,) = struct.unpack_from("<I", stream, 4)
+    return stream[: 8 + length]
+
+
 def refuse_hidden_content(stream: bytes) -> None:
     """Go through a stream's messages.
 

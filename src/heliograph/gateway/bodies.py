@@ -11,6 +11,7 @@ import struct
 from collections import Counter
 from datetime import UTC
 from itertools import islice, pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -19,9 +20,9 @@ import pyarrow as pa
 import zstandard
 from isal import igzip_lib, isal_zlib
 
-from heliograph.gateway.arrow_messages import refuse_hidden_content
+from heliograph.gateway.arrow_messages import refuse_hidden_content, schema_message
 from heliograph.gateway.problems import Refusal, RefusalError
-from heliograph.plan.buffers import column_values, compress, write_arrow
+from heliograph.plan.buffers import WrittenForm, column_values, compress, write_arrow
 from heliograph.plan.columns import ColumnChecker, ColumnsError
 from heliograph.plan.lines import LineChecker
 from heliograph.wire import ARROW, NDJSON, Counts, Skeleton, VerdictCounts
@@ -47,6 +48,8 @@ _COMPRESSED_BLOCK: Final = 2
 _SMALLEST_BLOCK: Final = 16 << 10
 """Of what compressors put in one block, all but the last; the largest is 128 KiB."""
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
+_zone: Final = attrgetter("time.tzinfo")
+_sequence: Final = attrgetter("sequence")
 _MICROSECOND: Final = 1_000_000
 
 
@@ -61,7 +64,7 @@ class Checked(NamedTuple):
     rejected: VerdictCounts
     rejections: list[Skeleton]
     body: bytes
-    """The accepted events alone, and at last compressed with zstd."""
+    """The accepted events alone, the content itself if it holds no more; and at last compressed with zstd."""
 
 
 def inflate(body: bytes, encoding: str, most: int) -> bytes:
@@ -134,6 +137,7 @@ class BodyChecker:
     def __init__(self, plan: Plan) -> None:
         self._columns = ColumnChecker(plan)
         self._lines = LineChecker(plan)
+        self._written = WrittenForm()
 
     def check(self, body: bytes, encoding: str, content_type: str, *, most: int, latest: datetime) -> Checked:
         """Give a verdict on every event of a body.
@@ -157,10 +161,7 @@ class BodyChecker:
             raise RefusalError(Refusal.UNKNOWN_FORMAT)
         # Our own exporter writes what we would: the work of compressing it again can be saved.
         as_delivered = (
-            encoding == STORED_ENCODING
-            and content
-            and pa.py_buffer(checked.body).equals(pa.py_buffer(content))
-            and is_plain_frame(body, len(content))
+            encoding == STORED_ENCODING and content and checked.body is content and is_plain_frame(body, len(content))
         )
         return checked._replace(body=body if as_delivered else compress(checked.body))
 
@@ -168,7 +169,7 @@ class BodyChecker:
         checker = self._columns
         batch = read_arrow(content)
         try:
-            findings = checker.check(batch, latest=int(latest.timestamp() * _MICROSECOND))
+            findings = checker.check(batch, latest=int(latest.timestamp() * _MICROSECOND), form=schema_message(content))
         except ColumnsError as error:
             raise RefusalError(Refusal.BAD_COLUMNS, str(error)) from error
         sequence = batch.column("sequence")
@@ -178,6 +179,7 @@ class BodyChecker:
         if not bool(np.all(numbers[1:] > numbers[:-1])):
             raise RefusalError(Refusal.BAD_SEQUENCE, "sequence numbers must rise from row to row")
         all_accepted = not findings.codes.any()
+        kept = checker.keep_accepted(batch, findings)
         return Checked(
             rows=batch.num_rows,
             first=int(numbers[0]) if len(numbers) else 0,
@@ -185,12 +187,13 @@ class BodyChecker:
             accepted=checker.accepted_counts(findings),
             rejected={} if all_accepted else checker.rejected_counts(findings),
             rejections=[] if all_accepted else checker.skeletons(batch, findings, MOST_REJECTIONS),
-            body=write_arrow(checker.keep_accepted(batch, findings)),
+            body=content if self._written.is_of(kept, content) else write_arrow(kept),
         )
 
     def _check_lines(self, content: bytes, latest: datetime) -> Checked:
         tally = _LineTally(self._lines)
         kept: list[bytes] = []
+        as_delivered = True
         singly = 0
         for lines in _slices(content):
             events = self._lines.decode_all(lines, latest=latest)
@@ -199,7 +202,10 @@ class BodyChecker:
                 _refuse_too_many(tally.rows, "events")  # there may be many on one line
                 # Written and let go at once: events that are kept fill the processor's cache.
                 kept.append(_write_lines(events))
+                # The last slice may end without a line's end: see below.
+                as_delivered = as_delivered and kept[-1].startswith(lines) and len(kept[-1]) - len(lines) <= 1
                 continue
+            as_delivered = False
             # Before any is looked at: a few kilobytes can decompress to millions of lines.
             singly += lines.count(b"\n")
             _refuse_too_many(singly, "lines")
@@ -212,6 +218,8 @@ class BodyChecker:
                 else:
                     tally.accept([event])
                     kept.append(_write_lines([event]))
+        if as_delivered:
+            return tally.finish(content)
         if kept and not content.endswith(b"\n"):
             # A file of lines may end with or without a line's end: both are what we would write.
             kept[-1] = kept[-1][:-1]
@@ -220,8 +228,8 @@ class BodyChecker:
 
 def _write_lines(events: list[Any]) -> bytes:
     """Return accepted events as lines, with every time in UTC: the zone it was told in tells where its user is."""
-    for event in events:
-        if event.time.tzinfo is not UTC:
+    if {*map(_zone, events)} != {UTC}:
+        for event in events:
             event.time = event.time.astimezone(UTC)
     return _encode_lines(events)
 
@@ -240,7 +248,7 @@ class _LineTally:
 
     def accept(self, events: list[Any]) -> None:
         self._accepted.update(map(type, events))
-        self._follow([event.sequence for event in events])
+        self._follow([*map(_sequence, events)])
 
     def reject(self, skeleton: Skeleton) -> None:
         verdicts = self.rejected.setdefault(skeleton.name, {})
@@ -255,7 +263,7 @@ class _LineTally:
     def _follow(self, numbers: list[int]) -> None:
         if not numbers:
             return
-        without_gaps = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        without_gaps = numbers == [*range(numbers[0], numbers[0] + len(numbers))]
         if numbers[0] <= self._last or not (without_gaps or all(low < high for low, high in pairwise(numbers))):
             raise RefusalError(Refusal.BAD_SEQUENCE, "sequence numbers must rise from line to line")
         self._first = self._first or numbers[0]

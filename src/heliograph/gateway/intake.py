@@ -19,6 +19,7 @@ from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.bodies import STORED_ENCODING, Checked
 from heliograph.gateway.exporters import is_exporter
+from heliograph.gateway.fairness import Turns
 from heliograph.gateway.log import Entry, Log, LogFullError
 from heliograph.gateway.metrics import METERS, GatewayMetric
 from heliograph.gateway.plans import Checks, PlanInForce
@@ -100,6 +101,7 @@ class Intake:
         self._signer = signer
         self._settings = settings
         self._now = now
+        self._turns = Turns()
         # Deliveries of one epoch go one after the other; a few epochs may share a lock, which only costs a wait.
         self._locks = [asyncio.Lock() for _ in range(_LOCKS)]
 
@@ -118,6 +120,7 @@ class Intake:
     async def _take_in_order(self, delivery: Delivery) -> Answer:
         async with self._locks[hash((delivery.instance, delivery.epoch)) % _LOCKS]:
             delivery.checks = self._plans.checks()
+            started = perf_counter()
             for step in (
                 self.check_level,
                 self.recognise_repeat,
@@ -126,14 +129,13 @@ class Intake:
                 self.check_events,
                 self.check_closure,
             ):
-                began = perf_counter()
                 asks: Awaitable[None] | None = step(delivery)
                 if asks is not None:
                     await asks
-                METERS.observe(GatewayMetric.STEP_SECONDS, perf_counter() - began, step=step.__name__)
                 if delivery.answer is not None:
                     return delivery.answer
             began = perf_counter()
+            METERS.observe(GatewayMetric.STEP_SECONDS, began - started, step="checks")
             answer = await self.store(delivery)
             METERS.observe(GatewayMetric.STEP_SECONDS, perf_counter() - began, step="store")
             return answer
@@ -196,8 +198,9 @@ class Intake:
                 raise RefusalError(Refusal.BAD_HEADER, f"{ABSENT_HEADER}: a verdict or a count that cannot be")
         delivery.absent = absent
 
-    def check_events(self, delivery: Delivery) -> None:
-        """Decompress the body, decode it, and give a verdict on each event."""
+    async def check_events(self, delivery: Delivery) -> None:
+        """Decompress the body, decode it, and give a verdict on each event, once it is the instance's turn."""
+        await self._turns.turn(delivery.instance)
         content_type = delivery.headers.get("content-type", "").partition(";")[0].strip().lower()
         delivery.checked = delivery.checks.bodies.check(
             delivery.body,

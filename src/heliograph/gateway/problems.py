@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from heliograph.wire import Problem, RefusalTable
 
 
@@ -176,6 +178,30 @@ class Refusal(RefusalTable):
         "This address does not take that method",
         "Use the method that the allow header names.",
     )
+    TOO_MANY_REQUESTS = (
+        "too_many_requests",
+        429,
+        "The instance delivers more often, or more bytes, than this gateway takes from one",
+        "Wait as long as retry-after says, and send more events in each delivery.",
+    )
+    TOO_MANY_AT_ONCE = (
+        "too_many_at_once",
+        429,
+        "Too many deliveries of the instance are being handled at this moment",
+        "Wait for their answers first; one delivery after the other is enough for each epoch.",
+    )
+    TOO_SLOW = (
+        "too_slow",
+        408,
+        "The request's body did not arrive in time",
+        "Send the same again; on a slow line, send fewer events in a delivery.",
+    )
+    OVERLOADED = (
+        "overloaded",
+        503,
+        "The gateway handles as much at this moment as its memory may hold",
+        "Wait as long as retry-after says, and send the same again.",
+    )
     UNAVAILABLE = (
         "unavailable",
         503,
@@ -190,11 +216,28 @@ class Refusal(RefusalTable):
     )
 
 
+_RETRY_LATER: Final = {429: 5, 503: 5, 507: 30}
+"""Seconds by status, where nothing better is known."""
+_RETRY_SECONDS: Final = {
+    Refusal.TOO_MANY_ASSERTIONS: 60,
+    Refusal.TOO_MANY_EPOCHS: 3_600,
+    Refusal.TOO_MANY_ERASURES: 60,
+    Refusal.TOO_MANY_AT_ONCE: 1,
+    Refusal.OVERLOADED: 1,
+}
+
+
 class RefusalError(Exception):
     """A request is refused; nothing of it was stored."""
 
     def __init__(
-        self, refusal: Refusal, detail: str = "", *, expected: int | None = None, now: int | None = None
+        self,
+        refusal: Refusal,
+        detail: str = "",
+        *,
+        expected: int | None = None,
+        now: int | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(f"{refusal.code}: {detail or refusal.title}")
         self.refusal = refusal
@@ -202,6 +245,8 @@ class RefusalError(Exception):
         """What is wrong with this request; never any content of it."""
         self.expected = expected
         """The first number not stored, with `Refusal.SEQUENCE_GAP`."""
+        self.retry_after = retry_after or _RETRY_SECONDS.get(refusal) or _RETRY_LATER.get(refusal.status)
+        """After how many seconds the same may be taken; None where it never will, or nobody can tell."""
         self.now = now
         """The gateway's clock in seconds since 1970, with `Refusal.CLOCK_SKEW` and `Refusal.DAY_NOT_OVER`."""
 

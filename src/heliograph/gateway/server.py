@@ -27,6 +27,7 @@ from heliograph.registry.view import RegistryView
 from heliograph.wire import KeysAnswer
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     from heliograph.gateway.readiness import Readiness
@@ -34,8 +35,14 @@ if TYPE_CHECKING:
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, Settings
 
-BOUNDS: Final = Bounds(connections=2_000, keep_alive_seconds=75)
-"""Of one process."""
+_MOST_CONNECTIONS: Final = 2_000
+_KEEP_ALIVE_SECONDS: Final = 75
+
+
+def gateway_https(app: Gateway, tls: ssl.SSLContext, settings: GatewaySettings) -> HttpsServer:
+    """Return the server of one process, with what its clients may take of it."""
+    bounds = Bounds(_MOST_CONNECTIONS, _KEEP_ALIVE_SECONDS, head_seconds=settings.head_seconds)
+    return https_server(app, tls, host=settings.host, port=settings.port, bounds=bounds)
 
 
 @contextmanager
@@ -53,7 +60,7 @@ def gateway_server(
     """
     tls = server_tls(settings.gateway.certificate, settings.gateway.private_key)
     with RegistryView(settings.registry, now=now) as view, open_gateway(settings.gateway, plan, view, now=now) as app:
-        yield https_server(app, tls, host=settings.gateway.host, port=settings.gateway.port, bounds=BOUNDS)
+        yield gateway_https(app, tls, settings.gateway)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from heliograph.gateway.link import Closed, Ready, RemoteWriter
-from heliograph.gateway.server import BOUNDS, build_gateway
-from heliograph.https_server import https_server, server_tls
+from heliograph.gateway.server import build_gateway, gateway_https
+from heliograph.https_server import server_tls
 from heliograph.registry.view import RegistryView
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def _work(settings: Settings, plan: PlanInForce, link: socket.socket, conn
     writer = await RemoteWriter.connect(link)
     with RegistryView(settings.registry, now=now) as view:
         app = build_gateway(settings.gateway, plan, view, writer, now=now)
-        server = https_server(app, tls, host=settings.gateway.host, port=settings.gateway.port, bounds=BOUNDS)
+        server = gateway_https(app, tls, settings.gateway)
         tasks = [
             asyncio.create_task(_take_connections(server, writer, connections)),
             asyncio.create_task(_end_with(writer, server)),

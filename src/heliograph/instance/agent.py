@@ -16,6 +16,8 @@ import structlog
 
 from heliograph.consent.level import Decision, Level
 from heliograph.consent.policy import instance_level
+from heliograph.instance.answers import Action
+from heliograph.instance.bandwidth import Bandwidth
 from heliograph.instance.choice import Chosen, SettingsWatch, chosen, environment_words, recorded_word
 from heliograph.instance.declared import DeclaredWriter
 from heliograph.instance.erasures import Erasures
@@ -25,11 +27,19 @@ from heliograph.instance.forgetting import scrub
 from heliograph.instance.monitor import Monitor
 from heliograph.instance.notice import NoticeWriter
 from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint, tell_apart
+from heliograph.instance.pauses import BackOff
 from heliograph.instance.ping_sender import PingSender
 from heliograph.instance.plan_updates import PlanUpdates, declaration_of
 from heliograph.instance.refusals import Objections
 from heliograph.instance.state import State
-from heliograph.instance.transport import GatewayClient, TransportError, UnreachableError
+from heliograph.instance.superseded import Superseded
+from heliograph.instance.transport import (
+    GatewayClient,
+    GatewayRefusalError,
+    SupersededError,
+    TransportError,
+    UnreachableError,
+)
 from heliograph.instance.vendor_word import VendorWord
 from heliograph.instance.withheld import heard
 from heliograph.keys import load_or_create_key
@@ -45,8 +55,6 @@ if TYPE_CHECKING:
     from heliograph.settings import Settings
 
 EVENT_LOGS: Final = "event_logs"
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 60.0
 _log: Final = structlog.get_logger("heliograph.agent")
 
 
@@ -69,7 +77,7 @@ class Agent:
         plan: The instance's own tracking plan, which holds until the vendor's is heard, or is a limit to it
             (`agent.plan_updates`); its files, if they are to be followed; None if it has none.
         now: The clock.
-        jitter: Spreads the pauses of many agents: gives a factor about 1.
+        jitter: Spreads the pauses of many agents: gives a number from 0 up to 1.
         client: Replaces the way to the gateway, in tests.
         ticks: Seconds by a clock that nobody sets.
         choice: What the settings file says of the level, now; by default, what `settings` say.
@@ -85,7 +93,7 @@ class Agent:
         plan: Plan | FollowedPlan | None,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        jitter: Callable[[], float] = lambda: random.uniform(0.5, 1.5),  # noqa: S311 - no secret
+        jitter: Callable[[], float] = random.random,
         client: GatewayClient | None = None,
         ticks: Callable[[], float] = clock.monotonic,
         choice: SettingsWatch | None = None,
@@ -94,11 +102,16 @@ class Agent:
         agent = settings.agent
         self._settings = settings
         self._now = now
-        self._jitter = jitter
+        self._pauses = BackOff(jitter)
         self._choice = choice or SettingsWatch(settings)
         self._environment = environment
         self._state = State(Path(agent.state))
-        self._client = client or GatewayClient(agent, load_or_create_key(Path(agent.key)), now=now)
+        self._superseded = Superseded(Path(agent.state))
+        self._superseded.clear()
+        bandwidth = Bandwidth(agent.bytes_per_second, ticks=ticks)
+        self._client = client or GatewayClient(
+            agent, load_or_create_key(Path(agent.key)), now=now, ticks=ticks, bandwidth=bandwidth
+        )
         outbox = Path(settings.recorder.outbox)
         self._objections = Objections(self._state, outbox)
         self._notice = NoticeWriter(outbox, keep_local=settings.recorder.keep_local)
@@ -116,6 +129,7 @@ class Agent:
             now=now,
             objections=self._objections,
             withdrawn=self._plans.withdrawn,
+            bandwidth=bandwidth,
         )
         self._vendor = VendorWord(agent, self._state, self._client, now=now, ticks=ticks, plans=self._plans)
         self._pings = PingSender(
@@ -134,7 +148,6 @@ class Agent:
         self._declaration = declaration_of(self._plans)
         self._level: Level | None = None
         self._word: Word | None = None
-        self._failures = 0
 
     def close(self) -> None:
         """Let go of everything."""
@@ -148,8 +161,14 @@ class Agent:
         while not stop.is_set():
             try:
                 left = self.round()
-                self._failures = 0
+                self._pauses.reset()
+                self._exporter.go_on()
                 self._tell_monitor()
+            except SupersededError as error:
+                self._end_superseded(error)
+                if not until_drained:
+                    stop.wait()
+                return
             except (TransportError, OSError, sqlite3.Error) as error:  # the disk, too, may work again later
                 self._pause(stop, error)
                 continue
@@ -158,11 +177,17 @@ class Agent:
             if left is not Left.MORE:
                 stop.wait(self._settings.agent.idle_seconds)
 
+    def _end_superseded(self, error: SupersededError) -> None:
+        """Keep in mind that another agent runs with this identity, and send no more: it would be endless strife."""
+        self._superseded.tell(self._now())
+        self._tell_monitor(error)
+        _log.error("another agent sends for this instance: this one stops until it is started again", why=str(error))
+
     def _pause(self, stop: threading.Event, error: Exception) -> None:
-        """Wait twice as long as the last time, more or less, but at least as long as was asked for."""
-        asked = error.retry_after if isinstance(error, UnreachableError) else None
-        seconds = max(_pause_after(self._failures) * self._jitter(), min(asked or 0.0, 10 * _LONGEST_PAUSE))
-        self._failures += 1
+        """Wait, longer after each failure, and at least as long as was asked for."""
+        if isinstance(error, GatewayRefusalError) and error.action is not Action.ASK:
+            self._exporter.standstill.begin(error.problem.type)
+        seconds = self._pauses.next(error.retry_after if isinstance(error, UnreachableError) else None)
         self._tell_monitor(error)
         _log.warning("waiting", why=str(error), seconds=round(seconds, 1))
         stop.wait(seconds)
@@ -231,6 +256,8 @@ class Agent:
         """
         admin = self._chosen()
         if admin.decision.level is not Level.OFF:
+            if self._client.clock_was_set():  # before anything is judged by it
+                self._vendor.forget_when_heard()
             self._vendor.refresh(sending=sending)
         decision = instance_level(self._vendor.word(), admin.decision)
         self._tell(decision.level, admin)
@@ -276,10 +303,6 @@ class Agent:
             _log.info("purged", events=purged, level=str(self._level))
 
 
-def _pause_after(failures: int) -> float:
-    return min(_FIRST_PAUSE * 2.0 ** min(failures, 10), _LONGEST_PAUSE)
-
-
 class _Source:
     """The `event_logs` table, read into the outbox."""
 
@@ -296,16 +319,13 @@ class _Source:
         self._left = Left.SOME
         self._looked: datetime | None = None
         self._look_again = datetime.min.replace(tzinfo=UTC)
-        self._failures = 0
+        self._pauses = BackOff(lambda: 1.0)  # it is this instance's own database: nobody else asks it for us
+        self.is_failing = False
+        """Whether the last look found no table that could be read."""
 
     def use_plan(self, plan: Plan) -> None:
         """Take of rows what this plan allows, from the next round on."""
         self._source.use_plan(plan)
-
-    @property
-    def is_failing(self) -> bool:
-        """Whether the last look found no table that could be read."""
-        return self._failures > 0
 
     def read(self, now: datetime) -> Left:
         """Read one round into the outbox, unless the last look was a moment ago; tell what is left in the table.
@@ -317,11 +337,12 @@ class _Source:
         self._looked = self._look_again = now
         try:
             self._left = self._read_round()
-            self._failures = 0
+            self.is_failing = False
+            self._pauses.reset()
         except (SourceError, OSError) as error:  # delivering may be what makes room on the disk
             self._left = Left.SOME
-            seconds = _pause_after(self._failures)
-            self._failures += 1
+            self.is_failing = True
+            seconds = self._pauses.next()
             _log.warning("event_logs cannot be read", why=str(error), seconds=seconds)
             self._look_again = now + timedelta(seconds=seconds)
         else:

@@ -17,14 +17,19 @@ from msgspec.structs import replace
 from heliograph.event import UNDECLARED, Verdict, epoch_began
 from heliograph.instance.accounting import Accounting
 from heliograph.instance.actors import Marks, MarkTable
+from heliograph.instance.answers import Action
+from heliograph.instance.bandwidth import Bandwidth
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.counted import Counted, take_receipt
 from heliograph.instance.outbox import START, Chunk, EpochReader, read_epochs
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import Pseudonyms
+from heliograph.instance.read_ahead import Place, ReadAhead, read_events
 from heliograph.instance.refusals import Objections
+from heliograph.instance.splitting import Splits
+from heliograph.instance.standstill import Standstill
 from heliograph.instance.state import Owed, Progress, StaleError
-from heliograph.instance.transport import GatewayRefusalError
+from heliograph.instance.transport import GatewayRefusalError, StandstillError, TransportError
 from heliograph.instance.usage import Tally
 from heliograph.wire import Receipt, VerdictCounts, merge_counts
 
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from heliograph.instance.batch import Recorded
+    from heliograph.instance.outbox import Position
+    from heliograph.instance.read_ahead import Events
     from heliograph.instance.state import State
     from heliograph.instance.transport import GatewayClient
     from heliograph.instance.usage import Tallied
@@ -40,9 +47,13 @@ if TYPE_CHECKING:
 
 FUTURE: Final = timedelta(minutes=15)
 """How far ahead of the clock an event's time may lie."""
-_SPLIT_STATUSES: Final = frozenset({400, 413, 415, 422})
-"""Answers about this very batch: a smaller one may pass."""
 _PURGE_EVENTS: Final = 100_000
+_REST: Final = timedelta(minutes=1)
+_MOST_TIMES: Final = 4
+"""A backlog is delivered in batches of up to so many times `agent.batch_events`: large ones cost less an event."""
+_MOST_GROWN: Final = 40_000
+"""But not by growing to more events than this: a gateway takes 100,000."""
+_MOST_AHEAD: Final = timedelta(minutes=1)
 _log: Final = structlog.get_logger("heliograph.exporter")
 
 
@@ -58,6 +69,8 @@ class Exporter:
         now: The clock.
         objections: Who has said no to what; of this state and outbox if None.
         withdrawn: Events that are not set aside any more.
+        bandwidth: How fast the client's bodies leave; without a limit if None.
+        read_ahead: Whether a thread reads the next batch of a backlog while one is on its way.
     """
 
     def __init__(
@@ -71,8 +84,13 @@ class Exporter:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         objections: Objections | None = None,
         withdrawn: frozenset[str] = frozenset(),
+        bandwidth: Bandwidth | None = None,
+        read_ahead: bool = True,
     ) -> None:
+        self._bandwidth = bandwidth or Bandwidth(0)
         self._batch_events = agent.batch_events
+        self._most_events = max(agent.batch_events, min(_MOST_TIMES * agent.batch_events, _MOST_GROWN))
+        self._reads_ahead = read_ahead
         self._agent = agent
         self._usage_days = agent.usage_days
         self._held_for = timedelta(days=agent.held_days)
@@ -85,7 +103,17 @@ class Exporter:
         self._pseudonyms = Pseudonyms(state)
         self._marks = MarkTable(state.connection)
         self.use_plan(plan, withdrawn=withdrawn)
-        self._limits: dict[int, int] = {}
+        self.standstill: Final = Standstill(state.connection, now)
+        """Whether delivery stands still although the gateway answers."""
+        self._splits = Splits(self.standstill, now)
+        self._found: list[EpochReader] = []
+        """The epochs that this round has found."""
+        self._resting: set[int]
+        """Epochs of events set aside with which nothing is to be done: there may be thousands."""
+        self._woken = now()
+        self._grown: dict[int, int] = {}
+        """To how many events the deliveries of a backlog have grown, by epoch."""
+        self._ahead = ReadAhead()
         self.caught_up = False
         """Whether the last round went through all that the outbox held."""
         self.stripped: Counter[str] = Counter()
@@ -96,6 +124,7 @@ class Exporter:
         self._names = frozenset(plan.events)
         self._present = PresentNames(plan)
         self._withdrawn = withdrawn
+        self._resting = set()
         self._builder = BatchBuilder(plan, self._pseudonyms)
         self._accounting = Accounting(plan)
         self._tally = Tally(plan, days=self._usage_days)
@@ -112,10 +141,31 @@ class Exporter:
         """
         self.caught_up = True
         try:
-            return sum(self._deliver_epoch(reader, may_send) for reader in read_epochs(self._outbox))
+            self._found = read_epochs(self._outbox, self._found)
+            self._wake()
+            if self._ahead.epoch not in {reader.epoch for reader in self._found}:
+                self._ahead.forget()
+            return self._deliver_epochs(self._splits.order(self._found), may_send)
         except Exception:
             self.caught_up = False
             raise
+
+    def go_on(self) -> None:
+        """Note that the gateway was spoken with: nothing stands still, unless it refuses what is delivered."""
+        if not self._splits.stands_still:
+            self.standstill.end()
+
+    def _deliver_epochs(self, readers: Sequence[EpochReader], may_send: Callable[[], bool]) -> int:
+        delivered = 0
+        stands_still: StandstillError | None = None
+        for reader in readers:
+            try:
+                delivered += self._deliver_epoch(reader, may_send)
+            except StandstillError as error:  # another epoch's events may pass
+                stands_still = error
+        if stands_still is not None and not delivered:
+            raise stands_still
+        return delivered
 
     def purge(self, *, tally: bool = False, sendable: bool = False) -> int:
         """Drop everything that is pending, as it may not leave any more, and return how much that was.
@@ -125,6 +175,7 @@ class Exporter:
             sendable: Whether that use may go into a ping.
         """
         purged = 0
+        self._resting.clear()
         for reader in read_epochs(self._outbox):
             closed = reader.is_closed()
             progress = self._load(reader)
@@ -162,16 +213,21 @@ class Exporter:
         return replace(progress or Progress(reader.series, START), counted=counted)
 
     def _deliver_epoch(self, reader: EpochReader, may_send: Callable[[], bool]) -> int:
+        if reader.epoch in self._resting:
+            return 0
         closed = reader.is_closed()  # before reading: what is read after this is all there will ever be
         progress = self._load(reader)
-        limit = self._limits.get(reader.epoch, self._batch_events)
+        limit = self._splits.limit(reader.epoch, progress.position.sequence, self._wanted(reader.epoch))
         if self._waits(reader):
             if not (closed and progress.owed):
                 if closed and progress.position != START and not reader.read(progress.position, 1).numbers:
                     self._remove(reader)  # it was purged
+                else:
+                    self._resting.add(reader.epoch)
                 return 0
             limit = 0
-        chunk = reader.read(progress.position, limit, last=progress.begun)
+        events = self._read(reader, progress, limit)
+        chunk = events.chunk
         progress = replace(
             progress,
             dropped=chunk.dropped or progress.dropped,
@@ -186,12 +242,39 @@ class Exporter:
             elif closed and not progress.owed:
                 self._remove(reader)
             return 0
-        if numbers >= limit or progress.begun is not None:
+        is_backlog = 0 < limit <= numbers
+        if is_backlog or progress.begun is not None:
             self.caught_up = False
         if not may_send():
             self.caught_up = False
             return 0
-        return self._deliver(reader, progress, chunk)
+        return self._deliver(reader, progress, events, limit=limit if is_backlog else 0)
+
+    def _read(self, reader: EpochReader, progress: Progress, limit: int) -> Events:
+        """Read the next events, unless they were read ahead: a moment ago, from the same place and by the same plan."""
+        place = Place(reader.epoch, progress.position, limit, self._builder, self._latest())
+
+        def is_it(ahead: Place) -> bool:
+            same = ahead._replace(limit=limit, latest=place.latest) == place and ahead.limit <= limit
+            return same and progress.begun is None and abs(place.latest - ahead.latest) < _MOST_AHEAD
+
+        found = self._ahead.take(is_it) if self._ahead.epoch == reader.epoch else None
+        return found or read_events(reader, place, last=progress.begun)
+
+    def _read_ahead(self, reader: EpochReader, position: Position, limit: int) -> None:
+        """Begin to read what comes after this batch, of one epoch at a time: so much is held in memory, and no more."""
+        if self._reads_ahead and self._ahead.epoch in {None, reader.epoch}:
+            self._ahead.begin(reader, Place(reader.epoch, position, limit, self._builder, self._latest()))
+
+    def _latest(self) -> datetime:
+        return self._now() + self._client.clock_offset + FUTURE
+
+    def _wake(self) -> None:
+        """Look again at what rests, once a minute: it may have waited for long enough."""
+        now = self._now()
+        if abs(now - self._woken) >= _REST:
+            self._resting.clear()
+            self._woken = now
 
     def _waits(self, reader: EpochReader) -> bool:
         """Tell whether these events are set aside: no plan has declared them yet, and none has taken them back."""
@@ -202,17 +285,20 @@ class Exporter:
             return False
         return self._now() - epoch_began(reader.epoch) < self._held_for
 
-    def _deliver(self, reader: EpochReader, progress: Progress, chunk: Chunk) -> int:
+    def _deliver(self, reader: EpochReader, progress: Progress, events: Events, *, limit: int) -> int:
+        """Deliver what was read; with a `limit`, that was as much as it allows, so that there may be more."""
+        chunk, recorded = events
         numbers = chunk.numbers
-        latest = self._now() + self._client.clock_offset + FUTURE
         refusals = self._objections.look()
         if self._generation != self._objections.generation:
             self._pseudonyms.clear()
             self._generation = self._objections.generation
         marks = self._look_at_marks()
-        recorded = self._builder.read(chunk.body, latest=latest)
-        batch = self._builder.build(recorded, numbers=numbers, latest=latest, refusals=refusals, marks=marks)
+        batch = self._builder.build(recorded, numbers=numbers, latest=self._latest(), refusals=refusals, marks=marks)
         self.stripped.update(batch.stripped)
+        next_limit = min(max(2 * limit, self._batch_events), self._most_events)
+        if limit:
+            self._read_ahead(reader, chunk.end, next_limit)
         absent: VerdictCounts = {}
         for counts in (*(self._accounting.as_declared(owed.counts) for owed in progress.owed), batch.absent):
             merge_counts(absent, counts)
@@ -228,11 +314,15 @@ class Exporter:
         self._pseudonyms.forget_fresh()
         sessions.forget_fresh()
         try:
+            self._bandwidth.learn(numbers, len(batch.body))
             answer = self._client.deliver(
                 epoch=reader.epoch, first=progress.acknowledged + 1, last=chunk.last, absent=absent, body=batch.body
             )
         except GatewayRefusalError as error:
             return self._take_refusal(reader, progress, chunk, error, counted)
+        except TransportError:
+            self._grown.pop(reader.epoch, None)  # the way may be too slow for as much at once
+            raise
         if answer.receipt is None:
             latest_receipt = self._client.latest_receipt(reader.epoch)
             return self._catch_up(reader, progress, 1 if latest_receipt is None else latest_receipt.last + 1)
@@ -250,8 +340,15 @@ class Exporter:
             signature=answer.signature or "",
             left_out=batch.stripped,
         )
-        self._limits.pop(reader.epoch, None)
+        self._splits.take(numbers)
+        if limit:
+            self._grown[reader.epoch] = next_limit
+        else:
+            self._grown.pop(reader.epoch, None)
         return numbers
+
+    def _wanted(self, epoch: int) -> int:
+        return self._bandwidth.most_events(self._grown.get(epoch, self._batch_events))
 
     def _settle(
         self,
@@ -285,19 +382,24 @@ class Exporter:
         self.caught_up = False
         if error.problem.expected is not None:
             return self._catch_up(reader, progress, error.problem.expected)
-        if error.problem.status not in _SPLIT_STATUSES:
+        numbers = chunk.numbers
+        if error.action is not Action.SPLIT:
             raise error
         progress = replace(progress, sending=None)
-        numbers = chunk.numbers
         tallied: list[Tallied] = []
         if numbers > 1:
-            self._limits[reader.epoch] = numbers // 2
+            self._splits.refuse(reader.epoch, chunk.last, numbers, error.problem)
+        elif numbers == 0 or not self._splits.give_up(reader.epoch, error.problem):
+            self._save(reader, progress)
+            raise StandstillError(f"delivery stands still: {error}")
         else:
             _log.error("the gateway refuses an event for good", epoch=reader.epoch, reason=error.problem.type)
             refused = Owed(chunk.last, self._accounting.verdicts_on(chunk, Verdict.REFUSED))
             progress = replace(progress, position=chunk.end, owed=[*progress.owed, refused], counted=counted)
             tallied = self._tally_of(chunk)
         self._save(reader, progress, tallied, sendable=True)
+        if self._splits.stands_still:
+            raise StandstillError(f"delivery stands still: {error}")
         return numbers
 
     def _catch_up(self, reader: EpochReader, progress: Progress, expected: int) -> int:
@@ -360,7 +462,7 @@ class Exporter:
             refusals = self._objections.look()
         except OSError:
             return []
-        latest = self._now() + self._client.clock_offset + FUTURE
+        latest = self._latest()
         if recorded is None:
             recorded = self._builder.read(chunk.body, latest=latest)
         marked = marks.marks if marks else None
@@ -377,7 +479,8 @@ class Exporter:
     def _remove(self, reader: EpochReader) -> None:
         """Delete a finished epoch. A source's newest stays, as it holds where the source stands."""
         if not reader.is_recorders:
-            newer = (other for other in read_epochs(self._outbox) if other.epoch > reader.epoch)
+            # The newest first, and as this round found them: else many finished epochs would cost their square.
+            newer = (other for other in reversed(self._found) if other.epoch > reader.epoch)
             if not any(other.series == reader.series and other.last_checkpoint() is not None for other in newer):
                 return
         reader.remove()

@@ -515,12 +515,20 @@ class EpochReader:
         shutil.rmtree(self.folder)
 
 
-def read_epochs(outbox: Path) -> list[EpochReader]:
-    """Return a reader for each epoch of the outbox, those of events set aside too, the oldest first."""
-    paths = [path for folder in (outbox, outbox / HELD_FOLDER) if folder.is_dir() for path in folder.iterdir()]
-    return [
-        EpochReader(path) for path in sorted(paths, key=lambda each: (each.name, each.parent)) if path.name.isdigit()
-    ]
+def read_epochs(outbox: Path, known: Sequence[EpochReader] = ()) -> list[EpochReader]:
+    """Return a reader for each epoch of the outbox, those of events set aside too, the oldest first.
+
+    Args:
+        outbox: The folder of the outbox.
+        known: Readers of an earlier look, which are taken again: whose events an epoch has never changes.
+    """
+    readers = {(reader.folder.parent, reader.folder.name): reader for reader in known}
+    found: list[tuple[str, Path]] = []
+    for folder in (outbox, outbox / HELD_FOLDER):
+        if folder.is_dir():
+            found += [(name, folder) for name in os.listdir(folder) if name.isdigit()]  # noqa: PTH208 - once a second
+    found.sort()
+    return [readers.get((folder, name)) or EpochReader(folder / name) for name, folder in found]
 
 
 def latest_checkpoint(outbox: Path, series: str) -> bytes | None:

@@ -35,7 +35,12 @@ class Pseudonyms:
         random_bytes: The generator: gives so many bytes.
     """
 
-    def __init__(self, state: State, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        random_bytes: Callable[[int], bytes] = lambda size: secrets.token_bytes(size),  # noqa: PLW0108 - the present one
+    ) -> None:
         self._state = state
         self._random_bytes = random_bytes
         self._cache: dict[tuple[str, str], str] = {}

@@ -3,12 +3,18 @@
 The errors are a tree:
 
     TransportError                  the gateway did not take the delivery
-    ├── UnreachableError            no answer, or one that says *later*: try again
-    └── GatewayRefusalError         an answer that says no, with its problem
+    ├── UnreachableError            no answer, none of the gateway's, or one that says *later*: try again
+    │   └── StandstillError         it refuses one event after another
+    └── GatewayRefusalError         the gateway's answer says no, with its problem and what it asks for
+        └── SupersededError         another agent, which began later, sends for this instance
+
+Which answer is which stands in `heliograph.instance.answers`. No redirect is followed: events go to the address that
+is set, or nowhere.
 """
 
 from __future__ import annotations
 
+import secrets
 import ssl
 import time as clock
 from datetime import UTC, datetime, timedelta
@@ -17,7 +23,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import httpx
 import msgspec
 
+from heliograph.instance.answers import FOREIGN, Action, action_of
+from heliograph.instance.bandwidth import Bandwidth
+from heliograph.instance.gateway_clock import GatewayClock
 from heliograph.instance.identity import assertion
+from heliograph.instance.pauses import asked_seconds
+from heliograph.instance.proxy import ProxySettingError, proxy_of, uses_environment
 from heliograph.plan.canonical import MOST_BYTES
 from heliograph.wire import (
     ABSENT_HEADER,
@@ -26,12 +37,14 @@ from heliograph.wire import (
     EPOCH_HEADER,
     ERASURES_PATH,
     EVENTS_PATH,
+    EXPORTER_HEADER,
     GRANT_TYPE,
     KEYS_PATH,
     PINGS_PATH,
     PLAN_HEADER,
     PLAN_PATH,
     POLICY_PATH,
+    PROBLEM,
     RANGE_HEADER,
     TOKEN_PATH,
     Answer,
@@ -46,15 +59,17 @@ from heliograph.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from heliograph.settings import AgentSettings
 
 _Kind = TypeVar("_Kind")
-_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
-_UNAUTHORIZED: Final = 401
+_SUPERSEDED: Final = "superseded_exporter"
+_MOST_ANSWER_BYTES: Final = 1 << 20
+_MOST_ACCOUNT_BYTES: Final = 256 << 20
+"""The latest receipt of each epoch, of which the gateway keeps a hundred thousand at most."""
 _RENEW_SECONDS: Final = 30.0
 """A token is renewed this long before its end, so that it does not end on the way."""
 
@@ -96,6 +111,19 @@ class GatewayRefusalError(TransportError):
         super().__init__(f"{problem.title} {problem.detail} {problem.remedy}".replace("  ", " ").strip())
         self.problem = problem
 
+    @property
+    def action(self) -> Action:
+        """What it asks for."""
+        return action_of(self.problem)
+
+
+class StandstillError(UnreachableError):
+    """The gateway refuses whatever it gets: nothing goes on but single requests with long pauses."""
+
+
+class SupersededError(GatewayRefusalError):
+    """Another agent, which began later, sends for this instance: this one must not go on."""
+
 
 def tls_context(certificate_authority: str) -> ssl.SSLContext:
     """Return what TLS must be: version 1.2 or newer, and a certificate that the authority signed for the host.
@@ -115,7 +143,14 @@ class GatewayClient:
         settings: The gateway's address, and the certificates to trust.
         key: The instance's own key.
         now: The clock.
+        ticks: Seconds by a clock that nobody sets.
+        bandwidth: How fast bodies leave; by the settings if None.
         transport: Replaces the network, in tests.
+        exporter: By which the gateway tells this process from another with the same key: 32 hexadecimal digits, drawn
+            by default.
+
+    Raises:
+        ProxySettingError: The proxy cannot be used as it is set.
     """
 
     def __init__(
@@ -124,27 +159,39 @@ class GatewayClient:
         key: Ed25519PrivateKey,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        ticks: Callable[[], float] = clock.monotonic,
+        bandwidth: Bandwidth | None = None,
         transport: httpx.BaseTransport | None = None,
+        exporter: str | None = None,
     ) -> None:
+        self._exporter = exporter or secrets.token_hex(16)
         self._instance = settings.instance
         self._key = key
-        self._now = now
-        self.clock_offset = timedelta()
-        """The gateway's clock minus ours, once it told us that they differ."""
+        self._ticks = ticks
+        self._clock = GatewayClock(now, ticks)
+        self._seconds = settings.timeout_seconds
+        self._bandwidth = bandwidth or Bandwidth(settings.bytes_per_second, ticks=ticks)
         self.built_by: str | None = None
         """The digest of the plan by which deliveries are built, once the vendor has told it."""
         self._token = ""
         self._token_until = 0.0
-        self._client = httpx.Client(
-            base_url=settings.gateway,
-            verify=tls_context(settings.certificate_authority),
-            timeout=settings.timeout_seconds,
-            transport=transport,
-        )
+        self._client = _http_client(settings, transport)
 
     def close(self) -> None:
         """End the connection."""
         self._client.close()
+
+    @property
+    def clock_offset(self) -> timedelta:
+        """The gateway's clock minus ours, once it told us that they differ."""
+        return self._clock.offset
+
+    def clock_was_set(self) -> bool:
+        """Tell whether our clock was set since the gateway last agreed with it; it is then asked again."""
+        if not self._clock.was_set():
+            return False
+        self._token_until = 0.0  # only for a token does it look at our clock
+        return True
 
     def policy(self) -> PolicyAnswer:
         """Ask what this instance may send.
@@ -160,7 +207,7 @@ class GatewayClient:
         Raises:
             TransportError: See the tree of errors.
         """
-        return self._authorized("GET", PLAN_PATH, {"accept-encoding": "identity"}, most=MOST_BYTES + 1)
+        return self._authorized("GET", PLAN_PATH, most=MOST_BYTES + 1)
 
     def keys(self) -> KeysAnswer:
         """Ask with which key the gateway signs, and how it follows from earlier ones; that proves nothing by itself.
@@ -172,7 +219,7 @@ class GatewayClient:
 
     def account(self) -> GatewayAccount:
         """Ask for the vendor's half of the loss account."""
-        return _read(self._authorized("GET", ACCOUNT_PATH), GatewayAccount)
+        return _read(self._authorized("GET", ACCOUNT_PATH, most=_MOST_ACCOUNT_BYTES), GatewayAccount)
 
     def latest_receipt(self, epoch: int) -> Receipt | None:
         """Ask for the latest receipt of an epoch."""
@@ -189,12 +236,17 @@ class GatewayClient:
             "content-encoding": "zstd",
             EPOCH_HEADER: str(epoch),
             RANGE_HEADER: f"{first}-{last}",
+            EXPORTER_HEADER: self._exporter,
         }
         if self.built_by is not None:
             headers[PLAN_HEADER] = self.built_by
         if absent:
             headers[ABSENT_HEADER] = msgspec.json.encode(absent).decode()
-        return _read(self._authorized("POST", EVENTS_PATH, headers, body), Answer)
+        answer = _read(self._authorized("POST", EVENTS_PATH, headers, body), Answer)
+        receipt = answer.receipt
+        if receipt is not None and (receipt.epoch, receipt.first, receipt.last) != (epoch, first, last):
+            raise UnreachableError("the answer is about another delivery: does something on the way keep answers?")
+        return answer
 
     def send_ping(self, body: bytes) -> PingAnswer:
         """Send one ping and return the gateway's answer, which it gives once the ping is on its disk.
@@ -220,14 +272,14 @@ class GatewayClient:
         headers: dict[str, str] | None = None,
         body: bytes | None = None,
         *,
-        most: int | None = None,
+        most: int = _MOST_ANSWER_BYTES,
     ) -> bytes:
-        if clock.monotonic() >= self._token_until:
+        if self._ticks() >= self._token_until:
             self._renew_token()
         try:
             return self._request(method, path, self._with_token(headers), body, most=most)
         except GatewayRefusalError as error:
-            if error.problem.status != _UNAUTHORIZED:
+            if error.action is not Action.RENEW:
                 raise
         # The token may have ended early: the gateway's key or ours was changed. A new one settles it.
         self._renew_token()
@@ -243,47 +295,85 @@ class GatewayClient:
             if error.problem.now is None:
                 raise
             # Our clock is wrong. The key proves who we are, not the clock: use the gateway's for the proof.
-            self.clock_offset = datetime.fromtimestamp(error.problem.now, UTC) - self._now()
+            self._clock.learn(datetime.fromtimestamp(error.problem.now, UTC))
             answer = self._exchange()
+        self._clock.confirm()
         self._token = answer.access_token
-        self._token_until = clock.monotonic() + answer.expires_in - _RENEW_SECONDS
+        self._token_until = self._ticks() + answer.expires_in - _RENEW_SECONDS
 
     def _exchange(self) -> _TokenAnswer:
-        proof = assertion(self._key, self._instance, (self._now() + self.clock_offset).timestamp())
+        proof = assertion(self._key, self._instance, self._clock.now().timestamp())
         form = httpx.QueryParams({"grant_type": GRANT_TYPE, "assertion": proof})
         headers = {"content-type": "application/x-www-form-urlencoded"}
         return _read(self._request("POST", TOKEN_PATH, headers, str(form).encode()), _TokenAnswer)
 
     def _request(
-        self, method: str, path: str, headers: dict[str, str], body: bytes | None, *, most: int | None = None
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        *,
+        most: int = _MOST_ANSWER_BYTES,
     ) -> bytes:
         try:
-            if most is not None:
-                with self._client.stream(method, path, headers=headers, content=body) as response:
-                    if response.is_success:
-                        return _read_at_most(response, most)
-                    response.read()
-            else:
-                response = self._client.request(method, path, headers=headers, content=body)
+            with self._client.stream(method, path, headers=headers, content=self._content(body, headers)) as response:
+                content = self._read_at_most(response, most)
+        except httpx.ProxyError as error:
+            raise UnreachableError(f"the proxy does not let us through: {error}") from error
         except httpx.RequestError as error:
             raise UnreachableError(f"the gateway does not answer: {type(error).__name__}: {error}") from error
         if response.is_success:
-            return response.content
-        problem = _problem(response)
-        if response.status_code in _LATER:
-            raise UnreachableError(f"the gateway says later: {problem.title}", _retry_after(response))
-        raise GatewayRefusalError(problem)
+            return content
+        problem = _problem(response, content)
+        refusal = (SupersededError if problem.type == _SUPERSEDED else GatewayRefusalError)(problem)
+        if refusal.action is Action.REPEAT or (problem.type == FOREIGN and path != EVENTS_PATH):
+            asked = asked_seconds(response.headers.get("retry-after"), self._clock.now())
+            raise UnreachableError(f"the gateway says later: {problem.title}", asked)
+        raise refusal
+
+    def _content(self, body: bytes | None, headers: dict[str, str]) -> bytes | Iterator[bytes] | None:
+        if body is None or not self._bandwidth.is_limited:
+            return body
+        headers["content-length"] = str(len(body))  # else it would go in chunks, and the gateway not know how much
+        return self._bandwidth.pieces(body)
+
+    def _read_at_most(self, response: httpx.Response, most: int) -> bytes:
+        """Read an answer as far as it is of use, whatever stands at the other end: so much, and for so long."""
+        if response.headers.get("content-encoding", "identity") != "identity":  # we asked for none: it may be a bomb
+            return b""
+        until = self._ticks() + self._seconds
+        parts: list[bytes] = []
+        size = 0
+        for part in response.iter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size >= most:
+                break
+            if self._ticks() > until:
+                raise UnreachableError("the gateway does not answer: its answer takes too long")
+        return b"".join(parts)[:most]
 
 
-def _read_at_most(response: httpx.Response, most: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    for part in response.iter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size >= most:
-            break
-    return b"".join(parts)[:most]
+def _http_client(settings: AgentSettings, transport: httpx.BaseTransport | None) -> httpx.Client:
+    proxy = proxy_of(settings.proxy)
+    try:
+        return httpx.Client(
+            base_url=settings.gateway,
+            verify=tls_context(settings.certificate_authority),
+            timeout=settings.timeout_seconds,
+            headers={"accept-encoding": "identity"},
+            proxy=proxy,
+            trust_env=uses_environment(settings.proxy),
+            follow_redirects=False,
+            transport=transport,
+        )
+    except (httpx.InvalidURL, ImportError, ValueError):
+        # Whatever it says of the address may repeat credentials.
+        raise ProxySettingError(
+            "the environment names a proxy that cannot be used (HTTPS_PROXY, ALL_PROXY): give http://HOST:PORT, or "
+            "set agent.proxy"
+        ) from None
 
 
 def _read(content: bytes, kind: type[_Kind]) -> _Kind:
@@ -296,17 +386,15 @@ def _read(content: bytes, kind: type[_Kind]) -> _Kind:
         ) from error
 
 
-def _problem(response: httpx.Response) -> Problem:
-    try:
-        return msgspec.json.decode(response.content, type=Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return Problem(
-            type="unknown", title=f"HTTP {response.status_code} without a reason.", status=response.status_code
-        )
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    try:
-        return max(float(response.headers["retry-after"]), 0.0)
-    except (KeyError, ValueError):
-        return None
+def _problem(response: httpx.Response, content: bytes) -> Problem:
+    """Return the gateway's problem, or one that says that something else has answered."""
+    if response.headers.get("content-type", "").partition(";")[0].strip() == PROBLEM:
+        try:
+            return msgspec.json.decode(content, type=Problem)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+    return Problem(
+        type=FOREIGN,
+        title=f"HTTP {response.status_code} without a reason, as from a proxy and no gateway.",
+        status=response.status_code,
+    )

@@ -7,7 +7,7 @@ import pandas where it is installed: a second in which a gateway answers nobody.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
     Integers: TypeAlias = npt.NDArray[np.int64]
     Booleans: TypeAlias = npt.NDArray[np.bool_]
+
+_NUMBERS: Final = {
+    kind.id: np.dtype(kind.to_pandas_dtype())
+    for kind in (
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+        *(pa.float32(), pa.float64()),
+    )
+}
+_KEPT_BYTES: Final = 4 << 20
 
 
 def fresh_column(column: pa.Array) -> pa.Array:
@@ -46,24 +55,25 @@ def bare_column(column: pa.Array) -> pa.Array:
 
 def is_bare(column: pa.Array) -> bool:
     """Tell whether zeros stand where there is no value; what is between buffers, Arrow leaves out when it writes."""
-    if pa.types.is_dictionary(column.type):
-        return is_bare(column.indices)
-    count = len(column)
-    if column.offset or column.null_count == count:
+    count, nulls, kind = len(column), column.null_count, column.type
+    if column.offset or nulls == count:
         return False
+    is_boolean = pa.types.is_boolean(kind)
+    if nulls == 0 and not is_boolean:
+        return True
     validity, data = column.buffers()
-    is_boolean = pa.types.is_boolean(column.type)
-    bits = [validity] * bool(column.null_count) + [data] * is_boolean
+    bits = [validity] * bool(nulls) + [data] * is_boolean
     if any(count % 8 and buffer[count // 8] >> count % 8 for buffer in bits):
         return False
-    if column.null_count == 0:
+    if nulls == 0:
         return True
     if is_boolean:
         values: npt.NDArray[Any] = row_bits(data, column)
     else:
-        values = column_values(column if pa.types.is_integer(column.type) else column.view(pa.int64()))
-    rows = rows_with_value(column)
-    return int(np.count_nonzero(values)) == int(np.count_nonzero(values[rows]))
+        # Whole numbers of the same width: no zero of another form hides.
+        width = kind.index_type.bit_width if pa.types.is_dictionary(kind) else kind.bit_width
+        values = np.frombuffer(data, f"i{width // 8}", count)
+    return not values[~row_bits(validity, column)].any()
 
 
 def _bare_words(words: pa.StringArray) -> pa.StringArray:
@@ -102,7 +112,7 @@ def row_bits(buffer: pa.Buffer, column: pa.Array) -> Booleans:
 
 def column_values(column: pa.Array) -> npt.NDArray[Any]:
     """Return the values of a column of numbers; where it is null, any number stands."""
-    kind = np.dtype(column.type.to_pandas_dtype())
+    kind = _NUMBERS[column.type.id]
     if len(column) == 0:
         return np.empty(0, kind)
     # With a count, as a buffer may be longer than what it holds.
@@ -122,6 +132,25 @@ def write_arrow(batch: pa.RecordBatch) -> pa.Buffer:
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return sink.getvalue()
+
+
+class WrittenForm:
+    """Compares streams with what `write_arrow` gives, in memory that it keeps: to get some costs much, too."""
+
+    def __init__(self) -> None:
+        self._memory = pa.allocate_buffer(_KEPT_BYTES)
+
+    def is_of(self, batch: pa.RecordBatch, content: bytes) -> bool:
+        """Tell whether `content` is, byte for byte, the stream of `batch`."""
+        size = len(content)
+        memory = self._memory if size <= _KEPT_BYTES else pa.allocate_buffer(size)
+        sink = pa.FixedSizeBufferWriter(memory)
+        try:
+            with pa.ipc.new_stream(sink, batch.schema) as writer:
+                writer.write_batch(batch)
+        except (OSError, pa.ArrowException):  # it is longer than that memory, and so than `content`
+            return False
+        return bool(sink.tell() == size and memory.slice(0, size).equals(pa.py_buffer(content)))
 
 
 def compress(content: bytes | pa.Buffer) -> bytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from heliograph.plan.model import Plan, Property
 
-    Events: TypeAlias = npt.NDArray[np.int16]
+    Events: TypeAlias = npt.NDArray[np.signedinteger[Any]]
     """Of each row, the index of its event in the plan; -1 for none."""
     Values: TypeAlias = npt.NDArray[Any]
     Booleans: TypeAlias = npt.NDArray[np.bool_]
@@ -67,9 +67,12 @@ def are_coarse(values: Values, kind: Property) -> Booleans:
 
 def event_indices(names: pa.DictionaryArray, indices: Mapping[str, int]) -> Events:
     """Return the index of each row's event; -1 where it has none in `indices`."""
+    index = np.array([indices.get(name, -1) for name in names.dictionary.to_pylist()], np.int16)
+    if names.null_count == 0:
+        known: Events = index[column_values(names.indices)]
+        return known
     events = np.full(len(names), -1, np.int16)
     rows = rows_with_value(names)
-    index = np.array([indices.get(name, -1) for name in names.dictionary.to_pylist()], np.int16)
     events[rows] = index[column_values(names.indices)[rows]]
     return events
 

@@ -5,6 +5,7 @@ Strings travel as dictionaries, so that each distinct value is checked once, and
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,8 +21,8 @@ from heliograph.plan.buffers import (
     rows_with_value,
     valid_rows,
 )
-from heliograph.plan.coarse_columns import coarse_properties, event_indices
-from heliograph.plan.coarsen import least
+from heliograph.plan.cells import groups
+from heliograph.plan.coarse_columns import event_indices
 from heliograph.plan.model import (
     BooleanProperty,
     CountProperty,
@@ -30,11 +31,13 @@ from heliograph.plan.model import (
     MemberProperty,
     NumberProperty,
 )
-from heliograph.plan.sensitive.wall import SecondWall
+from heliograph.plan.sensitive.wall import SecondWall, are_hexadecimal
+from heliograph.plan.value_tables import PropertyTables, WordList
 from heliograph.wire import Skeleton
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import re
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
     from heliograph.wire import Counts, VerdictCounts
 
     Integers: TypeAlias = npt.NDArray[np.int64]
-    Booleans: TypeAlias = npt.NDArray[np.bool_]
 
 TIME: Final = pa.timestamp("us", tz="UTC")
 SMALL_WORDS: Final = pa.dictionary(pa.int16(), pa.string())
@@ -78,9 +80,9 @@ _VERDICTS: Final = (
     Verdict.INVALID_ENVELOPE,
     Verdict.FUTURE_TIME,
 )
-_ACTORS: Final = frozenset(Actor)
 _RANDOM_ID_LENGTH: Final = 32
-_IS_HEXADECIMAL: Final = np.isin(np.arange(256), list(b"0123456789abcdef"))
+_MOST_LAYOUTS: Final = 64
+_LONGEST_FORM: Final = 64 << 10
 _CODES: Final = {verdict: code for code, verdict in enumerate(_VERDICTS)}
 
 
@@ -111,10 +113,25 @@ class Findings(NamedTuple):
     """Per row, the index of the event in the plan; -1 for none."""
     clean: bool
     """Whether the batch holds nothing but what its rows may hold, in unused dictionary values and metadata too."""
+    bare: bool
+    """Whether each column has a value, and zeros stand wherever there is none; see `buffers.is_bare`."""
+
+
+class _Layout(NamedTuple):
+    """The columns of a batch by what is to be checked in them."""
+
+    envelope: list[tuple[str, int]]
+    """Names and positions."""
+    properties: list[tuple[int, int]]
+    """Lines in the plan's tables, ascending, and positions."""
+    others: list[tuple[int, bool]]
+    """The positions of columns that the plan does not have, and whether that is for their type alone."""
+    clean: bool
+    """Whether there are neither others nor metadata."""
 
 
 class ColumnChecker:
-    """The plan, compiled to arrays that are looked up by event."""
+    """The plan, compiled to tables that are looked up by column and event."""
 
     def __init__(self, plan: Plan) -> None:
         self.schema: Final = wire_schema(plan)
@@ -122,113 +139,108 @@ class ColumnChecker:
         self._wall = SecondWall(plan)
         self._shown = [*map(self._wall.shown, plan.events)]
         self._indices = {name: index for index, name in enumerate(self.names)}
-        self._sources = frozenset(plan.sources)
-        self._outcomes = _Members([frozenset(event.outcomes) for event in plan.events.values()])
-        self._properties = {
-            name: [event.properties.get(name) for event in plan.events.values()] for name in plan.property_kinds()
+        events = plan.events.values()
+        lines: dict[pa.DataType, dict[str, list[Property | None]]] = {}
+        for name, kind in plan.property_kinds().items():
+            definitions = [event.properties.get(name) for event in events]
+            lines.setdefault(_PROPERTY_TYPES[kind], {})[name] = definitions
+        self._tables = PropertyTables(lines, len(events) + 1)
+        self._lists = {
+            "outcome": WordList([frozenset(event.outcomes) for event in events]),
+            "source": WordList([frozenset(plan.sources)] * len(events)),
+            "actor": WordList([frozenset(map(str, Actor))] * len(events)),
         }
-        self._members = {
-            name: _Members(
-                [
-                    frozenset(definition.members) if isinstance(definition, MemberProperty) else frozenset[str]()
-                    for definition in definitions
-                ]
-            )
-            for name, definitions in self._properties.items()
-        }
-        self._allowed = {
-            name: np.array([definition is not None for definition in definitions] + [False])
-            for name, definitions in self._properties.items()
-        }
-        self._bounds = {name: _bounds(definitions) for name, definitions in self._properties.items()}
-        self._coarse = coarse_properties(plan)
+        self._layouts: dict[bytes, _Layout] = {}
+        """By the bytes of the schema: an instance's batches have the same columns again and again."""
 
-    def check(self, batch: pa.RecordBatch, *, latest: int) -> Findings:
+    def check(self, batch: pa.RecordBatch, *, latest: int, form: bytes | None = None) -> Findings:
         """Return the verdict on each row.
 
         Args:
             batch: Columns of `schema`, or others: a row with a value in an undeclared column is rejected.
             latest: The latest time that an event may have, in microseconds since 1970 in UTC.
+            form: The bytes that the batch's schema was read from, if it was: equal ones are gone through once.
 
         Raises:
             ColumnsError: The columns that every event needs are missing or of another type.
         """
-        self._check_types(batch.schema)
-        rows = batch.num_rows
-        check = _Check(
-            np.zeros(rows, np.uint8),
-            np.full(rows, -1, np.int16),
-            event_indices(batch.column("name"), self._indices),
-            clean=batch.schema.metadata is None,
-        )
-        check.reject(check.events < 0, Verdict.UNDECLARED_EVENT, -1)
-        check.clean &= all(name in self._indices for name in batch.column("name").dictionary.to_pylist())
-        for position, field in enumerate(batch.schema):
-            column = batch.column(position)
-            check.clean &= field.metadata is None
-            if field.name in self._properties and field.type == self.schema.field(field.name).type:
-                self._check_property(check, field.name, position, column)
-            elif field.name in _ENVELOPE_TYPES:
-                self._check_envelope(check, field.name, position, column, latest)
-            else:
-                declared = field.name in self._properties
-                verdict = Verdict.INVALID_PROPERTY if declared else Verdict.UNDECLARED_PROPERTY
-                check.reject(valid_rows(column), verdict, position if declared else -1)
-                check.clean = False
+        layout = self._layout(batch.schema, form)
+        names = batch.column("name")
+        check = _Check(event_indices(names, self._indices), len(self.names), clean=layout.clean)
+        check.reject(np.flatnonzero(check.events < 0), Verdict.UNDECLARED_EVENT, -1)
+        check.clean &= self._indices.keys() >= {*names.dictionary.to_pylist()}
+        for name, position in layout.envelope:
+            self._check_envelope(check, name, position, batch.column(position), latest)
+        self._check_properties(check, batch, layout.properties)
+        for position, is_declared in layout.others:
+            verdict = Verdict.INVALID_PROPERTY if is_declared else Verdict.UNDECLARED_PROPERTY
+            rows = np.flatnonzero(valid_rows(batch.column(position)))
+            check.find(rows, verdict, position, field=position if is_declared else -1)
+        check.settle()
         for rows_at_fault, position in self._wall.faulty_rows(batch, check.events):
-            check.reject_rows(rows_at_fault, Verdict.SENSITIVE_VALUE, position)
+            check.reject(rows_at_fault, Verdict.SENSITIVE_VALUE, position)
             check.clean = False
-        return Findings(check.codes, check.fields, check.events, check.clean)
+        return Findings(check.codes, check.fields, check.events, check.clean, check.bare)
 
-    def _check_types(self, schema: pa.Schema) -> None:
-        problems = [f"no column {name}" for name in _REQUIRED if name not in schema.names]
-        if len(set(schema.names)) != len(schema.names):
-            problems.append("two columns of one name")
-        problems += [
-            f"column {name} is not {kind}"
-            for name, kind in _ENVELOPE_TYPES.items()
-            if schema.names.count(name) == 1 and schema.field(name).type != kind
-        ]
-        if problems:
-            raise ColumnsError("; ".join(problems))
+    def _layout(self, schema: pa.Schema, form: bytes | None) -> _Layout:
+        if form is not None and (known := self._layouts.get(form)) is not None:
+            return known
+        kinds = dict(zip(schema.names, schema.types, strict=True))
+        _check_types(kinds, len(schema))
+        envelope: list[tuple[str, int]] = []
+        properties: list[tuple[int, int]] = []
+        others: list[tuple[int, bool]] = []
+        for position, (name, kind) in enumerate(kinds.items()):
+            if name in _ENVELOPE_TYPES:
+                envelope.append((name, position))
+            elif name in self._tables.lines and kind == self._tables.types[name]:
+                properties.append((self._tables.lines[name], position))
+            else:
+                others.append((position, name in self._tables.lines))
+        clean = not others and schema.metadata is None and all(field.metadata is None for field in schema)
+        layout = _Layout(envelope, sorted(properties), others, clean)
+        # Nothing is kept in mind but what the plan has.
+        if form is not None and clean and len(form) <= _LONGEST_FORM:
+            if len(self._layouts) >= _MOST_LAYOUTS:
+                self._layouts.clear()
+            self._layouts[form] = layout
+        return layout
 
     def _check_envelope(self, check: _Check, name: str, position: int, column: pa.Array, latest: int) -> None:
+        check.bare = check.bare and is_bare(column)
         if name == "time":
-            check.reject_times(column.view(pa.int64()), position, latest)
+            check.find_times(column.view(pa.int64()), position, latest)
         elif name in ("user_id", "session_id"):
             if not _are_random_ids(column.dictionary):
-                check.reject_words(column, position, lambda word: bool(RANDOM_ID_PATTERN.fullmatch(word)))
+                check.find_words(column, position, RANDOM_ID_PATTERN)
         elif name == "version":
-            check.reject_words(column, position, lambda word: bool(VERSION_PATTERN.fullmatch(word)))
-        elif name == "source":
-            check.reject_words(column, position, self._sources.__contains__)
-        elif name == "actor":
-            check.reject_words(column, position, _ACTORS.__contains__)
-        elif name == "outcome":
-            check.reject_members(rows_with_value(column), column, position, self._outcomes, Verdict.INVALID_ENVELOPE)
+            check.find_words(column, position, VERSION_PATTERN)
+        elif name in self._lists:
+            rows, is_clean = self._lists[name].judge(column, check.places)
+            check.find(rows, Verdict.INVALID_ENVELOPE, position)
+            check.clean &= is_clean
 
-    def _check_property(self, check: _Check, name: str, position: int, column: pa.Array) -> None:
-        if column.null_count == len(column):
-            if pa.types.is_dictionary(column.type) and len(column.dictionary):
-                check.clean = False
+    def _check_properties(self, check: _Check, batch: pa.RecordBatch, properties: Sequence[tuple[int, int]]) -> None:
+        if not batch.num_rows:
+            columns = [batch.column(position) for _, position in properties]
+            check.clean &= not any(len(each.dictionary) for each in columns if pa.types.is_dictionary(each.type))
             return
-        rows = rows_with_value(column)
-        events = check.events[rows]
-        check.reject_rows(rows[~self._allowed[name][events]], Verdict.UNDECLARED_PROPERTY, position)
-        if pa.types.is_dictionary(column.type):
-            check.reject_members(rows, column, position, self._members[name], Verdict.INVALID_PROPERTY)
-        elif not pa.types.is_boolean(column.type):
-            minimum, maximum = self._bounds[name]
-            values = column_values(column)[rows]
-            # Written so that NaN, which compares false with everything, is out of range.
-            passes = (values >= minimum[events]) & (values <= maximum[events])
-            if coarse := self._coarse[name]:
-                passes &= coarse.are_coarse(values, events)
-            check.reject_rows(rows[~passes], Verdict.INVALID_PROPERTY, position)
+        for group in groups(properties, batch.num_rows):
+            columns = [batch.column(position) for _, position in group]
+            judged = self._tables.judge(columns, [line for line, _ in group], check.places)
+            check.bare = check.bare and judged.is_bare
+            check.clean &= judged.is_clean
+            if not (judged.undeclared.any() or judged.invalid.any()):
+                continue
+            for (_, position), where in zip(group, judged.cells.each(), strict=True):
+                rows = judged.cells.rows[where]
+                check.find(rows[judged.undeclared[where]], Verdict.UNDECLARED_PROPERTY, position)
+                check.find(rows[judged.invalid[where]], Verdict.INVALID_PROPERTY, position)
 
     def accepted_counts(self, findings: Findings) -> Counts:
         """Return the accepted events by name."""
-        counts = np.bincount(findings.events[findings.codes == 0], minlength=len(self.names))
+        accepted = findings.events[findings.codes == 0] if findings.codes.any() else findings.events
+        counts = np.bincount(accepted, minlength=len(self.names))
         return {self.names[index]: int(counts[index]) for index in np.flatnonzero(counts)}
 
     def rejected_counts(self, findings: Findings) -> VerdictCounts:
@@ -270,7 +282,7 @@ class ColumnChecker:
         Neither what was rejected leaves a trace, nor what Arrow's buffers may hold where no value is.
         """
         faultless = findings.clean and not findings.codes.any()
-        if faultless and all(map(is_bare, batch.columns)):
+        if faultless and findings.bare:
             return batch
         accepted = as_mask(findings.codes == 0)
         columns, fields = [], []
@@ -286,20 +298,17 @@ class ColumnChecker:
         return pa.record_batch(columns, schema=pa.schema(fields))
 
 
-def _bounds(definitions: Sequence[Property | None]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
-    """Return the lowest and the highest value that each event takes."""
-    bounds: list[tuple[float, float]] = []
-    for definition in definitions:
-        match definition:
-            case IntegerProperty() | NumberProperty() | DurationProperty():
-                bounds.append((least(definition), definition.maximum))
-            case CountProperty():
-                bounds.append((definition.buckets[0], definition.buckets[-1]))
-            case _:
-                bounds.append((0, 0))
-    # The last place stands for undeclared events, whose index is -1.
-    lowest, highest = zip(*bounds, (0, 0), strict=True)
-    return np.array(lowest), np.array(highest)
+def _check_types(kinds: Mapping[str, pa.DataType], count: int) -> None:
+    problems = [f"no column {name}" for name in _REQUIRED if name not in kinds]
+    if len(kinds) != count:
+        problems.append("two columns of one name")
+    problems += [
+        f"column {name} is not {kind}"
+        for name, kind in _ENVELOPE_TYPES.items()
+        if name in kinds and kinds[name] != kind
+    ]
+    if problems:
+        raise ColumnsError("; ".join(problems))
 
 
 def _are_random_ids(words: pa.StringArray) -> bool:
@@ -309,83 +318,53 @@ def _are_random_ids(words: pa.StringArray) -> bool:
     offsets = np.frombuffer(words.buffers()[1], np.int32, len(words) + 1, words.offset * 4)
     if words.null_count or not bool((np.diff(offsets) == _RANDOM_ID_LENGTH).all()):
         return False
-    letters = np.frombuffer(words.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
-    return bool(_IS_HEXADECIMAL[letters].all())
-
-
-class _Members:
-    """The words that each event allows for one column."""
-
-    def __init__(self, lists: Sequence[frozenset[str]]) -> None:
-        # The last place stands for undeclared events, whose index is -1 and whose verdict is known already.
-        self._allowing = {
-            word: np.array([*(word in allowed for allowed in lists), True])
-            for word in sorted(frozenset[str]().union(*lists))
-        }
-        self._unknown = np.array([False] * len(lists) + [True])
-
-    def know_all(self, words: Sequence[str | None]) -> bool:
-        """Tell whether each of `words` is allowed by some event."""
-        return all(word in self._allowing for word in words)
-
-    def table(self, words: Sequence[str]) -> Booleans:
-        """Return, for each of `words` and each event, whether it allows the word."""
-        return np.stack([self._allowing.get(word, self._unknown) for word in words])
+    return are_hexadecimal(np.frombuffer(words.buffers()[2], np.uint8)[offsets[0] : offsets[-1]])
 
 
 class _Check:
-    """The verdicts while they are being found: the first one on a row stays."""
+    """The verdicts while they are being found: of all faults of a row, that of its first column stays."""
 
-    def __init__(
-        self,
-        codes: npt.NDArray[np.uint8],
-        fields: npt.NDArray[np.int16],
-        events: npt.NDArray[np.int16],
-        *,
-        clean: bool,
-    ) -> None:
-        self.codes = codes
-        self.fields = fields
+    def __init__(self, events: npt.NDArray[np.int16], last: int, *, clean: bool) -> None:
+        self.codes = np.zeros(len(events), np.uint8)
+        self.fields = np.full(len(events), -1, np.int16)
         self.events = events
+        self.places: Integers = np.where(events < 0, last, events)
+        """Of each row, the event's place in tables; the last one for those that the plan does not have."""
         self.clean = clean
+        self.bare = len(events) > 0
+        self._found: list[tuple[int, Integers, Verdict, int]] = []
 
-    def reject(self, mask: Booleans, verdict: Verdict, position: int) -> None:
-        if mask.any():
-            self.reject_rows(np.flatnonzero(mask), verdict, position)
+    def reject(self, rows: Integers, verdict: Verdict, field: int) -> None:
+        """Give a verdict on those of `rows` that have none yet."""
+        if len(rows):
+            rows = rows[self.codes[rows] == 0]
+            self.codes[rows] = _CODES[verdict]
+            self.fields[rows] = field
 
-    def reject_rows(self, rows: Integers, verdict: Verdict, position: int) -> None:
-        if not len(rows):
-            return
-        rows = rows[self.codes[rows] == 0]
-        self.codes[rows] = _CODES[verdict]
-        self.fields[rows] = position
+    def find(self, rows: Integers, verdict: Verdict, position: int, *, field: int | None = None) -> None:
+        """Keep in mind what is at fault in a column; of one column, the worst first."""
+        if len(rows):
+            self._found.append((position, rows, verdict, position if field is None else field))
 
-    def reject_times(self, microseconds: pa.Int64Array, position: int, latest: int) -> None:
-        """Reject the rows without a time, with one before 1970, or with one after `latest`."""
-        rows = rows_with_value(microseconds)
-        times = np.full(len(microseconds), -1)
-        times[rows] = column_values(microseconds)[rows]
-        self.reject(times < 0, Verdict.INVALID_ENVELOPE, position)
-        self.reject(times > latest, Verdict.FUTURE_TIME, position)
+    def settle(self) -> None:
+        """Reject what was found, in the order of the columns."""
+        for _, rows, verdict, field in sorted(self._found, key=itemgetter(0)):
+            self.reject(rows, verdict, field)
 
-    def reject_words(self, column: pa.DictionaryArray, position: int, is_good: Callable[[str], bool]) -> None:
-        """Reject the rows whose word is not good; null is."""
-        words = column.dictionary.to_pylist()
-        good = [word is not None and is_good(word) for word in words]
+    def find_times(self, microseconds: pa.Int64Array, position: int, latest: int) -> None:
+        """Find the rows without a time, with one before 1970, or with one after `latest`."""
+        times = column_values(microseconds)
+        if microseconds.null_count:
+            times = np.where(valid_rows(microseconds), times, -1)
+        self.find(np.flatnonzero(times < 0), Verdict.INVALID_ENVELOPE, position)
+        self.find(np.flatnonzero(times > latest), Verdict.FUTURE_TIME, position)
+
+    def find_words(self, column: pa.DictionaryArray, position: int, pattern: re.Pattern[str]) -> None:
+        """Find the rows whose word is none of `pattern`; null is."""
+        good = [word is not None and bool(pattern.fullmatch(word)) for word in column.dictionary.to_pylist()]
         if all(good):
             return
         self.clean = False
         rows = rows_with_value(column)
         passes = np.array(good)[column_values(column.indices)[rows]]
-        self.reject_rows(rows[~passes], Verdict.INVALID_ENVELOPE, position)
-
-    def reject_members(
-        self, rows: Integers, column: pa.DictionaryArray, position: int, members: _Members, verdict: Verdict
-    ) -> None:
-        """Reject those of `rows`, which have a word each, whose word is not a member of their event's list."""
-        words = column.dictionary.to_pylist()
-        self.clean &= members.know_all(words)
-        if len(rows):
-            indices = column_values(column.indices)[rows]
-            inside = members.table(words)[indices, self.events[rows]]
-            self.reject_rows(rows[~inside], verdict, position)
+        self.find(rows[~passes], Verdict.INVALID_ENVELOPE, position)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from itertools import compress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -26,7 +27,7 @@ from heliograph.plan.model import (
     NumberProperty,
 )
 from heliograph.plan.sensitive.numbers import is_no_version
-from heliograph.plan.sensitive.wall import SecondWall, derived_ids
+from heliograph.plan.sensitive.wall import SecondWall, are_hexadecimal, derived_ids
 from heliograph.wire import Skeleton
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ _RandomId = Annotated[str, Meta(min_length=32, max_length=32)]
 _Version = Annotated[str, Meta(max_length=23)]
 _ENVELOPE_FIELDS: Final = frozenset(ENVELOPE) - {"name"}
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_IS_HEXADECIMAL: Final = np.isin(np.arange(256), list(b"0123456789abcdef"))
 _user_id, _session_id, _version, _time = map(attrgetter, ("user_id", "session_id", "version", "time"))
 _FIELD_AT_FAULT: Final = re.compile(r"at `\$\.([a-z0-9_]+)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
@@ -144,8 +144,10 @@ class LineChecker:
         )
 
     def _are_coarse(self, events: list[Any]) -> bool:
-        steps = self._steps
-        return not steps or all(self._too_fine(event) is None for event in events if type(event) in steps)
+        if self._steps.keys().isdisjoint(kinds := [*map(type, events)]):
+            return True
+        is_stepped = map(self._steps.__contains__, kinds)
+        return all(self._too_fine(event) is None for event in compress(events, is_stepped))
 
     def _too_fine(self, event: Any) -> str | None:
         """Return the first property whose number has more digits than the plan asks for."""
@@ -223,7 +225,7 @@ def _are_random(ids: set[str]) -> bool:
     if not joined.isascii():
         return False
     letters = np.frombuffer(joined.encode(), np.uint8)
-    return bool(_IS_HEXADECIMAL[letters].all()) and len(derived_ids(letters)) == 0
+    return are_hexadecimal(letters) and len(derived_ids(letters)) == 0
 
 
 def _envelope_fault(event: Any) -> str | None:

@@ -68,6 +68,14 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     """The agent: the one process beside the product that sends."""
 
     gateway: Annotated[str, _about("Address of the vendor's gateway; https only.")] = "https://localhost:8443"
+    proxy: Annotated[
+        str,
+        _about(
+            "Proxy through which the gateway is reached: http://HOST:PORT, with USER:PASSWORD@ before the host if it "
+            "asks for them; empty: the environment's (HTTPS_PROXY, NO_PROXY), if any; none: no proxy at all.",
+            secret=True,
+        ),
+    ] = ""
     certificate_authority: Annotated[
         str, _about("File with the certificates to trust (PEM); empty: the system's.", path=True)
     ] = ""
@@ -106,13 +114,20 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     service_accounts: Annotated[
         tuple[str, ...], _about("Ids of programs: service accounts, scripts, monitors; likewise.")
     ] = ()
-    batch_events: Annotated[PositiveInt, _about("Events in one delivery, at most.")] = 5_000
+    batch_events: Annotated[
+        PositiveInt, _about("Events in one delivery; up to four times as many while a backlog is delivered.")
+    ] = 5_000
     usage_days: Annotated[
         UsageDays,
         _about("Days for which the instance remembers its own use, from which its pings are made."),
     ] = 90
     idle_seconds: Annotated[PositiveSeconds, _about("Pause between looks at an outbox with nothing new.")] = 1.0
-    timeout_seconds: Annotated[PositiveSeconds, _about("How long one request may take.")] = 30.0
+    timeout_seconds: Annotated[
+        PositiveSeconds, _about("How long connecting, each piece sent, and the whole answer may take.")
+    ] = 30.0
+    bytes_per_second: Annotated[
+        int, Meta(ge=0), _about("Bytes that are sent in a second at most, on average; 0: no limit.")
+    ] = 0
     metrics_file: Annotated[
         str,
         _about(
@@ -184,6 +199,31 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     ] = 8 << 30
     maximum_body_bytes: Annotated[PositiveInt, _about("Largest request body, compressed.")] = 8 << 20
     maximum_inflated_bytes: Annotated[PositiveInt, _about("Largest request body, decompressed.")] = 64 << 20
+    maximum_pending_bytes: Annotated[
+        PositiveInt,
+        _about(
+            "Bodies that a worker holds at once, compressed; past it deliveries are refused with 503. One instance may "
+            "take a quarter of it."
+        ),
+    ] = 256 << 20
+    instance_bodies: Annotated[
+        PositiveInt, _about("Deliveries of one instance that a worker handles at once; past it they get 429.")
+    ] = 64
+    instance_requests_per_second: Annotated[
+        PositiveInt,
+        _about("Deliveries of one instance, and pings, that a worker takes a second; ten seconds' worth at once."),
+    ] = 1_000
+    instance_bytes_per_second: Annotated[
+        PositiveInt, _about("Likewise bytes of their bodies; past either they get 429.")
+    ] = 128 << 20
+    head_seconds: Annotated[
+        PositiveSeconds,
+        _about("How long a client may take to shake hands, for a request's headers, and for the body to begin."),
+    ] = 10.0
+    body_seconds: Annotated[PositiveSeconds, _about("How long a request's body may take.")] = 60.0
+    slowest_bytes_per_second: Annotated[
+        PositiveInt, _about("Whose body comes more slowly is cut off, after head_seconds.")
+    ] = 4_096
     future_seconds: Annotated[
         PositiveSeconds, _about("How far ahead of the gateway's clock an event's time may lie.")
     ] = 900.0

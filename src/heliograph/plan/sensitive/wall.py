@@ -33,6 +33,7 @@ _PLAIN_TYPES: Final = (pa.int64(), pa.float64(), pa.bool_(), pa.dictionary(pa.in
 """A property's column of another type is rejected whatever it holds."""
 _ID_LENGTH: Final = 32
 _ID_FIELDS: Final = ("user_id", "session_id")
+_ZERO, _NINE, _LETTER_A, _LETTER_F = np.uint8(ord("0")), np.uint8(9), np.uint8(ord("a")), np.uint8(5)
 _FOUR_TIMES: Final = np.uint32(0x01010101)
 _LAST_BYTE: Final = np.uint32(0xFF)
 _FIRST_IS_LETTER: Final = np.uint64(0x0040004000400040)
@@ -204,6 +205,12 @@ def derived_words(words: pa.StringArray) -> Integers:
     if words.null_count or not bool((np.diff(offsets) == _ID_LENGTH).all()):
         return _chosen(words, looks_derived)
     return derived_ids(np.frombuffer(words.buffers()[2], np.uint8)[offsets[0] : offsets[-1]])
+
+
+def are_hexadecimal(letters: npt.NDArray[np.uint8]) -> bool:
+    """Tell whether bytes are hexadecimal digits in lower case throughout."""
+    # What is below the first one wraps around, and is above the last one.
+    return bool(((letters - _ZERO <= _NINE) | (letters - _LETTER_A <= _LETTER_F)).all())
 
 
 def derived_ids(letters: npt.NDArray[np.uint8]) -> Integers:

@@ -56,7 +56,7 @@ class GatewayMetric(MetricTable):
         "heliograph_gateway_step_seconds",
         Kind.HISTOGRAM,
         ("step",),
-        "Seconds that a step of the intake took; store ends when the delivery is on disk.",
+        "Seconds of a delivery that is taken: checks until nothing is left to ask, store until it is on disk.",
     )
     COMMIT_SECONDS = (
         "heliograph_gateway_commit_seconds",

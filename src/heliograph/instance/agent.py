@@ -180,6 +180,7 @@ class Agent:
     def _end_superseded(self, error: SupersededError) -> None:
         """Keep in mind that another agent runs with this identity, and send no more: it would be endless strife."""
         self._superseded.tell(self._now())
+        self._tell_monitor(error)
         _log.error("another agent sends for this instance: this one stops until it is started again", why=str(error))
 
     def _pause(self, stop: threading.Event, error: Exception) -> None:

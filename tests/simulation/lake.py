@@ -1,7 +1,7 @@
 """A lake in memory: what the loader asks of PyIceberg's tables, and no more, at a thousandth of the time.
 
-A commit is whole or not there, as the catalog is a database. The files of a commit are on disk once they were forced
-there: until then a power cut may take them away, though the catalog names them.
+A commit is whole or not there, as the catalog is a database, and its files are on disk before
+(`heliograph.lake.durability.DurableFileIO`).
 """
 
 from __future__ import annotations
@@ -10,23 +10,16 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from heliograph.lake.tables import PING_SCHEMA, event_schema
+from heliograph.lake.tables import PING_SCHEMA, event_files, event_schema
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Iterator
 
     from heliograph.plan.model import Plan
+    from heliograph.settings import LakeSettings
     from simulation.processes import Stage
-
-
-class Commit:
-    """The rows of one commit, and whether their files are on disk."""
-
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self.rows = rows
-        self.is_synced = False
 
 
 class StoredTable:
@@ -35,10 +28,7 @@ class StoredTable:
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self.properties: dict[str, str] = {}
-        self.commits: list[Commit] = []
-
-    def rows(self) -> list[dict[str, Any]]:
-        return [row for commit in self.commits for row in commit.rows]
+        self.rows: list[dict[str, Any]] = []
 
 
 class MemoryLake:
@@ -61,14 +51,11 @@ class MemoryLake:
             self.pings = StoredTable(PING_SCHEMA)
         return MemoryTable(self, self.pings)
 
-    def rows(self) -> list[dict[str, Any]]:
-        return [] if self.events is None else self.events.rows()
+    def has_changed(self) -> None:
+        """Rows are at hand at any time."""
 
-    def cut_power(self, chance: random.Random) -> None:
-        """Lose files that nobody has forced to disk."""
-        for table in (self.events, self.pings):
-            if table is not None:
-                table.commits = [each for each in table.commits if each.is_synced or chance.random() < 0.5]
+    def rows(self) -> list[dict[str, Any]]:
+        return [] if self.events is None else self.events.rows
 
 
 class MemoryTable:
@@ -86,11 +73,6 @@ class MemoryTable:
 
     def transaction(self) -> Transaction:
         return Transaction(self)
-
-    def sync(self) -> None:
-        with self._commit("force the table's files to disk"):
-            for commit in self.stored.commits:
-                commit.is_synced = True
 
     def _commit(self, what: str) -> contextlib.AbstractContextManager[None]:
         process = self.lake.stage.acting
@@ -123,8 +105,7 @@ class Transaction:
         stored = self._table.stored
         with self._table._commit(f"commit {len(self._rows)} rows and {self._properties}"):
             stored.properties |= self._properties
-            if self._rows:
-                stored.commits.append(Commit(self._rows))
+            stored.rows += self._rows
         return self._table.refresh()
 
 
@@ -137,8 +118,8 @@ def widen(table: MemoryTable, schema: pa.Schema) -> None:
     table.stored.schema = pa.schema([*table.stored.schema, *(field for field in schema if field.name not in known)])
 
 
-def sync_snapshot(table: MemoryTable) -> None:
-    table.sync()
+def sync_snapshot(_: MemoryTable) -> None:
+    """Nothing is left to be forced to disk."""
 
 
 def highest(rows: Iterator[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -147,3 +128,21 @@ def highest(rows: Iterator[tuple[Any, Any]]) -> dict[Any, Any]:
     for key, value in rows:
         found[key] = max(value, found.get(key, value))
     return found
+
+
+class RealLake:
+    """PyIceberg's own tables, which a loader fills as it does in production."""
+
+    def __init__(self, settings: LakeSettings) -> None:
+        self._settings = settings
+        self._rows: list[dict[str, Any]] | None = None
+
+    def has_changed(self) -> None:
+        """Look again when the rows are asked for the next time."""
+        self._rows = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        if self._rows is None:
+            files = event_files(self._settings)
+            self._rows = [row for file in files for row in pq.read_table(file, partitioning=None).to_pylist()]
+        return self._rows

@@ -11,6 +11,7 @@ from simulation.bugs import BUGS
 from simulation.history import draw, find_failure, play
 
 HISTORIES = 3_000
+REAL_HISTORIES = 24
 PART = 100
 """Histories of one test, so that several processes share them."""
 
@@ -24,6 +25,14 @@ def test_whatever_happens_each_allowed_event_is_in_the_lake_once_and_the_account
             trace: list[str] = []
             play(failure.operations, trace)
             pytest.fail(f"history {seed}: {failure.error!r}\nmade small:\n" + "\n".join(trace))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("first", range(0, REAL_HISTORIES, 12))
+def test_the_same_holds_with_a_real_lake(first: int) -> None:
+    for seed in range(first, first + 12):
+        operations = draw(seed)
+        assert play(operations, real_lake=True) is None, f"history {seed}"
 
 
 @pytest.mark.timeout(900)

@@ -41,6 +41,7 @@ from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.transport import GatewayClient
 from heliograph.keys import fingerprint, public_key_text
+from heliograph.lake import durability
 from heliograph.lake import loader as loader_module
 from heliograph.lake import pings as pings_module
 from heliograph.lake.loader import Loader, read_erased_epochs
@@ -49,7 +50,7 @@ from heliograph.registry.snapshot import InstanceRecord, Permission, Snapshot
 from heliograph.settings import AgentSettings, GatewaySettings, LakeSettings, RecorderSettings, Settings
 from simulation import lake as memory
 from simulation.disk import Disk, interposed
-from simulation.lake import MemoryLake
+from simulation.lake import MemoryLake, RealLake
 from simulation.network import Network, Sent, Told, ask_all
 from simulation.processes import CrashError, Process, Stage
 from updating import changed
@@ -150,9 +151,10 @@ class World:
 
     Args:
         folder: An empty folder.
+        real_lake: Whether the lake's tables are PyIceberg's own, which take a hundred times as long.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, real_lake: bool = False) -> None:
         self.folder = folder
         self.stage = Stage()
         self.chance = random.Random()
@@ -167,7 +169,10 @@ class World:
         self.vendor_skew = 0.0
         self.registry = Registry()
         self.plan = 0
-        self.lake = MemoryLake(self.stage)
+        lake = LakeSettings(
+            warehouse=str(folder / "lake"), catalog=f"sqlite:///{folder / 'lake' / 'catalog.db'}", commit_rows=20
+        )
+        self.lake: MemoryLake | RealLake = RealLake(lake) if real_lake else MemoryLake(self.stage)
         self.network = Network(self.ask)
         self.epochs = 0
         self.ids = 0
@@ -199,7 +204,7 @@ class World:
                 segment_bytes=SEGMENT_BYTES,
                 maximum_log_bytes=LOG_BYTES,
             ),
-            lake=LakeSettings(warehouse=str(folder / "vendor" / "lake"), commit_rows=20),
+            lake=lake,
         )
 
     def _disk(self, name: str) -> Disk:
@@ -247,13 +252,7 @@ class World:
                 (recorder_module, "SEGMENT_BYTES", OUTBOX_SEGMENT_BYTES),
                 (exporter_module, "BatchBuilder", _quick_builder),
                 (intake_module, "_LOCKS", 8),
-                (loader_module, "open_events", self.lake.open_events),
-                (loader_module, "lake_columns", memory.lake_columns),
-                (loader_module, "widen", memory.widen),
-                (loader_module, "sync_snapshot", memory.sync_snapshot),
-                (Loader, "_read_loaded", _read_loaded),
-                (pings_module, "open_pings", self.lake.open_pings),
-                (pings_module.PingTable, "_read_latest", _read_latest),
+                *self._lake_stand_ins(),
             ):
                 stack.enter_context(mock.patch.object(owner, name, stand_in))
             self._kill = stack.enter_context(interposed(self.stage, [self.instance_disk, self.vendor_disk]))
@@ -262,6 +261,25 @@ class World:
             finally:
                 self.kill_everything()
                 self._loop.close()
+
+    def _lake_stand_ins(self) -> Iterator[tuple[Any, str, Any]]:
+        """Yield what stands for the parts of PyIceberg that the loader uses; of its own, where one may die."""
+        if isinstance(self.lake, RealLake):
+            really = durability.sync_snapshot
+
+            def sync_snapshot(table: Any) -> None:
+                with self.stage.acting.commit("sync") if self.stage.acting else contextlib.nullcontext():
+                    really(table)
+
+            yield loader_module, "sync_snapshot", sync_snapshot
+            return
+        yield loader_module, "open_events", self.lake.open_events
+        yield loader_module, "lake_columns", memory.lake_columns
+        yield loader_module, "widen", memory.widen
+        yield loader_module, "sync_snapshot", memory.sync_snapshot
+        yield Loader, "_read_loaded", _read_loaded
+        yield pings_module, "open_pings", self.lake.open_pings
+        yield pings_module.PingTable, "_read_latest", _read_latest
 
     # Processes.
 
@@ -441,7 +459,6 @@ class World:
         self.kill_gateway()
         self.kill_loader()
         self.vendor_disk.cut_power()
-        self.lake.cut_power(self.chance)
 
     def kill_everything(self) -> None:
         """End all processes."""
@@ -465,12 +482,12 @@ def _read_loaded(loader: Loader) -> dict[tuple[str, int], int]:
     """Stands for the query over the lake's files."""
     table: Any = loader._table
     loaded = {(i, e): sequence for i, epochs in read_erased_epochs(table).items() for e, sequence in epochs.items()}
-    rows = (((row["instance"], row["epoch"]), row["sequence"]) for row in table.stored.rows())
+    rows = (((row["instance"], row["epoch"]), row["sequence"]) for row in table.stored.rows)
     return loaded | memory.highest(rows)
 
 
 def _read_latest(table: Any) -> Any:
-    return memory.highest((row["instance"], row["day"]) for row in table.table.stored.rows())
+    return memory.highest((row["instance"], row["day"]) for row in table.table.stored.rows)
 
 
 @functools.cache
@@ -495,12 +512,12 @@ def _state_template() -> str:
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[World]:
+def opened(*, real_lake: bool = False) -> Iterator[World]:
     """Open a world in a folder of its own, which is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=MEMORY if MEMORY.is_dir() else None))
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[lambda *_: ""])
     try:
-        with World(folder).open() as world:
+        with World(folder, real_lake=real_lake).open() as world:
             yield world
     finally:
         structlog.reset_defaults()

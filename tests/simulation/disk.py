@@ -2,7 +2,8 @@
 
 What is written lies in real files in memory, so that all reading, mapping and locking is real. Beside it, each file
 and each folder remembers what was forced to disk, and in order what was not: a power cut keeps any part of the latter.
-`interposed` puts this below the functions of `os` for all paths of the simulated machines.
+`interposed` puts this below the functions of `os` for all paths of the simulated machines. SQLite is taken at its
+word: what it has committed is on disk; and so is what PyIceberg has written.
 """
 
 from __future__ import annotations
@@ -19,12 +20,10 @@ from simulation.processes import CrashError, Fault, Process, Stage, connecting
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 SECTOR: Final = 512
-_DATABASE: Final = ".db"
-"""SQLite is taken at its word: what it has committed is on disk."""
 _really: Final = {
     name: getattr(os, name)
     for name in (
@@ -167,20 +166,20 @@ class Disk:
 
     def cut_power(self) -> None:
         """Lose what was not forced to disk; no process of the machine may be left."""
+        _clear(self._top, self.root)
         self._top.cut(self._chance)
-        _clear(self.root)
         _write_out(self._top, self.root)
 
 
-def _clear(folder: str) -> None:
-    """Delete all but databases, and the folders that hold them."""
-    for entry in list(os.scandir(folder)):
-        if entry.is_dir():
-            _clear(entry.path)
+def _clear(folder: Folder, path: str) -> None:
+    """Delete all that is simulated; what others have written, such as databases, stays."""
+    for name, node in folder.entries.items():
+        if isinstance(node, Folder):
+            _clear(node, f"{path}/{name}")
             with contextlib.suppress(OSError):
-                os.rmdir(entry.path)
-        elif _DATABASE not in entry.name:
-            os.unlink(entry.path)
+                os.rmdir(f"{path}/{name}")
+        else:
+            os.unlink(f"{path}/{name}")
 
 
 def _write_out(folder: Folder, path: str) -> None:
@@ -448,9 +447,3 @@ def interposed(stage: Stage, disks: Sequence[Disk]) -> Iterator[Callable[[Proces
         stack.enter_context(mock.patch.object(sqlite3, "connect", connecting(stage)))
         stack.enter_context(mock.patch.object(threading, "excepthook", hook))
         yield functions.kill
-
-
-def names(root: str) -> Iterable[str]:
-    """Yield the paths of all files below a folder."""
-    for folder, _, files in os.walk(root):
-        yield from (os.path.join(folder, name) for name in files)

@@ -170,7 +170,9 @@ class World:
         self.registry = Registry()
         self.plan = 0
         lake = LakeSettings(
-            warehouse=str(folder / "lake"), catalog=f"sqlite:///{folder / 'lake' / 'catalog.db'}", commit_rows=20
+            warehouse=str(folder / "vendor" / "lake"),
+            catalog=f"sqlite:///{folder / 'vendor' / 'lake' / 'catalog.db'}",
+            commit_rows=20,
         )
         self.lake: MemoryLake | RealLake = RealLake(lake) if real_lake else MemoryLake(self.stage)
         self.network = Network(self.ask)

@@ -8,7 +8,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test explore fuzz check benchmark benchmark-validation soak profile pictures lock format
+.PHONY: help setup demo test explore fuzz simulate check benchmark benchmark-validation soak profile pictures lock format
 
 help: ## Show what can be done here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ explore: $(READY) ## Every property test with examples of chance, new ones each 
 
 fuzz: $(READY) ## Fuzz a target, led by coverage (ARGS="lines -max_total_time=600"; targets: tests/fuzz_targets.py)
 	@$(VENV)/bin/python tests/fuzz/fuzz.py $(ARGS)
+
+simulate: $(READY) ## Search for a history that breaks a promise (ARGS="--seed 123" replays one, "--histories 100000")
+	@PYTHONPATH=tests $(VENV)/bin/python -m simulation $(ARGS)
 
 check: $(READY) ## Static checks alone: format, lint, types, layers
 	@$(VENV)/bin/python -m pytest tests/test_static.py

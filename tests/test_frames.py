@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliograph.frames import encode_frame, read_bodies, read_frames, write_atomically
+from heliograph import frames as frames_module
+from heliograph.frames import encode_frame, make_folder, read_bodies, read_frames, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 contents = st.lists(st.tuples(st.binary(max_size=40), st.binary(max_size=200)).filter(any), max_size=8)
 
@@ -83,3 +86,14 @@ def test_replacing_a_file_leaves_no_other_behind(tmp_path: Path) -> None:
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_is_made_is_forced_into_the_one_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(frames_module, "sync_folder", synced.append)
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert set(synced) == {tmp_path, tmp_path / "a"}
+    synced.clear()
+    make_folder(tmp_path / "a" / "b")  # whoever made it may have been killed before it was there for good
+    assert synced == [tmp_path / "a"]

@@ -124,6 +124,18 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing, such that they outlive a power cut.
+
+    Its place is forced to disk even if it is there already: whoever made it may have been killed before that.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in made or [folder]:
+        with contextlib.suppress(PermissionError):  # a folder of somebody else's, in which ours is as it was made
+            sync_folder(each.parent)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the file at `path` by `data` such that, after any crash, it holds the old bytes or the new ones."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -23,6 +23,7 @@ from heliograph.instance.outbox import (
     latest_checkpoint,
     outbox_bytes,
     read_epochs,
+    sweep_removed,
 )
 
 ROOM = 1 << 20
@@ -236,3 +237,33 @@ def test_the_writers_own_drops_are_read_with_the_events(tmp_path: Path) -> None:
     [reader] = read_epochs(tmp_path)
     chunk = reader.read(START, 1)
     assert chunk.dropped == {"Opened": {Verdict.OUTBOX_FULL: 3}} or reader.read(chunk.end, 1).dropped
+
+
+def test_a_removal_that_breaks_off_anywhere_leaves_nothing_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    really = os.unlink
+    for files in range(3):
+        writer = EpochWriter(tmp_path, maximum_bytes=ROOM)
+        writer.append(events(1))
+        writer.close()
+        left = files
+
+        def unlink(path: Any, **fields: Any) -> None:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            really(path, **fields)
+
+        [reader] = read_epochs(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", unlink)
+            with pytest.raises(Killed):
+                reader.remove()
+        assert read_epochs(tmp_path) == []
+    sweep_removed(tmp_path)
+    assert list(tmp_path.iterdir()) == []

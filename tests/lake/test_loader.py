@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -378,3 +379,26 @@ def test_a_plan_that_would_give_a_column_another_type_is_refused_and_a_mended_on
         loader.load_round()
         assert "lines" in loader._schema.names
     assert [row["share"] for row in rows(vendor.settings)] == [0.5]
+
+
+def test_each_file_of_a_commit_is_on_disk_before_the_catalog_names_it(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with vendor.running(), vendor.http() as http:
+        deliver(http, zstd(as_lines([event(1)])), numbers=(1, 1), content_type=NDJSON)
+    synced: set[int] = set()
+    really = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        really(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        patch.setattr(loader_module, "sync_snapshot", lambda _: None)  # what is done after the commit comes too late
+        load_all(new_loader(vendor))
+    written = [path for path in Path(vendor.settings.lake.warehouse).rglob("*") if path.suffix != ".db"]
+    files = [path for path in written if path.is_file() and path.name != "loader.lock"]
+    assert {path.suffix for path in files} == {".avro", ".json", ".parquet"}
+    assert all(path.stat().st_ino in synced for path in files)
+    assert all(path.parent.stat().st_ino in synced for path in files)

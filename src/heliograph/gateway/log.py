@@ -28,7 +28,7 @@ import msgspec
 import structlog
 
 from heliograph.difference import in_words
-from heliograph.frames import encode_frame, read_frames, sync_folder, write_fully
+from heliograph.frames import encode_frame, make_folder, read_frames, sync_folder, write_fully
 from heliograph.gateway.account import Account
 from heliograph.gateway.exporters import Exporters
 from heliograph.wire import PingReceipt, Receipt, Skeleton
@@ -219,7 +219,7 @@ class Log:
         self._segment_bytes = segment_bytes
         self._maximum_bytes = maximum_bytes
         self._committed = committed
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         self._lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

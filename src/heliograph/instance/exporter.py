@@ -21,7 +21,7 @@ from heliograph.instance.answers import Action
 from heliograph.instance.bandwidth import Bandwidth
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.counted import Counted, take_receipt
-from heliograph.instance.outbox import START, Chunk, EpochReader, read_epochs
+from heliograph.instance.outbox import START, Chunk, EpochReader, read_epochs, sweep_removed
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.read_ahead import Place, ReadAhead, read_events
@@ -96,6 +96,7 @@ class Exporter:
         self._usage_days = agent.usage_days
         self._held_for = timedelta(days=agent.held_days)
         self._outbox = Path(recorder.outbox)
+        sweep_removed(self._outbox)
         self._state = state
         self._client = client
         self._now = now

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from heliograph.frames import sync_folder, write_atomically
+from heliograph.frames import make_folder, sync_folder, write_atomically
 from heliograph.instance.checked_lines import append_line, decode_line, encode_line, locked
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class OptOutsFile:
             ValueError: This is no user's id: empty, too long, or no text.
         """
         line = encode_line(_Entry(user=checked_user(user), out=out, at=now.astimezone(UTC)))
-        self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._outbox)
         with locked(self._lock, fcntl.LOCK_EX):
             if append_line(self.path, line):
                 sync_folder(self._outbox)

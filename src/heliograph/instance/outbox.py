@@ -23,6 +23,7 @@ from heliograph.frames import (
     Frame,
     encode_body,
     encode_frame,
+    make_folder,
     read_bodies,
     read_frames,
     sync_folder,
@@ -44,6 +45,7 @@ HELD_FOLDER: Final = "held"
 _LOCK: Final = "writer.lock"
 _SERIES: Final = "series"
 _SUFFIX: Final = ".segment"
+_REMOVED: Final = ".removed-"
 _NOTHING: Final = msgspec.Raw()
 _FRAMES_AT_ONCE: Final = 2_000
 _encoder: Final = msgspec.json.Encoder()
@@ -131,7 +133,7 @@ class EpochWriter:
         self._room = 0
         self._told: Counts = {}
         self._told_in = -1
-        outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(outbox)
         # The folder gets its name only once it is locked, so that no reader takes it for a finished epoch.
         making = outbox / f".{self.epoch:020d}"
         making.mkdir(mode=0o700)
@@ -542,8 +544,11 @@ class EpochReader:
             (self.folder / f"{segment:020d}{_SUFFIX}").unlink()
 
     def remove(self) -> None:
-        """Delete the epoch."""
-        shutil.rmtree(self.folder)
+        """Delete the epoch: it is out of the way before the first of its files goes, whatever breaks off meanwhile."""
+        removed = self.folder.with_name(f"{_REMOVED}{self.folder.name}")
+        self.folder.rename(removed)
+        sync_folder(removed.parent)
+        shutil.rmtree(removed)
 
 
 def read_epochs(outbox: Path, known: Sequence[EpochReader] = ()) -> list[EpochReader]:
@@ -560,6 +565,13 @@ def read_epochs(outbox: Path, known: Sequence[EpochReader] = ()) -> list[EpochRe
             found += [(name, folder) for name in os.listdir(folder) if name.isdigit()]  # noqa: PTH208 - once a second
     found.sort()
     return [readers.get((folder, name)) or EpochReader(folder / name) for name, folder in found]
+
+
+def sweep_removed(outbox: Path) -> None:
+    """Delete what is left of epochs whose removal broke off."""
+    for folder in (outbox, outbox / HELD_FOLDER):
+        for removed in folder.glob(f"{_REMOVED}*"):
+            shutil.rmtree(removed, ignore_errors=True)
 
 
 def latest_checkpoint(outbox: Path, series: str) -> bytes | None:

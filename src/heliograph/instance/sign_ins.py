@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from heliograph.frames import sync_folder
+from heliograph.frames import make_folder, sync_folder
 from heliograph.instance.checked_lines import append_line, decode_line, encode_line, locked
 from heliograph.instance.opt_outs import checked_user
 
@@ -99,7 +99,7 @@ class SignInsFile:
             return True
         if sign_in.user.startswith(VISITOR):
             raise ValueError("a visitor is no user")
-        self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._outbox)
         with locked(self._lock, fcntl.LOCK_EX, seconds=_LOCK_SECONDS):
             if self._size() >= MAXIMUM_BYTES:
                 return False

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from heliograph.frames import make_folder
 from heliograph.instance.bundled import SCHEMA as BUNDLED_SCHEMA
 from heliograph.instance.bundled import BundledTable
 from heliograph.instance.counted import Counted, opening, settle_undecided
@@ -169,7 +170,7 @@ class State:
     def __init__(
         self, folder: Path, *, exclusive: bool = True, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         self._lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
         if exclusive:
             try:

@@ -1,12 +1,19 @@
-"""The files of a table's snapshots, and that they are on disk: PyIceberg forces its catalog to disk, and no files."""
+"""The files of a table's snapshots, and that they are on disk: PyIceberg forces its catalog to disk, and no files.
+
+The catalog may name a file only once that is on disk: after a power cut between the two there would be a table that
+nobody can read, in place of what it held before. `DurableFileIO` sees to that, file by file.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from heliograph.frames import sync_folder
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+
+from heliograph.frames import make_folder, sync_folder
 from heliograph.lake.tables import local_path
 
 if TYPE_CHECKING:
@@ -14,6 +21,51 @@ if TYPE_CHECKING:
 
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
+
+_BUFFER_BYTES: Final = 1 << 20
+
+
+class _DurableStream(io.BufferedWriter):
+    """A new file, which is on disk, and in its folder, once it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__(io.FileIO(path, "w"), _BUFFER_BYTES)
+
+    def close(self) -> None:
+        """Force it to disk, and let go of it."""
+        if not self.closed:
+            self.flush()
+            os.fsync(self.fileno())
+            super().close()
+            sync_folder(self._path.parent)
+
+
+class _DurableFile(PyArrowFile):
+    """A file of this machine's, to be written."""
+
+    def create(self, overwrite: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyIceberg's signature
+        """Begin it.
+
+        Raises:
+            FileExistsError: It is there, and may not be written over.
+        """
+        path = Path(local_path(self.location))
+        if not overwrite and path.exists():
+            raise FileExistsError(f"a file is there already: {path}")
+        make_folder(path.parent)
+        return _DurableStream(path)
+
+
+class DurableFileIO(PyArrowFileIO):
+    """PyIceberg's way to files: what it has written to this machine is on disk before the catalog names it."""
+
+    def new_output(self, location: str) -> PyArrowFile:
+        """Return a file to be written; one elsewhere, such as an object store, is durable by itself."""
+        file = super().new_output(location)
+        if not location.startswith(("file:", "/")):
+            return file
+        return _DurableFile(location, file._path, file._filesystem, file._buffer_size)  # noqa: SLF001 - it has no other
 
 
 def sync_snapshot(table: Table) -> None:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 import structlog
 
-from heliograph.frames import write_atomically
+from heliograph.frames import make_folder, write_atomically
 from heliograph.gateway.bodies import inflate
 from heliograph.gateway.log import (
     RELEASED,
@@ -370,7 +370,7 @@ class Loader:
 
 @contextmanager
 def _hold(folder: Path) -> Iterator[None]:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.io import PY_IO_IMPL
 from pyiceberg.transforms import MonthTransform
 from pyiceberg.types import BooleanType, DoubleType, IcebergType, LongType, StringType, TimestampType
 from sqlalchemy import inspect
@@ -33,6 +34,7 @@ PINGS: Final = f"{NAMESPACE}.pings"
 DELIVERIES: Final = f"{NAMESPACE}.deliveries"
 CATALOG_TABLE: Final = "iceberg_tables"
 """Where PyIceberg's SQL catalog keeps its tables."""
+_FILES: Final = "heliograph.lake.durability.DurableFileIO"
 TIME: Final = pa.timestamp("us")
 _BEFORE_PROPERTIES: Final = [
     pa.field("instance", pa.string()),
@@ -149,7 +151,11 @@ def open_catalog(settings: LakeSettings, *, make: bool = False) -> SqlCatalog:
     if make:
         warehouse.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqlCatalog(
-        "heliograph", uri=settings.catalog, warehouse=warehouse.as_uri(), init_catalog_tables=str(make).lower()
+        "heliograph",
+        uri=settings.catalog,
+        warehouse=warehouse.as_uri(),
+        init_catalog_tables=str(make).lower(),
+        **{PY_IO_IMPL: _FILES},
     )
 
 

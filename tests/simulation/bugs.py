@@ -1,0 +1,121 @@
+"""Planted bugs: each takes one precaution away, in another place, and the simulation has to find it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import types
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from unittest import mock
+
+from heliograph.frames import write_atomically
+from heliograph.gateway import log as log_module
+from heliograph.gateway.intake import Intake
+from heliograph.instance import outbox as outbox_module
+from heliograph.instance.outbox import EpochReader
+from heliograph.instance.state import State
+from heliograph.lake.loader import Loader
+from heliograph.lake.places import place_property
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Do nothing."""
+
+
+class Bug(NamedTuple):
+    """A mistake that somebody could make."""
+
+    plant: Callable[[], contextlib.AbstractContextManager[Any]]
+    within: int
+    """How many histories, from seed 0 on, find it at the latest."""
+
+
+@contextlib.contextmanager
+def acknowledged_before_it_is_on_disk() -> Iterator[None]:
+    """The gateway's log writes, and does not wait for the disk."""
+    hasty = types.SimpleNamespace(**{name: getattr(os, name) for name in dir(os)})
+    # Looked up when it is called, as the simulation stands in the place of the others.
+    for name in ("open", "close", "fsync", "posix_fallocate"):
+        setattr(hasty, name, lambda *arguments, _name=name, **fields: getattr(os, _name)(*arguments, **fields))
+    hasty.fdatasync = _nothing
+    with mock.patch.object(log_module, "os", hasty):
+        yield
+
+
+@contextlib.contextmanager
+def sent_without_writing_it_down() -> Iterator[None]:
+    """The exporter forgets to write down what it is about to send: the range, and who is behind its random ids."""
+    with mock.patch.object(State, "begin", _nothing):
+        yield
+
+
+@contextlib.contextmanager
+def repeats_are_not_recognised() -> Iterator[None]:
+    """The gateway does not compare a range with the watermark of its epoch."""
+    with mock.patch.object(Intake, "recognise_repeat", _nothing):
+        yield
+
+
+@contextlib.contextmanager
+def place_before_rows() -> Iterator[None]:
+    """The loader commits how far it has come, and then the rows."""
+
+    def commit(loader: Any, rows: Any, place: Any) -> None:
+        loader._table.transaction().set_properties(place_property(place)).commit_transaction()
+        with loader._table.transaction() as transaction:
+            transaction.append(rows)
+        loader._table.refresh()
+
+    with mock.patch.object(Loader, "_commit", commit):
+        yield
+
+
+@contextlib.contextmanager
+def new_segment_is_not_in_its_folder() -> Iterator[None]:
+    """The recorder does not force a new segment's entry in its folder to disk."""
+    with mock.patch.object(outbox_module, "sync_folder", _nothing):
+        yield
+
+
+@contextlib.contextmanager
+def released_too_early() -> Iterator[None]:
+    """The loader lets segments go before what it took from them is committed."""
+    really = Loader.load_round
+
+    def load_round(loader: Any) -> int:
+        generations = log_module.segments(loader._folder)
+        if generations:
+            write_atomically(loader._folder / log_module.RELEASED, str(generations[-1]).encode())
+        return really(loader)
+
+    with mock.patch.object(Loader, "load_round", load_round):
+        yield
+
+
+@contextlib.contextmanager
+def epoch_goes_before_its_receipt() -> Iterator[None]:
+    """The outbox is emptied as soon as a chunk was read."""
+    really = EpochReader.read
+
+    def read(reader: EpochReader, *arguments: Any, **fields: Any) -> Any:
+        chunk = really(reader, *arguments, **fields)
+        if chunk.lines and reader.is_closed():
+            reader.clear()
+        return chunk
+
+    with mock.patch.object(EpochReader, "read", read):
+        yield
+
+
+BUGS: Final[dict[str, Bug]] = {
+    "gateway.log: acknowledged before it is on disk": Bug(acknowledged_before_it_is_on_disk, 100),
+    "instance.exporter: sent without writing it down": Bug(sent_without_writing_it_down, 100),
+    "gateway.intake: repeats are not recognised": Bug(repeats_are_not_recognised, 100),
+    "lake.loader: the place is committed before the rows": Bug(place_before_rows, 300),
+    "instance.outbox: a new segment is not forced into its folder": Bug(new_segment_is_not_in_its_folder, 100),
+    "lake.loader: segments are released too early": Bug(released_too_early, 400),
+    "instance.outbox: an epoch goes before its receipt": Bug(epoch_goes_before_its_receipt, 50),
+}

@@ -1,0 +1,540 @@
+"""Histories: operations drawn from a seed, how each is done, and how a failing history is made small."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from heliograph.consent.level import Level
+from heliograph.gateway.log import LogFullError
+from heliograph.instance.agent import Left
+from heliograph.instance.state import StateError
+from heliograph.instance.transport import TransportError
+from heliograph.lake.loader import LoaderRunningError
+from simulation.network import Fate
+from simulation.oracle import BrokenPromiseError, Oracle, Recorded
+from simulation.processes import CrashError, Fault
+from simulation.world import LATER_EVENT, World, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from simulation.processes import Process
+
+USERS: Final = ("1", "2", "3", "4", None)
+LEVELS: Final = (Level.EVENTS, Level.EVENTS, Level.CRITICAL, Level.OFF)
+MOST_RECORDERS: Final = 3
+MOST_ROUNDS: Final = 400
+LONGEST: Final = 30
+_HALF_AN_HOUR: Final = 1_800
+_SKEWS: Final = (-7_200.0, -250.0, -60.0, 0.0, 60.0, 250.0, 7_200.0)
+_LARGE: Final = 300.0
+_ACCOUNTED: Final = frozenset({"round", "cut_instance", "cut_vendor", "restore_state", "start_agent", "start_gateway"})
+"""Operations after which the accounts are checked, as they are after every third of the others: it takes its time."""
+_EVERY: Final = 3
+
+
+class Operation(NamedTuple):
+    """One operation; it can be done in any state, so that any of a history's can be left out."""
+
+    name: str
+    a: int
+    b: int
+    salt: int
+    """Decides what is left to chance within it."""
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.a}, {self.b})"
+
+
+class Player:
+    """Does one history's operations in a world, and looks whether the promises hold."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.oracle = Oracle(world)
+        self.values = 0
+        self._copy = False
+        self._armed: dict[str, tuple[Fault, int]] = {}
+        self.clocks_differed = False
+        """By so much that an event may be refused as one of the future: by a clock that was wrong, or is thought so."""
+
+    def play(self, operations: Sequence[Operation]) -> None:
+        """Do all of them, heal everything, and check what must hold at the end.
+
+        Raises:
+            BrokenPromiseError: Something does not hold.
+        """
+        for number, operation in enumerate(operations):
+            self.do(number, operation)
+        self.world.stage.note("\n  -- everything heals")
+        self.heal()
+        self.drain()
+        self.oracle.check_end()
+
+    def do(self, number: int, operation: Operation) -> None:
+        """Do one operation, and check what must hold after each."""
+        stage = self.world.stage
+        if stage.trace is not None:
+            stage.trace.append(f"  {number:3} {operation}")
+        self.world.time += 0.25
+        self.world.chance.seed(operation.salt)
+        closed = not self.oracle.may_arrive() and operation.name != "level"
+        before = set(self.oracle.arrived()) if closed else set()
+        getattr(self, operation.name)(operation.a, operation.b)
+        if closed:
+            more = self.oracle.arrived() - before
+            if more:
+                raise BrokenPromiseError(f"events {sorted(more)} arrived though the level did not allow it")
+        if operation.name in _ACCOUNTED or number % _EVERY == 0:
+            self.oracle.check_accounts()
+
+    @contextlib.contextmanager
+    def _acting(self, process: Process) -> Iterator[None]:
+        with self.world.stage.act(process):
+            yield
+
+    def _arm(self, process: Process) -> None:
+        fault = self._armed.pop(process.name.partition("-")[0], None)
+        if fault is not None:
+            process.arm(*fault)
+
+    # The product.
+
+    def start_recorder(self, _a: int, _b: int) -> None:
+        if len(self.world.recorders) < MOST_RECORDERS:
+            self._arm(self.world.start_recorder())
+
+    def _recorder(self, which: int) -> int:
+        if not self.world.recorders:
+            self.start_recorder(0, 0)
+        return which % len(self.world.recorders)
+
+    def record(self, a: int, b: int) -> None:
+        which = self._recorder(a)
+        process, recorder = self.world.recorders[which]
+        self._arm(process)
+        with self._acting(process):
+            for number in range(b % 4 + 1):
+                self.values += 1
+                user = USERS[(a // 4 + number) % len(USERS)]
+                bad = b // 4 % 6 == 0 and number == 0
+                name = LATER_EVENT if b // 4 % 6 == 1 else "SearchSubmitted"
+                what = Recorded(user, self.world.time + self.world.instance_skew, process.name, name)
+                said: bool | None = None
+                try:
+                    said = recorder.record(name, user=user, duration_ms=self.values, source="fax" if bad else None)
+                except CrashError:
+                    self.oracle.record(self.values, what, said=None, valid=not bad)
+                    break
+                self.oracle.record(self.values, what, said=said, valid=not bad)
+                if said and (name == LATER_EVENT or self.clocks_differed):
+                    self.oracle.excuse([self.values])
+        if not process.is_alive:
+            self.world.kill_recorder(which)
+
+    def flush(self, a: int, _b: int) -> None:
+        which = self._recorder(a)
+        process, recorder = self.world.recorders[which]
+        self._arm(process)
+        try:
+            with self._acting(process):
+                if recorder.flush():
+                    events = self.oracle.events
+                    self.oracle.synced |= {value for value, what in events.items() if what.process == process.name}
+        except CrashError:
+            self.world.kill_recorder(which)
+
+    def look(self, a: int, _b: int) -> None:
+        which = self._recorder(a)
+        process, recorder = self.world.recorders[which]
+        self._arm(process)
+        try:
+            with self._acting(process), contextlib.suppress(OSError):
+                recorder._watch.look()
+                recorder._measure()
+        except CrashError:
+            self.world.kill_recorder(which)
+
+    def close_recorder(self, a: int, _b: int) -> None:
+        if self.world.recorders:
+            which = a % len(self.world.recorders)
+            process, recorder = self.world.recorders[which]
+            with contextlib.suppress(CrashError), self._acting(process):
+                recorder.close()
+            self.world.kill_recorder(which)
+
+    def kill_recorder(self, a: int, _b: int) -> None:
+        if self.world.recorders:
+            self.world.kill_recorder(a % len(self.world.recorders))
+
+    def opt_out(self, a: int, _b: int) -> None:
+        user = USERS[a % 4]
+        assert user is not None
+        which = self._recorder(a)
+        process, recorder = self.world.recorders[which]
+        said: bool | None = None
+        try:
+            with self._acting(process):
+                said = recorder.opt_out(user)
+        except CrashError:
+            self.world.kill_recorder(which)
+        self.oracle.opt_out(user, said=said)
+
+    # The agent.
+
+    def start_agent(self, _a: int, _b: int) -> None:
+        if self.world.agent is None:
+            with contextlib.suppress(CrashError, OSError, sqlite3.Error, StateError):
+                self._arm(self.world.start_agent())
+
+    def kill_agent(self, _a: int, _b: int) -> None:
+        self.world.kill_agent()
+
+    def stop_agent(self, _a: int, _b: int) -> None:
+        if self.world.agent is not None:
+            process, agent = self.world.agent
+            with self._acting(process):
+                agent.close()
+            self.world.kill_agent()
+
+    def second_agent(self, _a: int, _b: int) -> None:
+        """With the same state: it must not start."""
+        if self.world.agent is None:
+            return
+        first = self.world.agent
+        with contextlib.suppress(StateError):
+            self.world.start_agent()
+            raise BrokenPromiseError("a second agent has started with the same state")
+        self.world.agent = first
+
+    def round(self, a: int, b: int) -> None:
+        for _ in range(1 + a % 3):
+            self.one_round()
+
+    def one_round(self) -> Left:
+        self.start_agent(0, 0)
+        if self.world.agent is None:
+            return Left.SOME
+        process, agent = self.world.agent
+        self._arm(process)
+        whole = False
+        left = Left.SOME
+        try:
+            with self._acting(process):
+                left = agent.round()
+            whole = True
+        except CrashError:
+            pass
+        except (TransportError, OSError, sqlite3.Error) as error:
+            self.world.stage.note("the agent waits:", f"{type(error).__name__}: {error}"[:200])
+        word = agent._word
+        if word is None or (not word.refuses(Level.EVENTS) and word.level is not Level.EVENTS):
+            no = None
+        else:
+            no = word.refuses(Level.EVENTS)
+        self.oracle.heard(self.world.time + self.world.instance_skew, no=no, whole=whole)
+        if not process.is_alive:
+            self.world.kill_agent()
+        return left
+
+    def save_state(self, _a: int, _b: int) -> None:
+        if self.world.agent is not None and not self._copy:
+            copy = sqlite3.connect(self.world.folder / "copy.db")
+            self.world.agent[1]._state.connection.backup(copy)
+            copy.close()
+            self._copy = True
+
+    def restore_state(self, _a: int, _b: int) -> None:
+        if self._copy:
+            self.world.kill_agent()
+            for file in self.world.state.glob("agent.db*"):
+                file.unlink()
+            shutil.copy(self.world.folder / "copy.db", self.world.state / "agent.db")
+            self.oracle.restore()
+
+    # The network.
+
+    def fate(self, a: int, b: int) -> None:
+        fates = list(Fate)
+        self.world.network.fates.append(fates[a % len(fates)])
+
+    def partition(self, _a: int, _b: int) -> None:
+        self.world.network.is_partitioned = not self.world.network.is_partitioned
+
+    def arrive_late(self, a: int, _b: int) -> None:
+        network = self.world.network
+        if network.delayed:
+            self._arrives(network.delayed.pop(a % len(network.delayed)))
+
+    def arrive_again(self, a: int, _b: int) -> None:
+        network = self.world.network
+        if network.earlier:
+            self._arrives(network.earlier[a % len(network.earlier)])
+
+    def _arrives(self, sent: Any) -> None:
+        status = self.world.network.arrive(sent)
+        self.world.stage.note(f"an old request ({sent.headers.get('heliograph-range')}) is answered", str(status))
+
+    # The vendor.
+
+    def start_gateway(self, _a: int, _b: int) -> None:
+        if self.world.gateway is None:
+            with contextlib.suppress(CrashError, OSError, LogFullError):
+                self._arm(self.world.start_gateway())
+
+    def kill_gateway(self, _a: int, _b: int) -> None:
+        self.world.kill_gateway()
+
+    def stop_gateway(self, _a: int, _b: int) -> None:
+        self.world.stop_gateway()
+
+    def load(self, a: int, _b: int) -> None:
+        self.start_loader()
+        if self.world.loader is None:
+            return
+        process, loader = self.world.loader
+        self._arm(process)
+        try:
+            with self._acting(process):
+                loader.load_round()
+        except (CrashError, OSError):
+            self.world.kill_loader()
+        self.world.lake.has_changed()
+        self.oracle.check_lake()
+
+    def start_loader(self) -> None:
+        if self.world.loader is None:
+            with contextlib.suppress(CrashError, OSError, LoaderRunningError):
+                self._arm(self.world.start_loader())
+
+    def kill_loader(self, _a: int, _b: int) -> None:
+        self.world.kill_loader()
+
+    def level(self, a: int, _b: int) -> None:
+        self.world.registry.level = LEVELS[a % len(LEVELS)]
+
+    def new_plan(self, _a: int, _b: int) -> None:
+        self.world.use_plan(1)
+
+    # What befalls them.
+
+    def crash(self, a: int, b: int) -> None:
+        """Let a fault befall one of the processes at one of its next operations."""
+        name = ("product", "agent", "gateway", "loader")[a % 4]
+        fault = (Fault.BEFORE, Fault.AFTER, Fault.TORN)[a // 4 % 3]
+        self._prepare(name, fault, b)
+
+    def error(self, a: int, b: int) -> None:
+        """Let the disk refuse one of a process's next operations."""
+        name = ("product", "agent", "gateway", "loader")[a % 4]
+        self._prepare(name, (Fault.FULL, Fault.BROKEN)[a // 4 % 2], b)
+
+    def _prepare(self, name: str, fault: Fault, countdown: int) -> None:
+        world = self.world
+        countdown = countdown % 24 + 1
+        if name == "gateway" and world.gateway is not None:
+            world.gateway[0].arm(fault, countdown % 6 + 1)
+        else:
+            self._armed[name] = (fault, countdown)
+
+    def cut_instance(self, _a: int, _b: int) -> None:
+        self.oracle.cut_instance(lied=self.world.instance_disk.has_lied)
+        self.world.cut_instance()
+
+    def cut_vendor(self, _a: int, _b: int) -> None:
+        self.world.cut_vendor()
+        self.oracle.cut_vendor(lied=self.world.vendor_disk.has_lied)
+
+    def disk_full(self, a: int, _b: int) -> None:
+        disk = (self.world.instance_disk, self.world.vendor_disk)[a % 2]
+        disk.is_full = not disk.is_full
+
+    def disk_lies(self, a: int, _b: int) -> None:
+        disk = (self.world.instance_disk, self.world.vendor_disk)[a % 2]
+        disk.is_lying = not disk.is_lying
+
+    def wait(self, a: int, _b: int) -> None:
+        self.world.time += a % _HALF_AN_HOUR
+
+    def set_instance_clock(self, a: int, _b: int) -> None:
+        self.world.instance_skew = _SKEWS[a % len(_SKEWS)]
+        self._look_at_clocks()
+
+    def set_vendor_clock(self, a: int, _b: int) -> None:
+        self.world.vendor_skew = _SKEWS[a % len(_SKEWS)]
+        self._look_at_clocks()
+
+    def _look_at_clocks(self) -> None:
+        if abs(self.world.instance_skew) > _LARGE or abs(self.world.vendor_skew) > _LARGE:
+            self.clocks_differed = True
+            self.oracle.excuse(self.oracle.waiting())
+
+    # The end.
+
+    def heal(self) -> None:
+        """Let nothing more go wrong, and everybody be there."""
+        world = self.world
+        self._armed.clear()
+        for process in self._processes():
+            process.disarm()
+        for disk in (world.instance_disk, world.vendor_disk):
+            disk.is_full = disk.is_lying = False
+        world.network.is_partitioned = False
+        world.network.fates.clear()
+        world.instance_skew = world.vendor_skew = 0.0
+        world.time += 4 * _HALF_AN_HOUR
+        world.registry.level = Level.EVENTS
+        world.use_plan(1)
+        self.start_gateway(0, 0)
+        while world.network.delayed:
+            self.arrive_late(0, 0)
+        while world.recorders:
+            self.close_recorder(0, 0)
+
+    def _processes(self) -> Iterator[Process]:
+        for process, _ in self.world.recorders:
+            yield process
+        for each in (self.world.agent, self.world.gateway, self.world.loader):
+            if each is not None:
+                yield each[0]
+
+    def drain(self) -> None:
+        """Let everything that can arrive do so.
+
+        Raises:
+            BrokenPromiseError: It does not come to an end.
+        """
+        for _ in range(MOST_ROUNDS):
+            self.world.time += 1.0
+            if self.one_round() is not Left.MORE and not self.oracle.instance_account().pending:
+                break
+        else:
+            raise BrokenPromiseError(f"after {MOST_ROUNDS} rounds not everything is delivered")
+        for _ in range(MOST_ROUNDS):
+            before = len(self.world.lake.rows())
+            self.load(0, 0)
+            if len(self.world.lake.rows()) == before and self.world.loader is not None:
+                return
+        raise BrokenPromiseError(f"after {MOST_ROUNDS} rounds not everything is loaded")
+
+
+_WEIGHTS: Final[dict[str, int]] = {
+    "record": 30,
+    "flush": 6,
+    "look": 2,
+    "start_recorder": 3,
+    "close_recorder": 2,
+    "kill_recorder": 2,
+    "opt_out": 1,
+    "round": 26,
+    "start_agent": 1,
+    "kill_agent": 2,
+    "stop_agent": 1,
+    "second_agent": 1,
+    "save_state": 2,
+    "restore_state": 1,
+    "fate": 10,
+    "partition": 2,
+    "arrive_late": 3,
+    "arrive_again": 3,
+    "start_gateway": 8,
+    "kill_gateway": 3,
+    "stop_gateway": 1,
+    "load": 12,
+    "kill_loader": 2,
+    "level": 4,
+    "new_plan": 1,
+    "crash": 10,
+    "error": 4,
+    "cut_instance": 3,
+    "cut_vendor": 3,
+    "disk_full": 2,
+    "disk_lies": 1,
+    "wait": 2,
+    "set_instance_clock": 1,
+    "set_vendor_clock": 1,
+}
+_ALWAYS: Final = frozenset({"record", "round", "start_gateway", "load", "flush", "start_recorder"})
+_THEMES: Final = (
+    ("cut_vendor", "kill_gateway"),
+    ("cut_vendor", "crash", "kill_loader"),
+    ("cut_instance", "flush"),
+    ("crash",),
+    ("crash", "error", "disk_full"),
+    ("disk_lies", "cut_vendor", "cut_instance"),
+    ("fate", "arrive_late", "arrive_again", "partition"),
+    ("level", "opt_out", "fate", "kill_agent"),
+    ("save_state", "restore_state", "fate"),
+    (),
+)
+"""What goes wrong more often than anything else in a history: nobody finds much where everything is equally rare."""
+_MORE: Final = 4
+
+
+def draw(seed: int) -> list[Operation]:
+    """Draw a history: which kinds of operations it has at all, and then each of them."""
+    chance = random.Random(seed)
+    theme = chance.choice(_THEMES)
+    names = [name for name in _WEIGHTS if name in _ALWAYS or name in theme or chance.random() < 0.3]
+    weights = [_WEIGHTS[name] * (_MORE if name in theme else 1) for name in names]
+    length = chance.randint(6, LONGEST)
+    operations = [Operation("start_gateway", 0, 0, chance.getrandbits(32))]
+    operations += [
+        Operation(name, chance.getrandbits(16), chance.getrandbits(16), chance.getrandbits(32))
+        for name in chance.choices(names, weights, k=length)
+    ]
+    return operations
+
+
+class Failure(NamedTuple):
+    """What went wrong in a history."""
+
+    operations: list[Operation]
+    error: BaseException
+
+
+def play(
+    operations: Sequence[Operation], trace: list[str] | None = None, *, real_lake: bool = False
+) -> BaseException | None:
+    """Play a history from the beginning, and return what went wrong; None: nothing."""
+    with opened(real_lake=real_lake) as world:
+        world.stage.trace = trace
+        try:
+            Player(world).play(operations)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            return error
+    return None
+
+
+def minimise(operations: Sequence[Operation], fails: Callable[[Sequence[Operation]], object]) -> list[Operation]:
+    """Leave operations out, as many as go, while the history still fails."""
+    kept = list(operations)
+    size = max(len(kept) // 2, 1)
+    while size:
+        start = 0
+        while start < len(kept):
+            without = kept[:start] + kept[start + size :]
+            if fails(without):
+                kept = without
+            else:
+                start += size
+        size //= 2
+    return kept
+
+
+def find_failure(seed: int) -> Failure | None:
+    """Play the history of a seed; if it fails, return it made small."""
+    operations = draw(seed)
+    error = play(operations)
+    if error is None:
+        return None
+
+    def fails(without: Sequence[Operation]) -> bool:
+        return type(play(without)) is type(error)
+
+    small = minimise(operations, fails)
+    return Failure(small, play(small) or error)

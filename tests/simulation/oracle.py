@@ -1,0 +1,267 @@
+"""What must hold: of each event, of both accounts, and of the lake, whatever happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness import INSTANCE
+from heliograph.consent.level import Level
+from heliograph.event import Verdict
+from heliograph.gateway.log import Entry, read_segment, segments
+from heliograph.instance.account import read_account
+from heliograph.wire import total_counts
+from simulation.network import values_of
+from simulation.world import LATER_EVENT, PLANS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from heliograph.instance.account import InstanceAccount
+    from simulation.world import World
+
+
+class BrokenPromiseError(Exception):
+    """The simulation found a history in which a promise does not hold; the message says which."""
+
+
+class Recorded(NamedTuple):
+    """One event, as the product recorded it."""
+
+    user: str | None
+    time: float
+    """By the instance's clock, in seconds since the beginning."""
+    process: str
+    name: str
+
+
+class Oracle:
+    """Knows each event by its unique value, and what may become of it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.events: dict[int, Recorded] = {}
+        """All that the recorder may have written down."""
+        self.required: set[int] = set()
+        """Those of which `record` said that they are in the outbox, and that nothing has excused since."""
+        self.forbidden: set[int] = set()
+        self.synced: set[int] = set()
+        """Those of which the recorder said that they are on disk."""
+        self.calls = 0
+        self.said_true = 0
+        self.lost_power = self.was_restored = self.instance_lied = self.vendor_lied = False
+        self.no: tuple[float, float] | None = None
+        """The time, by the instance's clock, in which somebody's no was in force, as far as it is known."""
+        self.closed: list[tuple[float, float]] = []
+        self.out: set[str] = set()
+        self.maybe_out: set[str] = set()
+        self._bodies: dict[str, frozenset[int]] = {}
+        self._arrived: set[int] = set()
+
+    # What happens.
+
+    def record(self, value: int, what: Recorded, *, said: bool | None, valid: bool) -> None:
+        """Take note of an event, and of what `record` said; None: it did not return."""
+        self.calls += 1
+        if said is False:
+            return
+        self.events[value] = what
+        if said:
+            self.said_true += 1
+        in_no = self.no is not None and self.no[0] <= what.time
+        if not valid or (in_no and self.no is not None) or what.user in self.out:
+            self.forbidden.add(value)
+            if in_no and valid and what.user not in self.out:
+                self.forbidden.discard(value)  # until a round has seen it, or its time is known to lie in the interval
+            return
+        doubtful = what.user in self.maybe_out or self.no is not None or self._in_closed(what.time)
+        if said and not doubtful:
+            self.required.add(value)
+
+    def _in_closed(self, moment: float) -> bool:
+        return any(low <= moment <= high for low, high in self.closed)
+
+    def waiting(self) -> set[int]:
+        """Return those that have not arrived, whatever may still become of them."""
+        return self.events.keys() - self.arrived()
+
+    def excuse(self, values: Iterable[int]) -> None:
+        """Take note that these may arrive or not."""
+        self.required -= set(values)
+
+    def forbid(self, values: Iterable[int]) -> None:
+        """Take note that these may not arrive any more, but for those that are on their way."""
+        values = set(values)
+        self.required -= values
+        underway = {value for sent in self._world.network.delayed for value in sent.values}
+        underway |= {value for sent in self._world.network.earlier for value in sent.values}
+        self.forbidden |= values - underway
+
+    def heard(self, moment: float, *, no: bool | None, whole: bool) -> None:
+        """Take note of what the agent knew in a round: somebody's no, a yes, or (None) nothing for sure.
+
+        Args:
+            moment: By the instance's clock.
+            no: What was said.
+            whole: Whether the round came to its end.
+        """
+        if no:
+            low, high = self.no or (moment, moment)
+            self.no = min(low, moment), max(high, moment)
+            (self.forbid if whole else self.excuse)(self.waiting())
+        elif no is False and self.no is not None:
+            low, high = self.no
+            self.closed.append((min(low, moment), max(high, moment)))
+            self.no = None
+            self.excuse(v for v in self.waiting() if self._in_closed(self.events[v].time))
+
+    def opt_out(self, user: str, *, said: bool | None) -> None:
+        """Take note that a user has opted out, or tried to."""
+        theirs = {value for value in self.waiting() if self.events[value].user == user}
+        if said:
+            self.out.add(user)
+            self.forbid(theirs)
+        elif user not in self.out:
+            self.maybe_out.add(user)
+            self.excuse(theirs)
+
+    def cut_instance(self, *, lied: bool) -> None:
+        """Take note of a power cut: what was not on disk may be gone."""
+        self.lost_power = True
+        self.instance_lied |= lied
+        self.excuse(value for value in self.waiting() if lied or value not in self.synced)
+
+    def cut_vendor(self, *, lied: bool) -> None:
+        """Take note of a power cut at the vendor: what was acknowledged stays, unless the disk has lied."""
+        self.vendor_lied |= lied
+        if lied:
+            self._arrived = {value for value in self._arrived if value in self._in_lake()}
+
+    def restore(self) -> None:
+        """Take note that the agent has an old copy of its state, which knows nothing of what was said since."""
+        self.was_restored = True
+        waiting = self.waiting()
+        self.forbidden = {value for value in self.forbidden if self.events[value].user in self.out}
+        self.excuse(v for v in waiting if v not in self.required or self._in_closed(self.events[v].time) or self.no)
+
+    # What arrived.
+
+    def _in_lake(self) -> set[int]:
+        return {row["duration_ms"] for row in self._world.lake.rows()}
+
+    def arrived(self) -> set[int]:
+        """Return all values that the vendor holds, or has held."""
+        folder = self._world.log
+        for generation in segments(folder) if folder.is_dir() else []:
+            for _, header, body in read_segment(folder, generation):
+                if isinstance(header, Entry):
+                    known = self._bodies.get(header.receipt.digest)
+                    if known is None:
+                        known = self._bodies[header.receipt.digest] = values_of(body)
+                    self._arrived |= known
+        self._arrived |= self._in_lake()
+        return self._arrived
+
+    # What must hold.
+
+    def check_lake(self) -> None:
+        """Each event is in the lake at most once, and none that was forbidden, or that nobody recorded."""
+        found = Counter(row["duration_ms"] for row in self._world.lake.rows())
+        twice = sorted(value for value, count in found.items() if count > 1)
+        _must(not twice, f"events {twice} are in the lake twice")
+        self.check_arrived(set(found), "the lake")
+
+    def check_arrived(self, values: set[int], where: str = "the log") -> None:
+        """None of these was forbidden, or is nobody's."""
+        _must(
+            not values & self.forbidden, f"events {sorted(values & self.forbidden)} were forbidden, and are in {where}"
+        )
+        _must(
+            values <= self.events.keys(), f"events {sorted(values - self.events.keys())} in {where} were never recorded"
+        )
+
+    def check_accounts(self) -> None:
+        """Both accounts close."""
+        world = self._world
+        if world.agent is not None:
+            account = self.instance_account()
+            _must(account.closes(), f"the instance's account does not close: {account}")
+            _must(
+                account.recorded <= self.calls, f"the instance accounts for {account.recorded} of {self.calls} events"
+            )
+        if world.gateway is not None:
+            theirs = world.gateway[1]._log.account(INSTANCE)
+            numbers = sum(receipt.last for receipt in theirs.latest.values())
+            parts = sum(theirs.accepted.values()) + total_counts(theirs.rejected) + total_counts(theirs.absent)
+            _must(parts == numbers, f"the gateway's account does not close: {parts} of {numbers}")
+
+    def instance_account(self) -> InstanceAccount:
+        world = self._world
+        assert world.agent is not None
+        return read_account(world.agent[1]._state, Path(world.settings.recorder.outbox), world.agent[1]._plan)
+
+    def check_end(self) -> None:
+        """With everything healed and drained, each allowed event has arrived, and both ends agree."""
+        world = self._world
+        assert world.agent is not None
+        assert world.gateway is not None
+        self.check_lake()
+        self.check_accounts()
+        found = self._in_lake()
+        account = self.instance_account()
+        theirs = world.gateway[1]._log.account(INSTANCE)
+        _must(not account.pending, f"events are pending after everything was drained: {account.pending}")
+        missing = sorted(self.required - found)
+        told = total_counts({"": _of(account, Verdict.LOST)}) + account.undecided
+        told += abs(sum(theirs.accepted.values()) - sum(account.delivered.values()))
+        if self.vendor_lied:
+            _must(not missing or told > 0, f"events {missing} are lost, and nobody was told")
+        else:
+            _must(not missing, f"events {missing} were recorded, allowed, and are not in the lake")
+            _must(
+                sum(theirs.accepted.values()) == len(world.lake.rows()),
+                f"the gateway accepted {theirs.accepted}, and the lake holds {len(world.lake.rows())}",
+            )
+        if not self.was_restored:
+            self.check_ids()
+        if not self.was_restored and not self.vendor_lied:
+            _must(account.undecided == 0, f"{account.undecided} events are undecided")
+            _must(account.delivered == theirs.accepted, f"delivered {account.delivered}, accepted {theirs.accepted}")
+            _must(account.rejected == theirs.rejected, f"rejected {account.rejected}, and {theirs.rejected} there")
+        if not (self.lost_power or self.was_restored):
+            _must(
+                self.said_true <= account.recorded <= self.calls,
+                f"{self.said_true} events were recorded by {self.calls} calls, accounted for {account.recorded}",
+            )
+            lost = _of(account, Verdict.LOST)
+            _must(not lost or self.vendor_lied, f"without any power cut events are said to be lost: {lost}")
+        _must(
+            not {name for name in theirs.accepted if name == LATER_EVENT} or world.plan == len(PLANS) - 1,
+            "an event was accepted before the plan declared it",
+        )
+
+    def check_ids(self) -> None:
+        """Each user has one random id, which nobody else has."""
+        pairs = {(self.events[row["duration_ms"]].user, row["user_id"]) for row in self._world.lake.rows()}
+        users = Counter(user for user, _ in pairs)
+        ids = Counter(random_id for _, random_id in pairs if random_id is not None)
+        _must(set(users.values()) <= {1}, f"a user has several random ids: {users}")
+        _must(set(ids.values()) <= {1}, "several users have one random id")
+
+    def may_arrive(self) -> bool:
+        """Tell whether the vendor's level lets anything in."""
+        return self._world.registry.level is Level.EVENTS
+
+
+def _of(account: InstanceAccount, verdict: Verdict) -> dict[Verdict, int]:
+    count = sum(verdicts.get(verdict, 0) for verdicts in account.dropped.values())
+    return {verdict: count} if count else {}
+
+
+def _must(holds: object, otherwise: str) -> None:
+    if not holds:
+        raise BrokenPromiseError(otherwise)
+
+
+__all__ = ["Any", "BrokenPromiseError", "Oracle", "Recorded"]

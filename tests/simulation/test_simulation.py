@@ -1,0 +1,57 @@
+"""Promises 1, 3 and 4 over thousands of simulated histories of both machines, and that planted bugs are found.
+
+`make simulate ARGS="--seed 123"` replays a history, with each step of each process; CONTRIBUTING.md says more.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from simulation.bugs import BUGS
+from simulation.history import draw, find_failure, play
+
+HISTORIES = 3_000
+REAL_HISTORIES = 24
+PART = 100
+"""Histories of one test, so that several processes share them."""
+
+
+@pytest.mark.timeout(900)  # a quarter of a minute's work, which a machine with much else to do may take long for
+@pytest.mark.parametrize("first", range(0, HISTORIES, PART))
+def test_whatever_happens_each_allowed_event_is_in_the_lake_once_and_the_accounts_close(first: int) -> None:
+    for seed in range(first, first + PART):
+        failure = find_failure(seed)
+        if failure is not None:
+            trace: list[str] = []
+            play(failure.operations, trace)
+            pytest.fail(f"history {seed}: {failure.error!r}\nmade small:\n" + "\n".join(trace))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("first", range(0, REAL_HISTORIES, 12))
+def test_the_same_holds_with_a_real_lake(first: int) -> None:
+    for seed in range(first, first + 12):
+        operations = draw(seed)
+        assert play(operations, real_lake=True) is None, f"history {seed}"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("place", BUGS)
+def test_a_planted_bug_is_found_and_the_same_history_passes_without_it(place: str) -> None:
+    bug = BUGS[place]
+    for seed in range(bug.within):
+        with bug.plant():
+            found = play(draw(seed))
+        if found is not None:
+            assert play(draw(seed)) is None
+            return
+    pytest.fail(f"{bug.within} histories do not find it")
+
+
+@pytest.mark.parametrize("seed", [7, 53, 58])
+def test_a_history_is_the_same_each_time(seed: int) -> None:
+    traces: list[list[str]] = [[], []]
+    for trace in traces:
+        play(draw(seed), trace)
+    assert traces[0] == traces[1]
+    assert len(traces[0]) > 10

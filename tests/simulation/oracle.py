@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness import INSTANCE
 from heliograph.consent.level import Level
 from heliograph.event import Verdict
 from heliograph.gateway.log import Entry, read_segment, segments
@@ -191,7 +190,7 @@ class Oracle:
                 account.recorded <= self.calls, f"the instance accounts for {account.recorded} of {self.calls} events"
             )
         if world.gateway is not None:
-            theirs = world.gateway[1]._log.account(INSTANCE)
+            theirs = world.gateway_account()
             numbers = sum(receipt.last for receipt in theirs.latest.values())
             parts = sum(theirs.accepted.values()) + total_counts(theirs.rejected) + total_counts(theirs.absent)
             _must(parts == numbers, f"the gateway's account does not close: {parts} of {numbers}")
@@ -210,7 +209,7 @@ class Oracle:
         self.check_accounts()
         found = self._in_lake()
         account = self.instance_account()
-        theirs = world.gateway[1]._log.account(INSTANCE)
+        theirs = world.gateway_account()
         _must(not account.pending, f"events are pending after everything was drained: {account.pending}")
         missing = sorted(self.required - found)
         told = total_counts({"": _of(account, Verdict.LOST)}) + account.undecided

@@ -28,7 +28,7 @@ from harness import ACCOUNT, INSTANCE, SMALL_PLAN, definition
 from heliograph.consent.deployment import Deployment
 from heliograph.consent.level import Decision, Level
 from heliograph.event import Epoch, new_epoch
-from heliograph.gateway import intake as intake_module
+from heliograph.gateway import writer as writer_module
 from heliograph.gateway.plans import Checks, PlanInForce
 from heliograph.gateway.server import open_gateway
 from heliograph.instance import exporter as exporter_module
@@ -58,6 +58,7 @@ from updating import changed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from heliograph.gateway.account import Account
     from heliograph.gateway.app import Gateway
     from heliograph.plan.model import Plan
 
@@ -236,9 +237,9 @@ class World:
         self.epochs += 1
         return new_epoch(milliseconds=int(self.instance_now().timestamp() * 1000), randomness=self.epochs)
 
-    def _token_hex(self, size: int) -> str:
+    def _token_bytes(self, size: int) -> bytes:
         self.ids += 1
-        return random.Random(self.ids).randbytes(size).hex()
+        return random.Random(self.ids).randbytes(size)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[World]:
@@ -247,13 +248,12 @@ class World:
             clocks = mock.Mock(monotonic=self.monotonic)
             for owner, name, stand_in in (
                 (outbox_module, "new_epoch", self._new_epoch),
-                (pseudonyms_module, "secrets", mock.Mock(token_hex=self._token_hex)),
-                (transport_module, "clock", clocks),
+                (pseudonyms_module, "secrets", mock.Mock(token_bytes=self._token_bytes)),
                 (transport_module, "tls_context", lambda _: _tls()),
                 (recorder_module, "clock", clocks),
                 (recorder_module, "SEGMENT_BYTES", OUTBOX_SEGMENT_BYTES),
                 (exporter_module, "BatchBuilder", _quick_builder),
-                (intake_module, "_LOCKS", 8),
+                (writer_module, "_LOCKS", 8),
                 *self._lake_stand_ins(),
             ):
                 stack.enter_context(mock.patch.object(owner, name, stand_in))
@@ -313,7 +313,14 @@ class World:
                 self.instance_disk.adopt(self.state)
         try:
             with self.stage.act(process):
-                client = GatewayClient(self.settings.agent, INSTANCE_KEY, now=self.instance_now, transport=self.network)
+                client = GatewayClient(
+                    self.settings.agent,
+                    INSTANCE_KEY,
+                    now=self.instance_now,
+                    ticks=self.ticks,
+                    transport=self.network,
+                    exporter=self._token_bytes(16).hex(),
+                )
                 agent = Agent(
                     self.settings,
                     SMALL_PLAN,
@@ -395,6 +402,11 @@ class World:
             with self.stage.act(process):
                 self._gateway_stack.close()
             self._end_gateway(process)
+
+    def gateway_account(self) -> Account:
+        """Return the vendor's half of the account, as the gateway has it."""
+        assert self.gateway is not None
+        return self._loop.run_until_complete(self.gateway[1]._writer.account(INSTANCE))
 
     def use_plan(self, plan: int) -> None:
         """Let another plan be in force at the vendor."""

@@ -8,7 +8,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test explore fuzz check benchmark benchmark-validation pictures lock format
+.PHONY: help setup demo test explore fuzz check benchmark benchmark-validation soak profile pictures lock format
 
 help: ## Show what can be done here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,12 @@ benchmark: $(READY) ## Measure throughput beside the machine's own limits
 
 benchmark-validation: $(READY) ## Measure what validation costs, beside decoding alone
 	@$(VENV)/bin/python benchmarks/validation.py $(ARGS)
+
+soak: $(READY) ## Ten minutes at a bounded rate: does any process's memory grow?
+	@$(VENV)/bin/python benchmarks/soak.py $(ARGS)
+
+profile: $(READY) ## Where the gateway's time goes under load
+	@$(VENV)/bin/python benchmarks/gateway_profile.py $(ARGS)
 
 format: $(READY) ## Format and mend what can be mended
 	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format --quiet .

@@ -117,6 +117,43 @@ class RecorderFigures(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
 
 
+class PeerFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Another program that takes the same events; `peer` says what it does less."""
+
+    name: str
+    events: int
+    """Of one round."""
+    events_per_cpu_second: Spread
+    events_per_second: Spread
+
+
+class LimitFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parts that nobody can leave out take by themselves, on this machine and in this run."""
+
+    copy_bytes_per_cpu_second: Spread
+    """Copying a megabyte in memory."""
+    tls_bytes_per_cpu_second: Spread
+    """Decrypting TLS 1.3 records, in this Python."""
+    zstd_bytes_per_cpu_second: Spread
+    """Decompressing the Arrow bodies, by what comes out."""
+    arrow_per_cpu_second: Spread
+    """Events decompressed, read by Arrow and validated (``full=True``), and not looked at."""
+    json_per_cpu_second: Spread
+    """Events decompressed, and decoded by msgspec into types without bounds."""
+
+
+class TogetherFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway of several workers."""
+
+    format: str
+    workers: int
+    events_per_second: Spread
+    events_per_cpu_second: Spread
+    """Of all its processes."""
+    sent: int
+    accepted: int
+
+
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """Where it was measured."""
 
@@ -133,6 +170,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     plan: str
     disk: DiskFigures
+    limits: LimitFigures
+    peer: PeerFigures | None
+    """None where it is not installed."""
+    together: list[TogetherFigures]
+    """Of two workers; none where this gateway has no such setting."""
     gateway: list[GatewayFigures]
     exporter: ExporterFigures
     recorder: RecorderFigures
@@ -143,6 +185,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
             f"{each.format}: {each.sent:,} events were sent, {each.accepted:,} accepted, {each.rejected:,} rejected"
             for each in self.gateway
             if each.accepted != each.sent or each.rejected
+        ]
+        problems += [
+            f"{each.format}, {each.workers} workers: {each.sent:,} events were sent, {each.accepted:,} accepted"
+            for each in self.together
+            if each.accepted != each.sent
         ]
         if self.exporter.accepted != self.exporter.events:
             problems.append(f"exporter: of {self.exporter.events:,} events {self.exporter.accepted:,} were accepted")
@@ -156,6 +203,28 @@ def process_cpu_seconds(process: int) -> float:
     # The second field is the program's name in brackets, which may hold spaces: count from behind it.
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * CPU_TICK
+
+
+def family(process: int) -> list[int]:
+    """Return a process and all that descend from it, those that ended meanwhile left out."""
+    found = [process]
+    for each in found:
+        try:
+            tasks = [*Path(f"/proc/{each}/task").iterdir()]
+            found += [int(child) for task in tasks for child in (task / "children").read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def family_cpu_seconds(process: int) -> float:
+    """Return the processor time of a process and of all that descend from it and live."""
+    return sum(map(process_cpu_seconds, family(process)))
+
+
+def resident_bytes(process: int) -> int:
+    """Return how much memory a process holds that is not swapped out (see proc(5), statm)."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def this_machine() -> Machine:

@@ -1,16 +1,25 @@
-"""What the machine itself can do: force bytes to disk, and decode and validate the bodies without a server."""
+"""What the machine itself can do: the disk, memory, TLS, zstd; bodies decoded alone; and checked without a server."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import ssl
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from figures import DiskFigures, Latency, Spread, Stopwatch
+import msgspec
+import pyarrow as pa
+import trustme
+import zstandard
+
+from figures import DiskFigures, Latency, LimitFigures, Spread, Stopwatch
 from heliograph.gateway.bodies import BodyChecker
+from validation import plain_types, slices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from heliograph.plan.model import Plan
@@ -59,12 +68,76 @@ def measure_decoding(plan: Plan, series: Series, seconds: float, rounds: int) ->
             events += sum(checked.accepted.values())
         return events
 
-    rates = []
     check_all()
-    for _ in range(rounds):
-        events = 0
-        watch = Stopwatch()
-        while watch.clock() < seconds:
-            events += check_all()
-        rates.append(events / watch.processor())
-    return Spread.of(rates)
+    return Spread.of([_rate(check_all, seconds) for _ in range(rounds)])
+
+
+def measure_limits(plan: Plan, arrow: Series, lines: Series, seconds: float, rounds: int) -> LimitFigures:
+    """Measure what nobody can leave out, each for `seconds`."""
+    contents = [zstandard.ZstdDecompressor().decompress(body) for body in arrow.bodies]
+    plain = msgspec.json.Decoder(plain_types(plan))
+
+    def read_arrow() -> int:
+        for body in arrow.bodies:
+            content = zstandard.ZstdDecompressor().decompress(body)
+            with pa.ipc.open_stream(pa.BufferReader(content)) as reader:
+                for batch in reader:
+                    batch.validate(full=True)
+        return arrow.batch_events * len(arrow.bodies)
+
+    def read_lines() -> int:
+        for body in lines.bodies:
+            for piece in slices(zstandard.ZstdDecompressor().decompress(body)):
+                plain.decode_lines(piece)
+        return lines.batch_events * len(lines.bodies)
+
+    def decompress() -> int:
+        return sum(len(zstandard.ZstdDecompressor().decompress(body)) for body in arrow.bodies)
+
+    def copy() -> int:
+        return sum(len(bytearray(content)) for content in contents)
+
+    def rates(do: Callable[[], int]) -> Spread:
+        return Spread.of([_rate(do, seconds) for _ in range(rounds)])
+
+    return LimitFigures(
+        copy_bytes_per_cpu_second=rates(copy),
+        tls_bytes_per_cpu_second=Spread.of([_decrypt(seconds) for _ in range(rounds)]),
+        zstd_bytes_per_cpu_second=rates(decompress),
+        arrow_per_cpu_second=rates(read_arrow),
+        json_per_cpu_second=rates(read_lines),
+    )
+
+
+def _rate(do: Callable[[], int], seconds: float) -> float:
+    """Return what `do` does in a second of the processor."""
+    watch = Stopwatch()
+    done = do()
+    while watch.clock() < seconds:
+        done += do()
+    return done / watch.processor()
+
+
+def _decrypt(seconds: float) -> float:
+    """Return bytes of TLS 1.3 decrypted in a second of the processor; encrypting them is not counted."""
+    authority = trustme.CA()
+    server_side, client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("localhost").configure_cert(server_side)
+    authority.configure_trust(client_side)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = server_side.wrap_bio(to_server, to_client, server_side=True)
+    client = client_side.wrap_bio(to_client, to_server, server_hostname="localhost")
+    for side in (client, server, client, server):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    taken, done = 0.0, 0
+    end = time.perf_counter() + seconds
+    while done == 0 or time.perf_counter() < end:
+        client.write(_BLOCK)
+        start = time.process_time()
+        left = len(_BLOCK)
+        while left:
+            left -= len(server.read(left))
+        taken += time.process_time() - start
+        done += len(_BLOCK)
+    return done / taken

@@ -9,7 +9,18 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from figures import DiskFigures, ExporterFigures, Figures, GatewayFigures, Latency, RecorderFigures, Spread
+    from figures import (
+        DiskFigures,
+        ExporterFigures,
+        Figures,
+        GatewayFigures,
+        Latency,
+        LimitFigures,
+        PeerFigures,
+        RecorderFigures,
+        Spread,
+        TogetherFigures,
+    )
 
 
 def print_figures(console: Console, figures: Figures) -> None:
@@ -23,7 +34,10 @@ def print_figures(console: Console, figures: Figures) -> None:
     )
     for table in (
         _disk_table(figures.disk),
+        _limit_table(figures.limits),
+        _peer_table(figures.peer),
         _gateway_table(figures.gateway),
+        _together_table(figures.together),
         _exporter_table(figures.exporter),
         _recorder_table(figures.recorder),
     ):
@@ -34,6 +48,33 @@ def _disk_table(disk: DiskFigures) -> Table:
     table = _table(f"The disk: {disk.block_bytes >> 10} KiB and fdatasync", "writing", "p50", "p99")
     table.add_row("at the end of a file", *_latency(disk.append))
     table.add_row("over what was written before", *_latency(disk.overwrite))
+    return table
+
+
+def _limit_table(limits: LimitFigures) -> Table:
+    table = _table("What nobody can leave out", "", "per CPU-second")
+    table.add_row("bytes copied", _rate(limits.copy_bytes_per_cpu_second))
+    table.add_row("bytes of TLS 1.3 decrypted", _rate(limits.tls_bytes_per_cpu_second))
+    table.add_row("bytes that zstd gives", _rate(limits.zstd_bytes_per_cpu_second))
+    table.add_row("events: zstd, read by Arrow, validated", _rate(limits.arrow_per_cpu_second))
+    table.add_row("events: zstd, decoded by msgspec", _rate(limits.json_per_cpu_second))
+    return table
+
+
+def _peer_table(peer: PeerFigures | None) -> Table:
+    table = _table("A peer: lines over TLS, forced to disk, neither validated nor acknowledged", "", "")
+    if peer is None:
+        table.add_row("rsyslog with its TLS driver is not installed", "apt-get install rsyslog rsyslog-openssl")
+    else:
+        table.add_row(f"{peer.name}, events/CPU-s", _rate(peer.events_per_cpu_second))
+        table.add_row("events/s", _rate(peer.events_per_second))
+    return table
+
+
+def _together_table(formats: list[TogetherFigures]) -> Table:
+    table = _table("Two workers, and the load on the same machine", "", *(each.format for each in formats))
+    table.add_row("events/s, together", *(_rate(each.events_per_second) for each in formats))
+    table.add_row("events/CPU-s, of all processes", *(_rate(each.events_per_cpu_second) for each in formats))
     return table
 
 

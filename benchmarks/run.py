@@ -14,11 +14,13 @@ from rich.console import Console
 
 from figures import Figures, this_machine
 from heliograph.plan.load import load_plan
+from heliograph.settings import GatewaySettings
 from instance_side import measure_instance
-from limits import measure_decoding, measure_disk
+from limits import measure_decoding, measure_disk, measure_limits
+from peer import measure_peer
 from report import print_figures
-from vendor_side import measure_gateway
-from workload import FORMATS, build_series, simulate
+from vendor_side import measure_gateway, measure_together
+from workload import FORMATS, build_series, json_lines, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,6 +70,10 @@ def _measure(options: argparse.Namespace, folder: Path, tell: Callable[[str], No
     all_series = [build_series(plan, events, kind, folder / f"ids-{number}") for number, kind in enumerate(FORMATS)]
     tell("the disk")
     disk = measure_disk(folder, options.seconds)
+    tell("the limits")
+    limits = measure_limits(plan, all_series[0], all_series[1], options.seconds / 3, options.rounds)
+    tell("the peer")
+    peer = measure_peer(folder / "peer", json_lines(all_series[1]), rounds=options.rounds)
     gateway = []
     for number, series in enumerate(all_series):
         tell(f"decoding: {series.format.name}")
@@ -84,6 +90,24 @@ def _measure(options: argparse.Namespace, folder: Path, tell: Callable[[str], No
                 rounds=options.rounds,
             )
         )
+    together = []
+    for number, series in enumerate(all_series[:2] if "workers" in GatewaySettings.__struct_fields__ else []):
+        tell(f"two workers: {series.format.name}")
+        together.append(
+            measure_together(
+                folder / f"together-{number}", _PLAN, series, workers=2, seconds=options.seconds, rounds=options.rounds
+            )
+        )
     tell("recorder and exporter")
     exporter, recorder = measure_instance(folder, plan, _PLAN, events, seconds=options.seconds, rounds=options.rounds)
-    return Figures(machine=machine, plan=plan.label, disk=disk, gateway=gateway, exporter=exporter, recorder=recorder)
+    return Figures(
+        machine=machine,
+        plan=plan.label,
+        disk=disk,
+        limits=limits,
+        peer=peer,
+        together=together,
+        gateway=gateway,
+        exporter=exporter,
+        recorder=recorder,
+    )

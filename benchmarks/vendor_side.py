@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httpx
 
-from figures import CPU_TICK, GatewayFigures, Latency, Spread, Stopwatch, process_cpu_seconds
+from figures import CPU_TICK, GatewayFigures, Latency, Spread, Stopwatch, TogetherFigures, family_cpu_seconds
 from generators import Generators, Load
 from heliograph.demo.home import Home
 from heliograph.demo.processes import Processes, wait_until
@@ -21,8 +21,9 @@ from heliograph.lake.loader import Loader
 from heliograph.wire import HEALTH_PATH, total_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from generators import Delivery
     from heliograph.demo.processes import Process
     from heliograph.instance.transport import GatewayAccount
     from heliograph.plan.model import Plan
@@ -32,13 +33,16 @@ if TYPE_CHECKING:
 _START_SECONDS: Final = 60.0
 _WARM_SECONDS: Final = 0.5
 _INSTANCE: Final = "benchmark"
+_CLI: Final = ("heliograph.cli",)
 
 
 class Site(NamedTuple):
     """A running gateway, and one instance that it knows."""
 
     vendor: Settings
+    vendor_file: Path
     instance: Settings
+    instance_file: Path
     gateway: Process
 
     def client(self) -> GatewayClient:
@@ -55,8 +59,15 @@ class Site(NamedTuple):
 
 
 @contextmanager
-def running_site(folder: Path, plan_file: Path) -> Iterator[Site]:
-    """Make a vendor and an instance in `folder`, and run the gateway inside the block."""
+def running_site(folder: Path, plan_file: Path, *, workers: int = 1, program: Sequence[str] = _CLI) -> Iterator[Site]:
+    """Make a vendor and an instance in `folder`, and run the gateway inside the block.
+
+    Args:
+        folder: Where they keep everything.
+        plan_file: The plan's file.
+        workers: How many processes of the gateway check deliveries.
+        program: The module that is Heliograph's command line, and arguments before all others.
+    """
     home = Home(folder, plan_file)
     [customer] = home.add_customers([(_INSTANCE, _INSTANCE)])
     trusted = ssl.create_default_context(cafile=customer.settings.agent.certificate_authority)
@@ -67,10 +78,38 @@ def running_site(folder: Path, plan_file: Path) -> Iterator[Site]:
         except httpx.TransportError:
             return False
 
-    with Processes(home.logs, os.environ) as processes:
-        gateway = processes.start("gateway", "heliograph.cli", "--config", str(home.vendor_file), "gateway", "run")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    if workers > 1:
+        environment["HELIOGRAPH_GATEWAY_WORKERS"] = str(workers)
+    with Processes(home.logs, environment) as processes:
+        gateway = processes.start("gateway", *program, "--config", str(home.vendor_file), "gateway", "run")
         wait_until(answers, seconds=_START_SECONDS, what="the gateway to answer", check=[gateway])
-        yield Site(home.vendor, customer.settings, gateway)
+        yield Site(home.vendor, home.vendor_file, customer.settings, customer.settings_file, gateway)
+
+
+def measure_together(
+    folder: Path, plan_file: Path, series: Series, *, workers: int, seconds: float, rounds: int
+) -> TogetherFigures:
+    """Deliver one format to a gateway of several workers as fast as they take it."""
+    with running_site(folder, plan_file, workers=workers) as site:
+        with Generators(Load.of(site.instance, series)) as generators:
+            time.sleep(min(_WARM_SECONDS, seconds))
+            windows = [_measure_window(site.gateway.pid, seconds) for _ in range(rounds)]
+            deliveries = generators.stop()
+        account = site.account()
+    events = [_events_within(window, deliveries, series) for window in windows]
+    return TogetherFigures(
+        format=series.format.name,
+        workers=workers,
+        events_per_second=Spread.of([n / (each.end - each.start) for n, each in zip(events, windows, strict=True)]),
+        events_per_cpu_second=Spread.of([n / each.processor for n, each in zip(events, windows, strict=True)]),
+        sent=len(deliveries) * series.batch_events,
+        accepted=sum(account.accepted.values()),
+    )
+
+
+def _events_within(window: _Window, deliveries: Sequence[Delivery], series: Series) -> int:
+    return series.batch_events * sum(window.start < delivery.end <= window.end for delivery in deliveries)
 
 
 class _Window(NamedTuple):
@@ -102,10 +141,7 @@ def measure_gateway(
             windows = [_measure_window(site.gateway.pid, seconds) for _ in range(rounds)]
             deliveries = generators.stop()
         account = site.account()
-    events = [
-        series.batch_events * sum(window.start < delivery.end <= window.end for delivery in deliveries)
-        for window in windows
-    ]
+    events = [_events_within(window, deliveries, series) for window in windows]
     clock = [window.end - window.start for window in windows]
     return GatewayFigures(
         format=series.format.name,
@@ -127,9 +163,9 @@ def measure_gateway(
 
 
 def _measure_window(process: int, seconds: float) -> _Window:
-    start, before = time.monotonic(), process_cpu_seconds(process)
+    start, before = time.monotonic(), family_cpu_seconds(process)
     time.sleep(seconds)
-    end, after = time.monotonic(), process_cpu_seconds(process)
+    end, after = time.monotonic(), family_cpu_seconds(process)
     return _Window(start, end, max(after - before, CPU_TICK))  # less cannot be told
 
 

@@ -94,6 +94,12 @@ def build_series(plan: Plan, events: Sequence[SimulatedEvent], kind: Format, scr
     return Series(kind, size, [compress(each) for each in lines], sum(map(len, lines)) / size / len(batches))
 
 
+def json_lines(series: Series) -> list[bytes]:
+    """Return the events of NDJSON bodies compressed with zstd, each with its end of line."""
+    contents = (zstandard.ZstdDecompressor().decompress(body) for body in series.bodies)
+    return [line + b"\n" for content in contents for line in content.splitlines()]
+
+
 def recorded_lines(plan: Plan, events: Sequence[SimulatedEvent], size: int) -> list[list[bytes]]:
     """Return events as an outbox holds them, `size` at a time."""
     return _recorded(plan, [events[start : start + size] for start in range(0, len(events), size)])

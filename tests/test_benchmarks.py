@@ -8,19 +8,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+from debian import require_program
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, str(REPOSITORY / "benchmarks" / "throughput.py")]
 TINY = ["--seconds", "0.05", "--rounds", "1", "--events", "600"]
 
 
 def test_a_benchmark_finds_every_figure_and_has_every_event_accepted(tmp_path: Path) -> None:
+    require_program("rsyslogd", package="rsyslog rsyslog-openssl")
     file = tmp_path / "figures.json"
     run = subprocess.run(
         [*COMMAND, *TINY, "--folder", str(tmp_path), "--json", str(file)], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     figures = json.loads(file.read_bytes())
-    assert {"machine", "plan", "disk", "gateway", "exporter", "recorder"} == figures.keys()
+    parts = {"machine", "plan", "disk", "limits", "peer", "together", "gateway", "exporter", "recorder"}
+    assert parts == figures.keys()
+    assert figures["peer"]["events"] == 600, "the peer's file holds all that was sent"
+    assert [each["workers"] for each in figures["together"]] == [2, 2]
+    assert all(each["sent"] == each["accepted"] > 0 for each in figures["together"])
     assert [each["format"] for each in figures["gateway"]] == ["Arrow, zstd", "NDJSON, zstd", "NDJSON, gzip"]
     for each in figures["gateway"]:
         assert each["sent"] == each["accepted"] > 0
@@ -39,6 +46,29 @@ def test_what_validation_costs_is_measured_for_both_formats_and_the_exporter() -
     assert run.returncode == 0, run.stderr
     for part in ("Arrow, zstd", "NDJSON, zstd", "Exporter", "held to the plan, past the second wall"):
         assert part in run.stdout
+
+
+def test_a_soak_finds_the_slope_of_each_process_and_has_every_event_accepted(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "soak.py"), "--seconds", "2", "--rate", "100"]
+    run = subprocess.run(
+        [*command, "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "150"},
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    for part in ("gateway", "agent", "loader", "MiB an hour"):
+        assert part in run.stdout
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_profile_says_where_the_gateways_time_goes(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "gateway_profile.py"), "--seconds", "1.5"]
+    run = subprocess.run([*command, "--folder", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "Arrow, zstd" in run.stdout
+    assert "hold columns to the plan" in run.stdout or "server: TLS" in run.stdout
 
 
 def numbers(value: object) -> list[float]:

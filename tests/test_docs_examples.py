@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import documents
 import heliograph
+import ledgers
 import signing
 from documents import REPOSITORY
 from harness import INSTANCE, Vendor
@@ -139,6 +140,33 @@ def test_a_receipt_is_checked_as_the_page_says(vendor: Vendor) -> None:
     token = vendor.http().headers["authorization"].removeprefix("Bearer ")
     with pytest.raises(jwt.InvalidTokenError):
         names["read_receipt"](token, pem)
+
+
+def test_a_ledger_is_verified_as_the_page_says() -> None:
+    names: dict[str, Any] = {}
+    for block in documents.blocks("docs/ledger.md", "python"):
+        exec(block, names)
+    public = ledgers.VENDOR.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    book = ledgers.Book()
+    book.refuse(book.send(1, 2))
+    for _ in range(3):
+        book.deliver(1, 2, 1)
+    lines = [line.decode() for line in book.lines()]
+    assert names["verify"](lines, public) == []
+    for number in range(1, len(lines)):
+        missing = names["verify"](lines[:number] + lines[number + 1 :], public)
+        assert missing[0] in (f"entry {number} is missing, or stands in another place", "the end is missing")
+        changed = lines[number].replace('"time":17', '"time":18')
+        assert names["verify"]([*lines[:number], changed, *lines[number + 1 :]], public) == [
+            f"entry {number} was changed"
+        ]
+    other = load_or_create_key_pem()
+    assert "the vendor has not signed its receipt" in names["verify"](lines, other)[0]
+
+
+def load_or_create_key_pem() -> str:
+    key = Ed25519PrivateKey.generate().public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def test_a_policy_is_checked_as_the_page_says(vendor: Vendor) -> None:

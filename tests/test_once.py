@@ -62,6 +62,8 @@ class DirectGateway:
     """Stands for `GatewayClient`: calls the intake, and breaks when it is told to."""
 
     clock_offset = timedelta()
+    built_by: str | None = None
+    ledger_head: str | None = None
 
     def clock_was_set(self) -> bool:
         return False

@@ -74,6 +74,7 @@ class Line:
 
     clock_offset = timedelta()
     built_by: str | None = None
+    ledger_head: str | None = None
 
     def clock_was_set(self) -> bool:
         return False

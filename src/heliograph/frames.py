@@ -44,6 +44,12 @@ def encode_frame(header: bytes, body: bytes, *, generation: int = 0) -> bytes:
     return b"".join((checksum.to_bytes(4, "little"), after, header, body))
 
 
+def encode_body(body: bytes) -> bytes:
+    """Return a frame without a header, as `encode_frame` does: this is called for every event that is recorded."""
+    after = _AFTER_CHECKSUM.pack(0, 0, len(body))
+    return zlib.crc32(body, zlib.crc32(after)).to_bytes(4, "little") + after + body
+
+
 def read_frames(data: Buffer, offset: int = 0, *, generation: int = 0) -> Iterator[Frame]:
     """Yield the frames of `data` from `offset` on, until the first that is not whole or of another generation."""
     view = memoryview(data)

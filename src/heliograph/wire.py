@@ -34,6 +34,8 @@ ABSENT_HEADER: Final = "heliograph-absent"
 """JSON, ``{name: {verdict: count}}``: numbers of the range whose events stayed on the instance, and why."""
 PLAN_HEADER: Final = "heliograph-plan"
 """By which plan a batch was built: its digest, as the policy names it. Without it, the events alone are checked."""
+LEDGER_HEADER: Final = "heliograph-ledger"
+"""The digest of the last entry in the instance's ledger of what left: 64 hexadecimal digits. It may be left out."""
 
 EXPORTER_HEADER: Final = "heliograph-exporter"
 """Which process sends: 32 hexadecimal digits, drawn at its start, so that two with one identity are told apart."""
@@ -85,6 +87,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The agreement that allowed it."""
     received: int
     """When it was on disk: microseconds since 1970 in UTC."""
+    ledger: str | None = None
+    """Where the instance's ledger stood when it sent this, as it said; so that what is cut off its end is missed."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

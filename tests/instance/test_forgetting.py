@@ -16,6 +16,7 @@ import zstandard
 
 from harness import SMALL_PLAN, Vendor
 from heliograph.event import Verdict
+from heliograph.frames import read_frames
 from heliograph.instance.account import read_account
 from heliograph.instance.agent import Agent
 from heliograph.instance.erasures import Erasures, order_erasure, read_erasures
@@ -113,8 +114,11 @@ def instance(vendor: Vendor, tmp_path: Path) -> Iterator[Instance]:
 
 
 def bytes_of(state: Path) -> bytes:
-    """All bytes of the database's files."""
-    return b"".join(path.read_bytes() for path in sorted(state.glob("agent.db*")))
+    """All bytes of the database's files, and those of what was sent, as they are and in the clear."""
+    files = sorted(path for path in state.rglob("*") if path.is_file())
+    frames = [frame for path in files if path.suffix == ".sent" for frame in read_frames(path.read_bytes())]
+    clear = [zstandard.ZstdDecompressor().decompress(frame.body) for frame in frames]
+    return b"".join([*(path.read_bytes() for path in files), *clear])
 
 
 def test_what_is_queued_of_a_user_who_opts_out_stays_and_gets_no_random_id(instance: Instance) -> None:
@@ -321,6 +325,7 @@ def test_nothing_of_a_forgotten_user_is_left_in_the_bytes_of_the_database(instan
     folder = Path(instance.settings.agent.state)
     assert all(each.encode() in bytes_of(folder) for each in (CANARY, SESSION, random_id, session_id))
     assert instance.forget(CANARY) == [random_id]
+    assert all(random_id.encode() not in bytes_of(part) for part in folder.iterdir() if part.is_dir())  # what was sent
     left = bytes_of(folder)
     assert CANARY.encode() not in left
     assert SESSION.encode() not in left

@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli import agent, ask, config, crm, demo, gateway, lake, plan, registry_report, trial, users
+from heliograph.cli import (
+    agent,
+    ask,
+    bundle,
+    config,
+    crm,
+    demo,
+    gateway,
+    gateway_bundles,
+    lake,
+    ledger,
+    plan,
+    registry_report,
+    trial,
+    users,
+)
 
 app = typer.Typer(
     name="heliograph",
@@ -18,12 +33,21 @@ app = typer.Typer(
 )
 for verb in (users.opt_out, users.opt_in, users.opt_outs, users.forget, users.mark):
     agent.app.command()(verb)
+gateway.app.command()(gateway_bundles.bundle_key)
+gateway.app.command()(gateway_bundles.policy)
+gateway.app.command("import")(gateway_bundles.import_)
+gateway.app.command()(gateway_bundles.bundle_key)
+gateway.app.command()(gateway_bundles.policy)
+gateway.app.command("import")(gateway_bundles.import_)
 app.add_typer(agent.app, name="agent")
 app.add_typer(ask.app, name="ask")
+app.add_typer(bundle.app, name="bundle")
+app.add_typer(bundle.app, name="bundle")
 app.add_typer(config.app, name="config")
 app.add_typer(crm.app, name="crm")
 app.add_typer(gateway.app, name="gateway")
 app.add_typer(lake.app, name="lake")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(plan.app, name="plan")
 app.add_typer(registry_report.app, name="registry")
 app.add_typer(trial.app, name="trial")

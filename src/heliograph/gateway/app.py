@@ -144,11 +144,11 @@ class Gateway:
         self._policies = policies
         self._keys = keys
         self._settings = settings
-        self._registry_answers = registry_answers
         self._allowances = Allowances(
             requests=settings.instance_requests_per_second, size=settings.instance_bytes_per_second
         )
         self._bodies = Bodies(most_bytes=settings.maximum_pending_bytes, most_of_one=settings.instance_bodies)
+        self._registry_answers = registry_answers
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Any]]]] = {
             EVENTS_PATH: ("POST", self.take_events),
             PINGS_PATH: ("POST", self.take_ping),
@@ -165,56 +165,40 @@ class Gateway:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request (ASGI 3)."""
         path = scope["path"] if scope["path"] in self._routes else "?"
-        outcome = "ok"
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        more_headers: list[tuple[bytes, bytes]] = []
-        answer: Any = None
         try:
             answer = await self._handle(Request(scope["method"], headers, receive, self._settings), scope["path"])
-            if isinstance(answer, Written):
-                status, content_type, body = answer.status, _JSON, answer.body
-                more_headers += answer.headers
-            else:
-                status, content_type, body = 200, _JSON, _encode(answer)
-        except RefusalError as error:
-            problem = error.to_problem()
-            outcome = problem.type
-            status, content_type, body = problem.status, PROBLEM, _encode(problem)
-            if error.refusal is Refusal.TOO_SLOW:
-                more_headers.append((b"connection", b"close"))
-            more_headers += _retry(error)
-            if error.refusal is Refusal.METHOD_NOT_ALLOWED:
-                more_headers.append((b"allow", self._routes[scope["path"]][0].encode()))
-            _log.info("refused", path=scope["path"] if scope["path"] in self._routes else "?", reason=problem.type)
-        except RegistryUnavailableError:
-            refusal = RefusalError(Refusal.UNAVAILABLE, "the registry does not answer")
-            problem = refusal.to_problem()
-            outcome = problem.type
-            more_headers += _retry(refusal)
-            status, content_type, body = problem.status, PROBLEM, _encode(problem)
-            _log.error("refused", path=scope["path"], reason="registry unavailable")
+            written = answer if isinstance(answer, Written) else Written(200, _encode(answer), [])
+            content_type, outcome = _JSON, "duplicate" if isinstance(answer, Answer) and answer.duplicate else "ok"
         except Exception as error:  # noqa: BLE001 - the last line: the client gets an answer, the log no values
-            refusal = RefusalError(Refusal.UNAVAILABLE)
-            problem = refusal.to_problem()
-            outcome = "failed"
-            more_headers += _retry(refusal)
-            status, content_type, body = problem.status, PROBLEM, _encode(problem)
-            _log.error("failed", path=scope["path"], error=type(error).__name__, at=_place(error))
-        if isinstance(answer, Answer) and answer.duplicate:
-            outcome = "duplicate"
+            refused = _refused(error, path)
+            written, content_type = self._told(refused, path), PROBLEM
+            outcome = refused.refusal.code if isinstance(error, RefusalError | RegistryUnavailableError) else "failed"
         METERS.count(GatewayMetric.REQUESTS, path=path, outcome=outcome)
         await send(
             {
                 "type": "http.response.start",
-                "status": status,
+                "status": written.status,
                 "headers": [
                     (b"content-type", content_type.encode()),
-                    (b"content-length", str(len(body)).encode()),
-                    *more_headers,
+                    (b"content-length", str(len(written.body)).encode()),
+                    *written.headers,
                 ],
             }
         )
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": written.body})
+
+    def _told(self, error: RefusalError, path: str) -> Written:
+        """Return a refusal as the client is told of it."""
+        problem = error.to_problem()
+        headers: list[tuple[bytes, bytes]] = []
+        if error.retry_after is not None:
+            headers.append((b"retry-after", str(error.retry_after).encode()))
+        if error.refusal is Refusal.TOO_SLOW:
+            headers.append((b"connection", b"close"))
+        if error.refusal is Refusal.METHOD_NOT_ALLOWED:
+            headers.append((b"allow", self._routes[path][0].encode()))
+        return Written(problem.status, _encode(problem), headers)
 
     async def _handle(self, request: Request, path: str) -> Any:
         route = self._routes.get(path)
@@ -314,8 +298,16 @@ class Gateway:
         return True
 
 
-def _retry(error: RefusalError) -> list[tuple[bytes, bytes]]:
-    return [] if error.retry_after is None else [(b"retry-after", str(error.retry_after).encode())]
+def _refused(error: Exception, path: str) -> RefusalError:
+    """Return what the client is told of an error, and log it."""
+    if isinstance(error, RefusalError):
+        _log.info("refused", path=path, reason=error.refusal.code)
+        return error
+    if isinstance(error, RegistryUnavailableError):
+        _log.error("refused", path=path, reason="registry unavailable")
+        return RefusalError(Refusal.UNAVAILABLE, "the registry does not answer")
+    _log.error("failed", path=path, error=type(error).__name__, at=_place(error))
+    return RefusalError(Refusal.UNAVAILABLE)
 
 
 def _place(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
@@ -29,6 +30,7 @@ from heliograph.wire import (
     ABSENT_HEADER,
     EPOCH_HEADER,
     EXPORTER_HEADER,
+    LEDGER_HEADER,
     PLAN_HEADER,
     RANGE_HEADER,
     Answer,
@@ -51,6 +53,7 @@ MOST_NUMBERS: Final = 2**32
 """Of one delivery: far more than an outbox holds, and so few that no account ever passes what JSON's readers take."""
 MOST_EPOCHS: Final = 100_000
 """Of one instance: each is kept in mind for ever."""
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 _LOCKS: Final = 1024
 
 
@@ -77,6 +80,7 @@ class Delivery:
     exporter: str = ""
     """The id of the process that sends; empty if it does not say."""
     absent: VerdictCounts = field(default_factory=dict)
+    ledger: str | None = None
     checked: Checked | None = None
     answer: Answer | None = None
     """Set by the step that settles the delivery; the steps after it are passed over."""
@@ -125,6 +129,7 @@ class Intake:
                 self.check_level,
                 self.recognise_repeat,
                 self.check_plan,
+                self.read_ledger,
                 self.read_absent,
                 self.check_events,
                 self.check_closure,
@@ -178,6 +183,14 @@ class Intake:
         built_by = delivery.headers.get(PLAN_HEADER)
         if built_by is not None and built_by != delivery.checks.digest:
             raise RefusalError(Refusal.PLAN_CHANGED, f"the plan in force is {delivery.checks.label}")
+
+    @staticmethod
+    def read_ledger(delivery: Delivery) -> None:
+        """Read where the instance's ledger stood, which its receipt then says."""
+        ledger = delivery.headers.get(LEDGER_HEADER)
+        if ledger is not None and not _DIGEST.fullmatch(ledger):
+            raise RefusalError(Refusal.BAD_HEADER, f"{LEDGER_HEADER}: 64 hexadecimal digits in lower case")
+        delivery.ledger = ledger
 
     @staticmethod
     def read_absent(delivery: Delivery) -> None:
@@ -242,6 +255,7 @@ class Intake:
             digest=hashlib.sha256(delivery.body).hexdigest(),
             agreement=permission.decision.agreement,
             received=int(self._now().timestamp() * 1_000_000),
+            ledger=delivery.ledger,
         )
         entry = Entry(
             receipt=receipt,

@@ -43,6 +43,10 @@ RELEASED: Final = "released"
 SCRUB: Final = "scrub"
 """A file in the log's folder with a generation: no byte of the segments up to it may stay, once they are released."""
 _LOCK: Final = "gateway.lock"
+_NEARLY_FULL: Final = 0.8
+"""Of the log's bound: from here on it is said that it fills up."""
+_SEGMENTS_LEFT: Final = 4
+"""Room on the disk for fewer is said likewise."""
 _SCRUB_SECONDS: Final = 0.5
 """How often the log looks whether a scrub is asked for."""
 _encode: Final = msgspec.json.Encoder().encode
@@ -225,6 +229,8 @@ class Log:
         self._descriptor = -1
         self._offset = 0
         self._size = 0
+        self._fill = ""
+        """What was said last of how full it is."""
         self._state = _read_state(folder)
         self.accounts: Final = self._state.accounts
         """By instance; changed only once a delivery is on disk."""
@@ -369,6 +375,7 @@ class Log:
         usable = [old for old in released if old > scrub]
         total = sum(segment_path(self._folder, old).stat().st_size for old in segments(self._folder))
         if not released and total + size > self._maximum_bytes:
+            self._tell_fill("full", total)
             raise LogFullError
         self._end_segment()
         if usable:
@@ -385,8 +392,27 @@ class Log:
         except OSError as error:
             os.close(descriptor)
             path.unlink()
+            self._tell_fill("full", total)
             raise LogFullError from error
         self._generation, self._descriptor, self._offset, self._size = generation, descriptor, len(checkpoint), size
+
+        free = os.statvfs(self._folder)
+        used = sum(segment_path(self._folder, each).stat().st_size for each in segments(self._folder))
+        short = free.f_bavail * free.f_frsize < _SEGMENTS_LEFT * self._segment_bytes
+        self._tell_fill("filling" if short or used >= _NEARLY_FULL * self._maximum_bytes else "", used)
+
+    def _tell_fill(self, fill: str, used: int) -> None:
+        """Say how full the log is, once it has changed."""
+        if fill == self._fill:
+            return
+        self._fill = fill
+        percent = 100 * used // self._maximum_bytes
+        if fill == "full":
+            _log.error("the log is full", percent=percent)
+        elif fill:
+            _log.warning("the log fills up", percent=percent)
+        else:
+            _log.info("the log has room again", percent=percent)
 
     def _released(self) -> list[int]:
         before = read_generation(self._folder / RELEASED)

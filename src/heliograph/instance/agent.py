@@ -105,7 +105,7 @@ class Agent:
         self._pauses = BackOff(jitter)
         self._choice = choice or SettingsWatch(settings)
         self._environment = environment
-        self._state = State(Path(agent.state))
+        self._state = State(Path(agent.state), now=now)
         self._superseded = Superseded(Path(agent.state))
         self._superseded.clear()
         bandwidth = Bandwidth(agent.bytes_per_second, ticks=ticks)

@@ -16,7 +16,7 @@ from heliograph.plan.coarse_columns import ColumnCoarsener
 from heliograph.plan.coarsen import coarsen_all
 from heliograph.plan.columns import ColumnChecker
 from heliograph.plan.lines import LineChecker
-from heliograph.wire import Skeleton, VerdictCounts, merge_counts
+from heliograph.wire import Counts, Skeleton, VerdictCounts, merge_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +54,8 @@ class Batch(NamedTuple):
     """What stays on the instance, and why."""
     stripped: dict[str, int]
     """Properties that the plan does not declare and that were therefore left out, by event name."""
+    counts: Counts
+    """The events by name."""
 
 
 class BatchBuilder:
@@ -115,7 +117,8 @@ class BatchBuilder:
         if findings.codes.any():
             merge_counts(absent, self._columns.rejected_counts(findings))
         batch = self._columns.keep_accepted(batch, findings)
-        return Batch(compress(write_arrow(batch)), batch.num_rows, absent, recorded.stripped)
+        counts = self._columns.accepted_counts(findings)
+        return Batch(compress(write_arrow(batch)), batch.num_rows, absent, recorded.stripped, counts)
 
     def _mend(self, lines: Sequence[bytes], recorded: Recorded, latest: datetime) -> list[bytes]:
         """Return the lines that the plan allows, rounded, and without properties that it does not declare.

@@ -201,6 +201,11 @@ def take_receipt(counted: Counted, receipt: Receipt) -> Counted:
     )
 
 
+def settle_undecided(counted: Counted, receipt: Receipt) -> Counted:
+    """Take a receipt for numbers that were passed without one."""
+    return replace(take_receipt(counted, receipt), undecided=subtract(counted.undecided, receipt_names(receipt)))
+
+
 def rename(counted: Counted, before: Counts, after: Counts) -> Counted:
     """Account for events under the names `after`: another plan is in force since they were counted as `before`."""
     if before == after or sum(before.values()) != sum(after.values()):

@@ -5,12 +5,14 @@ The vendor is asked at the agent's next contact, and again until it answers; ask
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from heliograph.instance.transport import TransportError
+from heliograph.instance.transport import TransportError, erasure_body
+from heliograph.ledger.entries import ErasureSettled
 
 if TYPE_CHECKING:
     import sqlite3
@@ -67,6 +69,7 @@ class Erasures:
     """
 
     def __init__(self, state: State, client: GatewayClient, *, scrub: Callable[[sqlite3.Connection], bool]) -> None:
+        self._state = state
         self._connection = state.connection
         self._client = client
         self._scrub = scrub
@@ -90,11 +93,22 @@ class Erasures:
             for number, user_id in waiting:
                 if not may_send():
                     return
+                # Forgetting has deleted these bytes already, unless it was interrupted.
+                self._state.kept.forget([user_id])
+                digest = hashlib.sha256(erasure_body(user_id)).hexdigest()
+                self._state.ledger.append_erasure(digest)
                 answer = self._client.request_erasure(user_id)
-                self._connection.execute(
-                    "update erasure set user_id = null, erasure = ?, ordered = ? where number = ?",
-                    (answer.erasure, answer.ordered, number),
-                )
+                with self._connection:
+                    self._connection.execute("begin immediate")
+                    self._connection.execute(
+                        "update erasure set user_id = null, erasure = ?, ordered = ? where number = ?",
+                        (answer.erasure, answer.ordered, number),
+                    )
+                    self._state.ledger.append(
+                        ErasureSettled(
+                            time=self._state.moment(), digest=digest, erasure=answer.erasure, ordered=answer.ordered
+                        )
+                    )
                 _log.info("erasure ordered", erasure=answer.erasure)
         except TransportError as error:
             self._looked, self._ask_again = now, now + _PAUSE

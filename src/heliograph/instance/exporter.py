@@ -28,9 +28,10 @@ from heliograph.instance.read_ahead import Place, ReadAhead, read_events
 from heliograph.instance.refusals import Objections
 from heliograph.instance.splitting import Splits
 from heliograph.instance.standstill import Standstill
-from heliograph.instance.state import Owed, Progress, StaleError
+from heliograph.instance.state import Leaving, Owed, Progress, StaleError
 from heliograph.instance.transport import GatewayRefusalError, StandstillError, TransportError
 from heliograph.instance.usage import Tally
+from heliograph.ledger.entries import GIVEN_UP, SPLIT, Moved, Refused
 from heliograph.wire import Receipt, VerdictCounts, merge_counts
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Exporter:
         self._now = now
         self._objections = objections or Objections(state, self._outbox)
         self._generation = self._objections.generation
+        state.kept.bound(days=agent.ledger_days, maximum_bytes=agent.ledger_bytes)
         self._pseudonyms = Pseudonyms(state)
         self._marks = MarkTable(state.connection)
         self.use_plan(plan, withdrawn=withdrawn)
@@ -243,7 +245,7 @@ class Exporter:
                 self._remove(reader)
             return 0
         is_backlog = 0 < limit <= numbers
-        if is_backlog or progress.begun is not None:
+        if is_backlog or self._boundary(reader.epoch, progress) is not None:
             self.caught_up = False
         if not may_send():
             self.caught_up = False
@@ -254,12 +256,14 @@ class Exporter:
         """Read the next events, unless they were read ahead: a moment ago, from the same place and by the same plan."""
         place = Place(reader.epoch, progress.position, limit, self._builder, self._latest())
 
+        end = self._boundary(reader.epoch, progress)
+
         def is_it(ahead: Place) -> bool:
             same = ahead._replace(limit=limit, latest=place.latest) == place and ahead.limit <= limit
-            return same and progress.begun is None and abs(place.latest - ahead.latest) < _MOST_AHEAD
+            return same and end is None and abs(place.latest - ahead.latest) < _MOST_AHEAD
 
         found = self._ahead.take(is_it) if self._ahead.epoch == reader.epoch else None
-        return found or read_events(reader, place, last=progress.begun)
+        return found or read_events(reader, place, last=end)
 
     def _read_ahead(self, reader: EpochReader, position: Position, limit: int) -> None:
         """Begin to read what comes after this batch, of one epoch at a time: so much is held in memory, and no more."""
@@ -275,6 +279,31 @@ class Exporter:
         if abs(now - self._woken) >= _REST:
             self._resting.clear()
             self._woken = now
+
+    def _boundary(self, epoch: int, progress: Progress) -> int | None:
+        """Return where the next delivery has to end: it was begun, or went into a bundle, with this boundary."""
+        if progress.begun is not None:
+            return progress.begun
+        return self._state.bundled.end_of(epoch, progress.acknowledged + 1, after=progress.position.sequence)
+
+    def settle_elsewhere(self, receipt: Receipt, signature: str) -> bool:
+        """Take the receipt of a delivery that went another way, in a bundle; tell whether it was waited for."""
+        for reader in read_epochs(self._outbox):
+            if reader.epoch != receipt.epoch:
+                continue
+            progress = self._load(reader)
+            if receipt.first == progress.acknowledged + 1:
+                self._settle_by(reader, progress, receipt, signature=signature)
+                return True
+        return self._state.settle_late(receipt, signature)
+
+    def _settle_by(self, reader: EpochReader, progress: Progress, receipt: Receipt, *, signature: str = "") -> None:
+        """Settle the next delivery of an epoch by a receipt alone: its answer was lost, or came another way."""
+        chunk = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence))
+        counted = self._accounting.count(progress, chunk)
+        counted = self._accounting.by_names_of(receipt, progress, chunk, counted)
+        tallied = self._tally_of(chunk)
+        self._settle(reader, replace(progress, counted=counted), chunk, receipt, tallied, signature=signature)
 
     def _waits(self, reader: EpochReader) -> bool:
         """Tell whether these events are set aside: no plan has declared them yet, and none has taken them back."""
@@ -305,9 +334,15 @@ class Exporter:
         counted = self._accounting.count(progress, chunk, recorded)
         progress = replace(progress, sending=chunk.end)
         sessions = self._objections.sessions
+        first, plan = progress.acknowledged + 1, self._client.built_by
         try:
-            self._state.begin(
-                reader.epoch, progress, self._pseudonyms.fresh(), sessions.fresh(), generation=self._generation
+            self._client.ledger_head = self._state.begin(
+                reader.epoch,
+                progress,
+                self._pseudonyms.fresh(),
+                sessions.fresh(),
+                generation=self._generation,
+                leaving=Leaving(first, chunk.last, batch.counts, absent, batch.body, plan),
             )
         except StaleError:  # somebody was forgotten, or has signed in, in this very moment
             return 1
@@ -316,7 +351,7 @@ class Exporter:
         try:
             self._bandwidth.learn(numbers, len(batch.body))
             answer = self._client.deliver(
-                epoch=reader.epoch, first=progress.acknowledged + 1, last=chunk.last, absent=absent, body=batch.body
+                epoch=reader.epoch, first=first, last=chunk.last, absent=absent, body=batch.body
             )
         except GatewayRefusalError as error:
             return self._take_refusal(reader, progress, chunk, error, counted)
@@ -387,17 +422,27 @@ class Exporter:
             raise error
         progress = replace(progress, sending=None)
         tallied: list[Tallied] = []
+        self._state.bundled.drop(reader.epoch, progress.acknowledged + 1)
+        entry = Refused(
+            time=self._state.moment(),
+            epoch=reader.epoch,
+            first=progress.acknowledged + 1,
+            last=chunk.last,
+            reason=error.problem.type,
+            outcome=SPLIT,
+        )
         if numbers > 1:
             self._splits.refuse(reader.epoch, chunk.last, numbers, error.problem)
         elif numbers == 0 or not self._splits.give_up(reader.epoch, error.problem):
-            self._save(reader, progress)
+            self._save(reader, progress, entry=entry)
             raise StandstillError(f"delivery stands still: {error}")
         else:
             _log.error("the gateway refuses an event for good", epoch=reader.epoch, reason=error.problem.type)
             refused = Owed(chunk.last, self._accounting.verdicts_on(chunk, Verdict.REFUSED))
             progress = replace(progress, position=chunk.end, owed=[*progress.owed, refused], counted=counted)
             tallied = self._tally_of(chunk)
-        self._save(reader, progress, tallied, sendable=True)
+            entry = replace(entry, outcome=GIVEN_UP)
+        self._save(reader, progress, tallied, sendable=True, entry=entry)
         if self._splits.stands_still:
             raise StandstillError(f"delivery stands still: {error}")
         return numbers
@@ -408,10 +453,7 @@ class Exporter:
         receipt = self._client.latest_receipt(reader.epoch)
         if expected > progress.acknowledged + 1 and receipt is not None and receipt.first == progress.acknowledged + 1:
             # Only the latest receipt never came: it closes the account.
-            chunk = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence))
-            counted = self._accounting.count(progress, chunk)
-            counted = self._accounting.by_names_of(receipt, progress, chunk, counted)
-            self._settle(reader, replace(progress, counted=counted), chunk, receipt, self._tally_of(chunk))
+            self._settle_by(reader, progress, receipt)
             return 1
         _log.error(
             "the two ends differ",
@@ -422,6 +464,9 @@ class Exporter:
         )
         skipped = max(expected - 1 - progress.acknowledged, 0)
         forgotten = max(progress.acknowledged + 1 - expected, 0)
+        entry = Moved(
+            time=self._state.moment(), epoch=reader.epoch, acknowledged=progress.acknowledged, expected=expected
+        )
         chunk = reader.read(progress.position, 0, last=max(expected - 1, progress.position.sequence))
         progress = replace(
             progress,
@@ -433,14 +478,20 @@ class Exporter:
             sending=None,
             undecided=progress.undecided + skipped,
         )
-        self._save(reader, progress, self._tally_of(chunk), sendable=True)
+        self._save(reader, progress, self._tally_of(chunk), sendable=True, entry=entry)
         return 1
 
     def _save(
-        self, reader: EpochReader, progress: Progress, tallied: Sequence[Tallied] = (), *, sendable: bool = False
+        self,
+        reader: EpochReader,
+        progress: Progress,
+        tallied: Sequence[Tallied] = (),
+        *,
+        sendable: bool = False,
+        entry: Refused | Moved | None = None,
     ) -> None:
         progress = self._accounting.settled(progress, first=progress.acknowledged + 1)
-        self._state.save(reader.epoch, progress, tallied, sendable=sendable)
+        self._state.save(reader.epoch, progress, tallied, sendable=sendable, entry=entry)
 
     def _tally_of(
         self, chunk: Chunk, *, recorded: Recorded | None = None, marks: Marks | None = None, locally: bool = False

@@ -92,7 +92,7 @@ def forget(state: State, user: str, *, outbox: Path, now: datetime) -> Outcome:
 
     Raises:
         ValueError: This is no user's id.
-        OSError, sqlite3.Error: The outbox or the state cannot be read or written; nothing is forgotten.
+        OSError, sqlite3.Error: The outbox or the state cannot be read or written: say it again.
     """
     named = user_keys(checked_user(user))
     Stitching(state, outbox).look()  # what the product has said of the user's sign-ins goes, too
@@ -107,6 +107,7 @@ def forget(state: State, user: str, *, outbox: Path, now: datetime) -> Outcome:
         connection.execute("begin immediate")
         keys = (*named, *state.stitched.visitors_of(named))
         ids = [*state.pseudonyms(USER, keys).values(), *state.stitched.former_ids(keys)]
+        sent = {*ids, *state.pseudonyms(SESSION, queued.sessions).values()}
         whats = [(USER, key) for key in keys] + [(SESSION, session) for session in sorted(queued.sessions)]
         connection.executemany("delete from pseudonym where kind = ? and key = ?", whats)
         connection.executemany("delete from session_user where user = ?", [(key,) for key in keys])
@@ -115,6 +116,7 @@ def forget(state: State, user: str, *, outbox: Path, now: datetime) -> Outcome:
         state.usage.forget_users(keys)
         # Sorted, as the order of the users' own ids is nobody's business.
         order_erasure(connection, sorted(ids), asked=microseconds(now))
+    state.kept.forget(sent)
     return Outcome(sorted(ids), len(queued.sessions))
 
 

@@ -66,7 +66,7 @@ class HeldEvents:
             found = self._writers[name] = (writer, self._ticks())
             self._before[name] = self.recorded.get(name, 0)
         try:
-            found[0].append((event,))
+            found[0].append_recorded(event)
         except OutboxFullError:
             raise UndeclaredError from None
         self._unsynced.add(name)

@@ -21,6 +21,7 @@ import msgspec
 from heliograph.event import UNDECLARED, Epoch, new_epoch
 from heliograph.frames import (
     Frame,
+    encode_body,
     encode_frame,
     read_bodies,
     read_frames,
@@ -46,6 +47,7 @@ _SUFFIX: Final = ".segment"
 _NOTHING: Final = msgspec.Raw()
 _FRAMES_AT_ONCE: Final = 2_000
 _encoder: Final = msgspec.json.Encoder()
+_encode: Final = _encoder.encode
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -145,6 +147,25 @@ class EpochWriter:
         """Look again how much room the bound leaves: other writers fill it, and the agent empties it."""
         self._room = self._maximum_bytes - outbox_bytes(self._outbox)
 
+    @property
+    def room(self) -> int:
+        """How many bytes the bound leaves, by the last look."""
+        return self._room
+
+    def measured(self, taken: int, *, room: int) -> None:
+        """Be told how much the outbox takes, by one who looked without holding the owner's lock.
+
+        Args:
+            taken: Bytes.
+            room: What `room` was before the look: what was written since may not be among `taken`.
+        """
+        self._room = self._maximum_bytes - taken - (room - self._room)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where the next frame will be: as long as it is the same, nothing was written."""
+        return self._first, self._offset
+
     def append(
         self, events: Sequence[Mapping[str, Any]], *, checkpoint: bytes | None = None, recorded: Counts | None = None
     ) -> None:
@@ -168,15 +189,23 @@ class EpochWriter:
             self._make_ready()
             news, whole = self._news(recorded)
             header = _encoder.encode(Note(checkpoint=msgspec.Raw(checkpoint), recorded=news, whole=whole))
-        frame = encode_frame(header, b"\n".join(lines))
+        self._append(encode_frame(header, b"\n".join(lines)), sequence)
+        if checkpoint is not None:
+            self._keep_told(recorded)
+
+    def append_recorded(self, event: dict[str, Any]) -> None:
+        """As `append`, one event that begins with ``name`` and ``sequence``; it gets its number in its place."""
+        event["sequence"] = sequence = self.last + 1
+        self._append(encode_body(_encode(event)), sequence)
+
+    def _append(self, frame: bytes, sequence: int) -> None:
+        """Write a frame whose last event has this number."""
         if len(frame) > self._room:
             # What is full of delivered events can only be deleted once it is not the newest segment any more.
             self._end_segment()
             raise OutboxFullError
         self._write(frame)
         self.last = sequence
-        if checkpoint is not None:
-            self._keep_told(recorded)
 
     def note_dropped(
         self, dropped: VerdictCounts, left_out: Counts | None = None, recorded: Counts | None = None
@@ -215,7 +244,9 @@ class EpochWriter:
 
     def _write(self, frame: bytes) -> None:
         self._make_ready()
-        write_fully(self._segment, frame, self._offset)
+        written = os.pwrite(self._segment, frame, self._offset)
+        if written != len(frame):
+            write_fully(self._segment, frame[written:], self._offset + written)
         self._offset += len(frame)
         self._room -= len(frame)
 

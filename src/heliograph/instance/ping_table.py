@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from heliograph.instance.usage import as_date, day_number
+from heliograph.ledger.entries import PingSent, PingSettled
 from heliograph.wire import PingReceipt
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from heliograph.instance.ledger import Ledger
 
 SCHEMA: Final = """
 create table if not exists ping (
@@ -42,8 +46,9 @@ class KeptPing(msgspec.Struct, frozen=True, kw_only=True):
 class PingTable:
     """The pings in the agent's database."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, ledger: Ledger) -> None:
         self._connection = connection
+        self._ledger = ledger
 
     def begin(self, day: date) -> None:
         """Let `day` be the first to be told, unless there is an earlier one already."""
@@ -74,12 +79,15 @@ class PingTable:
         return since if since is None or row[0] is None else max(since, as_date(row[0] + 1))
 
     def put(self, day: date, body: bytes, made: datetime) -> None:
-        """Keep a ping before it is sent."""
+        """Keep a ping before it is sent, and tell the ledger of it."""
+        digest = hashlib.sha256(body).hexdigest()
         with self._connection:
+            self._connection.execute("begin immediate")
             self._connection.execute(
                 "insert or replace into ping (day, body, made) values (?, ?, ?)",
                 (day_number(day), body, made.isoformat()),
             )
+            self._ledger.append(PingSent(time=self._ledger.now(), day=day, digest=digest, size=len(body)))
 
     def settle(
         self, day: date, *, receipt: PingReceipt | None = None, signature: str | None = None, refused: str | None = None
@@ -87,6 +95,8 @@ class PingTable:
         """Write down the answer for good."""
         encoded = None if receipt is None else msgspec.json.encode(receipt)
         with self._connection:
+            self._connection.execute("begin immediate")
+            self._ledger.append(PingSettled(time=self._ledger.now(), day=day, signature=signature, refused=refused))
             self._connection.execute(
                 "update ping set settled = 1, receipt = ?, signature = ?, refused = ? where day = ?",
                 (encoded, signature, refused, day_number(day)),

@@ -9,15 +9,17 @@ from heliograph.event import NAME_PATTERN, RESERVED, Actor, whole_milliseconds
 from heliograph.instance.opt_outs import LONGEST_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import datetime
 
 LONGEST_WORD: Final = LONGEST_KEY
 """Characters of a text that can be recorded: no plan's word is as long, and a few huge ones would fill the outbox."""
-_SCALARS: Final = (str, int, float, bool)
+_NUMBERS: Final = (int, float, bool)
+_MOST_NAMES: Final = 10_000
+_good_names: Final[set[str]] = set()
+"""Names of events that were found good in this process."""
 
 
-def recorded_event(  # noqa: PLR0917 - called for every event: keywords cost
+def recorded_event(  # noqa: C901, PLR0917 - called for every event: keywords and further calls cost
     name: str,
     moment: datetime,
     user: str | int | None,
@@ -28,22 +30,22 @@ def recorded_event(  # noqa: PLR0917 - called for every event: keywords cost
     actor: str | None,
     properties: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return an event of what `heliograph.instance.recorder.Recorder.record` was given.
+    """Return an event of what `heliograph.instance.recorder.Recorder.record` was given, with a place for its number.
 
     Raises:
         ValueError, TypeError: No event has such a name, property, value or actor.
     """
-    if not NAME_PATTERN.fullmatch(name) or not RESERVED.isdisjoint(properties):
+    if (name not in _good_names and not _is_good(name)) or not RESERVED.isdisjoint(properties):
         raise ValueError
-    _refuse_long_words((user, session, *properties.values()))
     event: dict[str, Any] = {
         "name": name,
+        "sequence": 0,
         "time": moment if moment.tzinfo else moment.replace(tzinfo=UTC),
     }
     if user is not None:
-        event["user"] = str(user)
+        event["user"] = _key(user)
     if session is not None:
-        event["session"] = str(session)
+        event["session"] = _key(session)
     if outcome is not None:
         event["outcome"] = outcome
     if version is not None:
@@ -53,17 +55,34 @@ def recorded_event(  # noqa: PLR0917 - called for every event: keywords cost
     if actor is not None:
         event["actor"] = Actor(actor).value
     for key, value in properties.items():
-        if value is not None:
-            event[key] = value if isinstance(value, _SCALARS) else _milliseconds(value)
+        if value is None:
+            continue
+        if isinstance(value, str):
+            event[key] = _short(value)
+        else:
+            event[key] = value if isinstance(value, _NUMBERS) else _milliseconds(value)
     return event
+
+
+def _is_good(name: str) -> bool:
+    """Tell whether an event may have this name, and keep in mind that it may: a pattern is slow to look at again."""
+    good = NAME_PATTERN.fullmatch(name) is not None
+    if good and len(_good_names) < _MOST_NAMES:
+        _good_names.add(name)
+    return good
+
+
+def _key(key: str | int) -> str:
+    return _short(key) if isinstance(key, str) else str(key)
+
+
+def _short(word: str) -> str:
+    if len(word) > LONGEST_WORD:
+        raise ValueError
+    return word
 
 
 def _milliseconds(value: object) -> int:
     if not isinstance(value, timedelta):
         raise TypeError
     return whole_milliseconds(value)
-
-
-def _refuse_long_words(values: Iterable[object]) -> None:
-    if any(isinstance(value, str) and len(value) > LONGEST_WORD for value in values):
-        raise ValueError

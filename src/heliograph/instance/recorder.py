@@ -17,7 +17,7 @@ from heliograph.event import NAME_PATTERN, UNDECLARED, Verdict
 from heliograph.instance.declared import UndeclaredError
 from heliograph.instance.facts import merge_facts
 from heliograph.instance.held import HeldEvents
-from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError, tell_apart
+from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError, outbox_bytes, tell_apart
 from heliograph.instance.recorded import LONGEST_WORD, recorded_event
 from heliograph.instance.sign_ins import SignInsFile, visitor_key
 from heliograph.instance.watch import Watch
@@ -82,6 +82,7 @@ class Recorder:
         self._left_out: dict[str, int] = {}
         self._dropped: VerdictCounts = {}
         self._noted = 0
+        self._synced: tuple[int, int, int] | None = None
         self._flusher: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -134,7 +135,7 @@ class Recorder:
             if held:
                 self._held.append(name, event)
             else:
-                (self._writer or self._open()).append((event,))
+                (self._writer or self._open()).append_recorded(event)
             self._recorded[name] = self._recorded.get(name, 0) + 1
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
             return self._drop(name, _verdict_on(error))
@@ -275,9 +276,14 @@ class Recorder:
             self._held.tidy(_anything if self._watch.declared is None else self._watch.declared.holds)
             if self._writer is None and (self._dropped or self._left_out):
                 self._open()  # where nothing may be recorded, drops are counted all the same
-            if self._writer is not None:
-                self._writer.measure()
-                self._note_dropped(self._writer)
+            writer = self._writer
+            if writer is None:
+                return
+            self._note_dropped(writer)
+            room = writer.room
+        taken = outbox_bytes(Path(self._settings.outbox))  # without the lock: this takes longer than to record
+        with self._lock:
+            writer.measured(taken, room=room)
 
     def _note_dropped(self, writer: EpochWriter) -> None:
         left_out = dict(self._left_out)
@@ -294,12 +300,18 @@ class Recorder:
         try:
             self._sign_ins.sync()
             with self._lock:
-                descriptors = [self._writer.duplicate_descriptor() if self._writer is not None else None]
+                writer = self._writer
+                place = None if writer is None else (writer.epoch, *writer.place)
+                new = writer is not None and place != self._synced
+                descriptors = [writer.duplicate_descriptor() if writer is not None and new else None]
                 descriptors += self._held.descriptors()
         except OSError:
             return False
         synced = [_sync(descriptor) for descriptor in descriptors if descriptor is not None]
-        return all(synced)
+        if all(synced):
+            self._synced = place
+            return True
+        return False
 
     def close(self) -> None:
         """Force everything to disk and end this process's epoch. Recording again begins a new one."""

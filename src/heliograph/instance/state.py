@@ -1,12 +1,13 @@
 """The agent's own memory: how far each epoch was delivered, every receipt, and who stands behind each random id.
 
 One SQLite file on the instance. A delivery is two transactions: `begin` before anything is sent, so that a crash
-repeats the very same range, and `finish` once the receipt is here.
+repeats the very same range, and `finish` once the receipt is here. What either tells the ledger is part of it.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import sqlite3
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from heliograph.instance.counted import Counted, opening
+from heliograph.instance.bundled import SCHEMA as BUNDLED_SCHEMA
+from heliograph.instance.bundled import BundledTable
+from heliograph.instance.counted import Counted, opening, settle_undecided
+from heliograph.instance.kept_bytes import KeptBytes
+from heliograph.instance.ledger import SCHEMA as LEDGER_SCHEMA
+from heliograph.instance.ledger import Ledger
 from heliograph.instance.outbox import Position
 from heliograph.instance.ping_table import SCHEMA as PING_SCHEMA
 from heliograph.instance.ping_table import PingTable
@@ -24,13 +30,15 @@ from heliograph.instance.stitched_table import SCHEMA as STITCHED_SCHEMA
 from heliograph.instance.stitched_table import StitchedTable
 from heliograph.instance.usage import SCHEMA as USAGE_SCHEMA
 from heliograph.instance.usage import UsageTable
+from heliograph.ledger.entries import Sent, Settled
 from heliograph.wire import Counts, Receipt, VerdictCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from heliograph.instance.usage import Tallied
+    from heliograph.ledger.entries import Moved, Refused
 
 _KEYS_AT_ONCE: Final = 500
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -47,10 +55,6 @@ create table if not exists forgotten (
     digest blob primary key, until integer not null, generation integer not null
 ) without rowid;
 create table if not exists progress (epoch integer primary key, state blob not null);
-create table if not exists delivery (
-    epoch integer not null, first integer not null, last integer not null,
-    receipt blob not null, signature text not null, primary key (epoch, first)
-) without rowid;
 create table if not exists policy (
     one integer primary key check (one = 1),
     policy text not null, endorsements text not null, received integer not null, issued integer not null
@@ -70,6 +74,20 @@ class Owed(msgspec.Struct, frozen=True):
 
     last: int
     counts: VerdictCounts
+
+
+class Leaving(NamedTuple):
+    """A delivery that is about to leave."""
+
+    first: int
+    last: int
+    events: Counts
+    """The events of the body, by name."""
+    absent: VerdictCounts
+    body: bytes
+    """The exact bytes."""
+    plan: str | None
+    """The digest of the plan by which it was built."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -142,12 +160,15 @@ class State:
     Args:
         folder: Where it is; made when missing.
         exclusive: Whether to be the agent; False to look only, beside a running one.
+        now: The clock.
 
     Raises:
         StateError: Another agent holds it.
     """
 
-    def __init__(self, folder: Path, *, exclusive: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, exclusive: bool = True, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
         if exclusive:
@@ -161,17 +182,25 @@ class State:
         self._connection = sqlite3.connect(folder / "agent.db", isolation_level=None)
         self.usage: Final = UsageTable(self._connection)
         """What was used on which day by whom."""
-        self.pings: Final = PingTable(self._connection)
-        """What was told of it."""
         self.stitched: Final = StitchedTable(self._connection)
         """Which visitors turned out to be which users."""
         self.plans: Final = PlanTable(self._connection)
         """By which plans."""
+        self.bundled: Final = BundledTable(self._connection)
+        """Which ranges were written into bundles."""
+        self.kept: Final = KeptBytes(folder / "sent")
+        """The exact bytes of what was sent."""
+        self._now = now
         try:
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = full")
             self._connection.execute("pragma secure_delete = on")  # what is forgotten is gone from the disk, too
-            self._connection.executescript(_SCHEMA + STITCHED_SCHEMA + USAGE_SCHEMA + PING_SCHEMA + PLAN_SCHEMA)
+            schemas = (_SCHEMA, STITCHED_SCHEMA, USAGE_SCHEMA, PING_SCHEMA, PLAN_SCHEMA, LEDGER_SCHEMA, BUNDLED_SCHEMA)
+            self._connection.executescript("".join(schemas))
+            self.ledger: Final = Ledger(self._connection, now=self.moment)
+            """All that left, and its receipts."""
+            self.pings: Final = PingTable(self._connection, self.ledger)
+            """What was told of the use."""
         except sqlite3.Error as error:
             self.close()
             raise StateError(
@@ -183,6 +212,10 @@ class State:
     def connection(self) -> sqlite3.Connection:
         """The database, for those parts of the agent that keep tables of their own in it."""
         return self._connection
+
+    def moment(self) -> int:
+        """Return the clock's time in microseconds since 1970."""
+        return (self._now() - _1970) // _MICROSECOND
 
     def close(self) -> None:
         """Let go of the state."""
@@ -215,9 +248,11 @@ class State:
         progress: Progress,
         pseudonyms: Iterable[tuple[str, str, str]] = (),
         sessions: Iterable[tuple[str, str]] = (),
+        *,
         generation: int | None = None,
-    ) -> None:
-        """Write down what is about to be sent, and what is new in it.
+        leaving: Leaving | None = None,
+    ) -> str:
+        """Write down what is about to be sent, and what is new in it; return the digest of the ledger's last entry.
 
         Args:
             epoch: Whose events.
@@ -225,6 +260,7 @@ class State:
             pseudonyms: Kind, key and id of the new random ids.
             sessions: Sessions, and whose they are.
             generation: The generation that the batch was built with.
+            leaving: The delivery itself, for the ledger.
 
         Raises:
             StaleError: Somebody was forgotten, or has signed in, since; nothing was written.
@@ -236,11 +272,44 @@ class State:
             self._connection.executemany("insert into pseudonym (kind, key, id) values (?, ?, ?)", pseudonyms)
             self._connection.executemany("insert or ignore into session_user values (?, ?)", sessions)
             self._put(epoch, progress)
+            return self.ledger.head().digest if leaving is None else self._leave(epoch, leaving)
 
-    def save(self, epoch: int, progress: Progress, tallied: Sequence[Tallied] = (), *, sendable: bool = False) -> None:
-        """Write down how far an epoch has come, and what it passed; `sendable` if that may go into a ping."""
+    def _leave(self, epoch: int, leaving: Leaving) -> str:
+        digest = hashlib.sha256(leaving.body).hexdigest()
+        sent = Sent(
+            time=self.moment(),
+            epoch=epoch,
+            first=leaving.first,
+            last=leaving.last,
+            events=leaving.events,
+            absent=leaving.absent,
+            digest=digest,
+            size=len(leaving.body),
+            plan=leaving.plan,
+        )
+        before, head = self.ledger.head(), self.ledger.append_sent(sent)
+        if head != before:
+            # Within the transaction, so that whoever forgets a user finds these bytes, or keeps them from being sent.
+            self.kept.keep(digest, leaving.body, self._now().astimezone(UTC).date())
+        return head.digest
+
+    def save(
+        self,
+        epoch: int,
+        progress: Progress,
+        tallied: Sequence[Tallied] = (),
+        *,
+        sendable: bool = False,
+        entry: Refused | Moved | None = None,
+    ) -> None:
+        """Write down how far an epoch has come, and what it passed; `sendable` if that may go into a ping.
+
+        With an `entry`, the ledger tells why.
+        """
         with self._connection:
             self._connection.execute("begin immediate")
+            if entry is not None:
+                self.ledger.append(entry)
             self.usage.add(tallied, sendable=sendable)
             self._put(epoch, progress)
 
@@ -257,13 +326,39 @@ class State:
         """Write down a receipt, how far the epoch has come by it, what it passed, and what was left out of it."""
         with self._connection:
             self._connection.execute("begin immediate")
-            self._connection.execute(
-                "insert or replace into delivery (epoch, first, last, receipt, signature) values (?, ?, ?, ?, ?)",
-                (epoch, receipt.first, receipt.last, msgspec.json.encode(receipt), signature),
-            )
+            self._append_settled(receipt, signature)
+            self.bundled.forget(epoch, receipt.last)
             self.usage.add(tallied, sendable=True)
             self.plans.add_left_out(left_out or {})
             self._put(epoch, progress)
+
+    def settle_late(self, receipt: Receipt, signature: str) -> bool:
+        """Take a receipt for numbers that were passed without one; tell whether there are such."""
+        with self._connection:
+            self._connection.execute("begin immediate")
+            progress = self.progress(receipt.epoch)
+            numbers = receipt.last - receipt.first + 1
+            if progress is None or progress.undecided < numbers or receipt.last > progress.acknowledged:
+                return False
+            if any(each.first == receipt.first for each in self.receipts(receipt.epoch)):
+                return False
+            counted = settle_undecided(self.counted(receipt.epoch, progress), receipt)
+            self._append_settled(receipt, signature)
+            undecided = progress.undecided - numbers
+            self._put(receipt.epoch, msgspec.structs.replace(progress, undecided=undecided, counted=counted))
+        return True
+
+    def _append_settled(self, receipt: Receipt, signature: str) -> None:
+        self.ledger.append(
+            Settled(
+                time=self.moment(),
+                epoch=receipt.epoch,
+                first=receipt.first,
+                last=receipt.last,
+                signature=signature or None,
+                receipt=None if signature else receipt,
+            )
+        )
 
     def _put(self, epoch: int, progress: Progress) -> None:
         self._connection.execute(
@@ -287,11 +382,7 @@ class State:
 
     def receipts(self, epoch: int | None = None) -> Iterator[Receipt]:
         """Yield every receipt, or those of one epoch, epoch by epoch, in order."""
-        query = "select receipt from delivery where ? is null or epoch = ? order by epoch, first"
-        if epoch is not None:
-            query = query.replace("? is null or epoch = ?", "epoch = coalesce(?, ?)")  # goes by the index
-        for (receipt,) in self._connection.execute(query, (epoch, epoch)):
-            yield msgspec.json.decode(receipt, type=Receipt)
+        return self.ledger.receipts(epoch)
 
     def pseudonyms(self, kind: str, keys: Iterable[str]) -> dict[str, str]:
         """Return the random ids of those `keys` that have one."""

@@ -40,6 +40,7 @@ from heliograph.wire import (
     EXPORTER_HEADER,
     GRANT_TYPE,
     KEYS_PATH,
+    LEDGER_HEADER,
     PINGS_PATH,
     PLAN_HEADER,
     PLAN_PATH,
@@ -125,6 +126,11 @@ class SupersededError(GatewayRefusalError):
     """Another agent, which began later, sends for this instance: this one must not go on."""
 
 
+def erasure_body(user_id: str) -> bytes:
+    """Return the exact bytes of an order to erase a random id."""
+    return msgspec.json.encode({"user_id": user_id})
+
+
 def tls_context(certificate_authority: str) -> ssl.SSLContext:
     """Return what TLS must be: version 1.2 or newer, and a certificate that the authority signed for the host.
 
@@ -173,6 +179,8 @@ class GatewayClient:
         self._bandwidth = bandwidth or Bandwidth(settings.bytes_per_second, ticks=ticks)
         self.built_by: str | None = None
         """The digest of the plan by which deliveries are built, once the vendor has told it."""
+        self.ledger_head: str | None = None
+        """The digest of the last entry in the instance's ledger when a delivery leaves."""
         self._token = ""
         self._token_until = 0.0
         self._client = _http_client(settings, transport)
@@ -240,6 +248,8 @@ class GatewayClient:
         }
         if self.built_by is not None:
             headers[PLAN_HEADER] = self.built_by
+        if self.ledger_head is not None:
+            headers[LEDGER_HEADER] = self.ledger_head
         if absent:
             headers[ABSENT_HEADER] = msgspec.json.encode(absent).decode()
         answer = _read(self._authorized("POST", EVENTS_PATH, headers, body), Answer)
@@ -262,8 +272,8 @@ class GatewayClient:
         Raises:
             TransportError: See the tree of errors.
         """
-        body = msgspec.json.encode({"user_id": user_id})
-        return _read(self._authorized("POST", ERASURES_PATH, {"content-type": "application/json"}, body), ErasureAnswer)
+        headers = {"content-type": "application/json"}
+        return _read(self._authorized("POST", ERASURES_PATH, headers, erasure_body(user_id)), ErasureAnswer)
 
     def _authorized(
         self,

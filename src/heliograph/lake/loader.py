@@ -2,7 +2,7 @@
 
 Where it stands in the log is a property of the table, written in the same commit as the rows: a crash leaves both or
 neither. Rows are known by (instance, epoch, sequence); what a disk error made the log hold twice is left out here.
-Pings go to a table of their own in the same pass: `heliograph.lake.pings` says how the two agree.
+Pings and deliveries go to tables of their own in the same pass: `heliograph.lake.pings` says how these agree.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from heliograph.gateway.log import (
 )
 from heliograph.lake.account import LoadAccount
 from heliograph.lake.delivered import BodyDecoder
+from heliograph.lake.deliveries import DeliveryTable
 from heliograph.lake.durability import sync_snapshot
 from heliograph.lake.metrics import LoaderMetric, LoaderMonitor
 from heliograph.lake.pings import PingTable
@@ -104,6 +105,7 @@ class Loader:
             raise
         self._use_columns()
         self._pings = PingTable(lake)
+        self._deliveries = DeliveryTable(lake)
         self._held_back: int | None = None
         self.account: Final = LoadAccount(None)
         """What it has passed of the gateway's account."""
@@ -123,6 +125,7 @@ class Loader:
         self._place = read_place(self._table)
         self.account.stand_at(accounts_at(self._folder, self._place))
         self._pings.recall()
+        self._deliveries.recall()
         self._is_sure = True
 
     def _read_loaded(self) -> dict[tuple[str, int], int]:
@@ -222,11 +225,12 @@ class Loader:
             if isinstance(entry, PingEntry):
                 self._pings.take(place, entry, body)
             elif entry is not None:
+                self._deliveries.take(place, entry)
                 tables.append(self._new_rows(entry, body, loaded))
                 rows += len(tables[-1])
             if rows + self._pings.waiting >= self._settings.commit_rows:
                 break
-        ping_rows = self._commit_pings(place)  # before the events, whose place alone says what is released
+        ping_rows = self._commit_others(place)  # before the events, whose place alone says what is released
         if rows:
             self._commit_events(tables, place)
             _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
@@ -340,7 +344,10 @@ class Loader:
         self._table.refresh()
         sync_snapshot(self._table)
 
-    def _commit_pings(self, place: Place) -> int:
+    def _commit_others(self, place: Place) -> int:
+        """Commit deliveries and pings, and return how many rows of pings that was."""
+        if self._deliveries.commit(place):
+            sync_snapshot(self._deliveries.table)
         rows = self._pings.commit(place)
         if rows:
             sync_snapshot(self._pings.table)

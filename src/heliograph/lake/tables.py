@@ -2,8 +2,8 @@
 
 `events` has one row for each accepted event. Its columns are the envelope, what the gateway adds, and one for each
 property that the plan declares; a new property adds a column, and no column ever goes away. `pings` has one row for
-each number of each ping, so that a feature or a fact adds none. Times are in UTC, without a zone, as not all engines
-read zones alike.
+each number of each ping, so that a feature or a fact adds none. `deliveries` has one row for each delivery. Times are
+in UTC, without a zone, as not all engines read zones alike.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 NAMESPACE: Final = "heliograph"
 EVENTS: Final = f"{NAMESPACE}.events"
 PINGS: Final = f"{NAMESPACE}.pings"
+DELIVERIES: Final = f"{NAMESPACE}.deliveries"
 CATALOG_TABLE: Final = "iceberg_tables"
 """Where PyIceberg's SQL catalog keeps its tables."""
 TIME: Final = pa.timestamp("us")
@@ -76,6 +77,25 @@ PING_SCHEMA: Final = pa.schema(
     ]
 )
 """The columns of `pings`: `value` is null where it is suppressed, and for facts that are words, which `word` holds."""
+DELIVERY_SCHEMA: Final = pa.schema(
+    [
+        pa.field("instance", pa.string()),
+        pa.field("account", pa.string()),
+        pa.field("epoch", pa.int64()),
+        pa.field("first", pa.int64()),
+        pa.field("last", pa.int64()),
+        pa.field("digest", pa.string()),
+        pa.field("accepted", pa.int64()),
+        pa.field("rejected", pa.int64()),
+        pa.field("absent", pa.int64()),
+        pa.field("agreement", pa.string()),
+        pa.field("plan", pa.string()),
+        pa.field("received", TIME),
+        pa.field("ledger", pa.string()),
+        pa.field("receipt", pa.string()),
+    ]
+)
+"""The columns of `deliveries`: the counts are totals, and `receipt` is the receipt's JSON, which has them by name."""
 _ARROW_TYPES: Final[dict[IcebergType, pa.DataType]] = {
     LongType(): pa.int64(),
     DoubleType(): pa.float64(),
@@ -161,6 +181,18 @@ def open_pings(settings: LakeSettings) -> Table:
     return catalog.create_table_if_not_exists(PINGS, PING_SCHEMA, properties=_PROPERTIES)
 
 
+def open_deliveries(settings: LakeSettings) -> Table:
+    """Open the table of deliveries for writing, made when it is missing."""
+    catalog = open_catalog(settings, make=True)
+    catalog.create_namespace_if_not_exists(NAMESPACE)
+    return catalog.create_table_if_not_exists(DELIVERIES, DELIVERY_SCHEMA, properties=_PROPERTIES)
+
+
+def find_deliveries(settings: LakeSettings) -> Table | None:
+    """Return the table of deliveries as of now; None when there is none yet."""
+    return _find(settings, DELIVERIES)
+
+
 def find_events(settings: LakeSettings) -> Table | None:
     """Return the table of events as of now; None when there is no lake yet."""
     return _find(settings, EVENTS)
@@ -186,6 +218,11 @@ def event_files(settings: LakeSettings) -> list[str]:
 def ping_files(settings: LakeSettings) -> list[str]:
     """Return the paths of the Parquet files that hold the pings as of now; none when there is no such table yet."""
     return _files(settings, PINGS)
+
+
+def delivery_files(settings: LakeSettings) -> list[str]:
+    """Return the paths of the Parquet files that hold the deliveries as of now; none when there is no such table."""
+    return _files(settings, DELIVERIES)
 
 
 def _files(settings: LakeSettings, name: str) -> list[str]:

@@ -17,6 +17,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 UsageDays = Annotated[int, Meta(ge=35, le=3_650)]
 """A month of 28 days, and a week in which the agent did not run."""
+LedgerDays = Annotated[int, Meta(ge=0, le=3_650)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 Days = Annotated[int, Meta(ge=1, le=366)]
 
@@ -117,6 +118,16 @@ class AgentSettings(Section, frozen=True, kw_only=True):
     batch_events: Annotated[
         PositiveInt, _about("Events in one delivery; up to four times as many while a backlog is delivered.")
     ] = 5_000
+    ledger_days: Annotated[
+        LedgerDays,
+        _about(
+            "Days for which the exact bytes of what was sent are kept, to be read with `heliograph ledger show`; "
+            "0: they are not. Their digests stay for ever."
+        ),
+    ] = 30
+    ledger_bytes: Annotated[
+        PositiveInt, _about("Bound of these bytes on disk; past it, the oldest are deleted before their time.")
+    ] = 1 << 30
     usage_days: Annotated[
         UsageDays,
         _about("Days for which the instance remembers its own use, from which its pings are made."),
@@ -189,6 +200,14 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
             path=True,
         ),
     ] = "signing.pem"
+    bundle_key: Annotated[
+        str,
+        _about(
+            "Secret key (age) to which instances without a way here encrypt their bundles; made by "
+            "`heliograph gateway bundle-key`.",
+            path=True,
+        ),
+    ] = "bundle.key"
     log: Annotated[str, _about("Folder of the log: what was acknowledged and is not in the lake yet.", path=True)] = (
         "log"
     )

@@ -35,13 +35,14 @@ def main() -> None:
         sys.exit(f"which target? one of: {', '.join(TARGETS)}; then options of libFuzzer")
     name, *options = sys.argv[1:]
     target = TARGETS[name]
-    folders = [option for option in options if not option.startswith("-")]
     folder = CORPUS / name
-    folder.mkdir(parents=True, exist_ok=True)
-    if not any(folder.iterdir()):
-        for number, seed in enumerate(target.seeds()):
-            (folder / f"seed-{number}").write_bytes(seed)
-    arguments = [sys.argv[0], f"-artifact_prefix={folder}-", *options, *([] if folders else [str(folder)])]
+    if all(option.startswith("-") for option in options):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not any(folder.iterdir()):
+            for number, seed in enumerate(target.seeds()):
+                (folder / f"seed-{number}").write_bytes(seed)
+        options.append(str(folder))
+    arguments = [sys.argv[0], f"-artifact_prefix={folder}-", *options]
     atheris.Setup(arguments, target.run)
     atheris.Fuzz()
 

@@ -139,7 +139,7 @@ def test_on_a_slow_disk_what_waits_is_bounded_and_all_that_was_acknowledged_is_t
         monkeypatch.setattr(os, "fdatasync", slowly)
         ways = [pool.submit(attempt, epoch) for epoch in range(1, 13)]
         assert slow.wait(60)
-        refused = []
+        refused: list[httpx.Response] = []
         while len(refused) < 8:  # the others wait for the disk
             refused = [way.result() for way in ways if way.done()]
         for answer in refused:

@@ -278,11 +278,10 @@ def test_a_gateway_that_lost_its_log_is_told_that_the_numbers_are_lost(vendor: V
         instance._open()
         instance.recorder.record("PageViewed", user=1)
         instance.drain()
-        theirs, ours = instance.client.account(), instance.account()
+        theirs = instance.client.account()
         instance.recorder.close()
         instance.close()
-    assert ours.closes()
-    assert ours.delivered == theirs.accepted == {"PageViewed": 1}
+    assert theirs.accepted == {"PageViewed": 1}
     assert theirs.absent == {UNDECLARED: {Verdict.LOST: 2}}
 
 

@@ -122,7 +122,7 @@ def epoch_goes_before_its_receipt() -> Iterator[None]:
 
 
 BUGS: Final[dict[str, Bug]] = {
-    "gateway.log: acknowledged before it is on disk": Bug(acknowledged_before_it_is_on_disk, 100),
+    "gateway.log: acknowledged before it is on disk": Bug(acknowledged_before_it_is_on_disk, 150),
     "instance.exporter: sent without writing it down": Bug(sent_without_writing_it_down, 100),
     "gateway.intake: repeats are not recognised": Bug(repeats_are_not_recognised, 100),
     "lake.loader: the place is committed before the rows": Bug(place_before_rows, 300),

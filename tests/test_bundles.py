@@ -200,6 +200,19 @@ def test_by_file_and_by_network_in_any_order_each_event_arrives_once(steps: list
         world.close()
 
 
+def test_the_network_gets_the_very_ranges_that_a_bundle_has() -> None:
+    world = World()
+    world.record(0, 2)
+    world.write()
+    world.record(0, 3)
+    world.send()
+    world.carry(0)
+    [part] = world.answers[0].parts
+    assert part.duplicate
+    assert part.signature is not None  # exactly what the gateway holds: 1-2, though a batch had room for more
+    world.close()
+
+
 def test_what_went_by_file_is_settled_by_its_receipts_and_leaves_the_outbox() -> None:
     world = World()
     world.record(0, 8)

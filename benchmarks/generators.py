@@ -127,10 +127,11 @@ class Generators:
 
 
 def _generate(load: Load, parent: Connection) -> None:
-    """Run one process of load: answer once connected, deliver from the word on to the next, and tell of it."""
+    """Run one process of load: answer once it is ready, deliver from the word on to the next, and tell of it.
+
+    Each connection is made by its first delivery: a gateway cuts off who connects and then is silent.
+    """
     connections = [_connect(load.host, load.port, load.authority) for _ in range(_CONNECTIONS)]
-    for connection in connections:
-        connection.connect()
     parent.send([])
     parent.recv()
     stop = threading.Event()

@@ -36,7 +36,7 @@ module(load="imtcp" StreamDriver.Name="ossl" StreamDriver.Mode="1" StreamDriver.
 template(name="as_is" type="string" string="%rawmsg%\\n")
 main_queue(queue.size="200000" queue.dequeueBatchSize="5000" queue.workerThreads="1")
 input(type="imtcp" port="{port}" address="127.0.0.1")
-action(type="omfile" file="{folder}/events" template="as_is" sync="on")
+action(type="omfile" file="{folder}/events" template="as_is" sync="on" ioBufferSize="1m")
 """
 
 

@@ -13,7 +13,7 @@ from figures import ExporterFigures, Latency, RecorderFigures, Spread, Stopwatch
 from heliograph import Recorder
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.exporter import Exporter
-from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.state import State
 from heliograph.settings import RecorderSettings

@@ -22,7 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from harness import SMALL_PLAN
 from heliograph.consent.level import Level
 from heliograph.instance.exporter import Exporter
-from heliograph.instance.outbox import EpochReader, EpochWriter
+from heliograph.instance.outbox import EpochWriter
+from heliograph.instance.outbox_reading import EpochReader
 from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayRefusalError, TransportError
 from heliograph.instance.usage import UsageTable

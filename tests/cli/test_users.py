@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from heliograph.cli import app
 from heliograph.instance.notice import NoticeWriter
 from heliograph.instance.opt_outs import OptOutsFile
-from heliograph.instance.outbox import Position
+from heliograph.instance.outbox_reading import Position
 from heliograph.instance.state import Progress, State
 
 if TYPE_CHECKING:

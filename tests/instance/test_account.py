@@ -18,7 +18,8 @@ from heliograph.instance import exporter as exporter_module
 from heliograph.instance.account import InstanceAccount, read_account, read_passed
 from heliograph.instance.comparison import compare
 from heliograph.instance.exporter import Exporter
-from heliograph.instance.outbox import START, EpochReader, EpochWriter, read_epochs, tell_apart
+from heliograph.instance.outbox import EpochWriter, tell_apart
+from heliograph.instance.outbox_reading import START, EpochReader, read_epochs
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayAccount, UnreachableError

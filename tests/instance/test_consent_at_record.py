@@ -19,7 +19,7 @@ import heliograph
 from heliograph.event import Verdict
 from heliograph.instance.notice import NOTICE_FILE, Notice, NoticeWriter, forbids_tracking, read_notice
 from heliograph.instance.opt_outs import OPT_OUTS_FILE, OptOutsFile
-from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.recorder import Recorder
 from heliograph.settings import RecorderSettings
 from heliograph.testing import MemoryRecorder

@@ -10,7 +10,8 @@ import pytest
 
 from heliograph.instance.declared import DECLARED_FILE, Declaration, DeclaredWriter
 from heliograph.instance.held import MOST_NAMES, PART
-from heliograph.instance.outbox import HELD_FOLDER, START, read_epochs
+from heliograph.instance.outbox import HELD_FOLDER
+from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.recorder import Recorder
 from heliograph.settings import RecorderSettings
 

@@ -16,7 +16,8 @@ from harness import CANARY, INSTANCE, SMALL_PLAN, Vendor
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.account import read_account
 from heliograph.instance.exporter import Exporter
-from heliograph.instance.outbox import EpochWriter, read_epochs
+from heliograph.instance.outbox import EpochWriter
+from heliograph.instance.outbox_reading import read_epochs
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State, StateError
 from heliograph.instance.transport import GatewayClient, UnreachableError

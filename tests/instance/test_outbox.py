@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 
 from heliograph.event import Verdict
 from heliograph.frames import read_frames
-from heliograph.instance.outbox import (
+from heliograph.instance.outbox import EpochWriter, OutboxFullError, outbox_bytes
+from heliograph.instance.outbox_reading import (
     START,
     EpochReader,
-    EpochWriter,
-    OutboxFullError,
     Position,
     latest_checkpoint,
-    outbox_bytes,
     read_epochs,
     sweep_removed,
 )

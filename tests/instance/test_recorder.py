@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import heliograph
 from heliograph.event import UNDECLARED, Verdict
-from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.recorder import Recorder
 from heliograph.settings import RecorderSettings
 from heliograph.testing import MemoryRecorder

@@ -16,7 +16,7 @@ from harness import definition
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.gateway.bodies import BodyChecker
 from heliograph.instance.batch import Batch, BatchBuilder
-from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State

@@ -13,7 +13,7 @@ from heliograph.gateway import log as log_module
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.writer import LocalWriter
 from heliograph.instance import outbox as outbox_module
-from heliograph.instance.outbox import EpochReader
+from heliograph.instance.outbox_reading import EpochReader
 from heliograph.instance.state import State
 from heliograph.lake.loader import Loader
 from heliograph.lake.places import place_property

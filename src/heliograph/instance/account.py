@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from heliograph.difference import Difference, add, subtract
 from heliograph.instance.accounting import Accounting
 from heliograph.instance.counted import Counted, by_name, settle
-from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.state import Progress
 from heliograph.wire import Counts, VerdictCounts, merge_counts, total_counts
@@ -23,7 +23,7 @@ from heliograph.wire import Counts, VerdictCounts, merge_counts, total_counts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from heliograph.instance.outbox import EpochReader
+    from heliograph.instance.outbox_reading import EpochReader
     from heliograph.instance.state import State
     from heliograph.plan.model import Plan
 

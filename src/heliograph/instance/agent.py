@@ -26,7 +26,8 @@ from heliograph.instance.exporter import Exporter
 from heliograph.instance.forgetting import scrub
 from heliograph.instance.monitor import Monitor
 from heliograph.instance.notice import NoticeWriter
-from heliograph.instance.outbox import EpochWriter, OutboxFullError, latest_checkpoint, tell_apart
+from heliograph.instance.outbox import EpochWriter, OutboxFullError, tell_apart
+from heliograph.instance.outbox_reading import latest_checkpoint
 from heliograph.instance.pauses import BackOff
 from heliograph.instance.ping_sender import PingSender
 from heliograph.instance.plan_updates import PlanUpdates, declaration_of

@@ -33,7 +33,7 @@ from heliograph.event import UNDECLARED
 from heliograph.instance.actors import Marks, MarkTable
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.exporter import FUTURE
-from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.refusals import Objections
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from heliograph.consent.trust import Keys
     from heliograph.instance.choice import Chosen
-    from heliograph.instance.outbox import Chunk, EpochReader
+    from heliograph.instance.outbox_reading import Chunk, EpochReader
     from heliograph.instance.state import State
     from heliograph.plan.model import Plan
     from heliograph.settings import Settings

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from heliograph.instance.batch import Recorded
-    from heliograph.instance.outbox import Chunk, Said
+    from heliograph.instance.outbox_reading import Chunk, Said
     from heliograph.wire import Receipt
 
 

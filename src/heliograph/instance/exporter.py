@@ -21,7 +21,7 @@ from heliograph.instance.answers import Action
 from heliograph.instance.bandwidth import Bandwidth
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.counted import Counted, take_receipt
-from heliograph.instance.outbox import START, Chunk, EpochReader, read_epochs, sweep_removed
+from heliograph.instance.outbox_reading import START, Chunk, EpochReader, read_epochs, sweep_removed
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.read_ahead import Place, ReadAhead, read_events
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from heliograph.instance.batch import Recorded
-    from heliograph.instance.outbox import Position
+    from heliograph.instance.outbox_reading import Position
     from heliograph.instance.read_ahead import Events
     from heliograph.instance.state import State
     from heliograph.instance.transport import GatewayClient

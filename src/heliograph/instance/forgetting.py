@@ -17,7 +17,7 @@ import msgspec
 
 from heliograph.instance.erasures import order_erasure
 from heliograph.instance.opt_outs import checked_user, user_keys
-from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.pseudonyms import SESSION, USER
 from heliograph.instance.state import read_generation
 from heliograph.instance.stitching import Stitching

@@ -12,11 +12,12 @@ import msgspec
 from heliograph.consent.level import Level
 from heliograph.event import Verdict
 from heliograph.instance.account import read_passed
-from heliograph.instance.outbox import START, Position, outbox_bytes, read_epochs
+from heliograph.instance.outbox import outbox_bytes
+from heliograph.instance.outbox_reading import START, Position, read_epochs
 from heliograph.metrics import Kind, MetricTable, Snapshot
 
 if TYPE_CHECKING:
-    from heliograph.instance.outbox import EpochReader
+    from heliograph.instance.outbox_reading import EpochReader
     from heliograph.instance.state import State
     from heliograph.settings import Settings
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from heliograph.instance.batch import BatchBuilder, Recorded
-    from heliograph.instance.outbox import Chunk, EpochReader, Position
+    from heliograph.instance.outbox_reading import Chunk, EpochReader, Position
 
 
 class Events(NamedTuple):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from heliograph.instance.outbox import EpochReader
+    from heliograph.instance.outbox_reading import EpochReader
     from heliograph.instance.standstill import Standstill
     from heliograph.wire import Problem
 

@@ -22,7 +22,7 @@ from heliograph.instance.counted import Counted, opening, settle_undecided
 from heliograph.instance.kept_bytes import KeptBytes
 from heliograph.instance.ledger import SCHEMA as LEDGER_SCHEMA
 from heliograph.instance.ledger import Ledger
-from heliograph.instance.outbox import Position
+from heliograph.instance.outbox_reading import Position
 from heliograph.instance.ping_table import SCHEMA as PING_SCHEMA
 from heliograph.instance.ping_table import PingTable
 from heliograph.instance.plan_table import SCHEMA as PLAN_SCHEMA

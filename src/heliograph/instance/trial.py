@@ -17,7 +17,7 @@ import zstandard
 
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.batch import BatchBuilder
-from heliograph.instance.outbox import START, read_epochs
+from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.ping import count_use
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.recorder import Recorder

@@ -162,7 +162,7 @@ class PlanHistories(RuleBasedStateMachine):
         self._round()
 
     def _open_recorder(self) -> None:
-        self.recorder = Recorder(self.settings.recorder, look_seconds=3_600.0)
+        self.recorder = Recorder(self.settings.recorder, now=lambda: NOW, look_seconds=3_600.0)
 
     def _open_agent(self) -> None:
         self.agent = Agent(
@@ -282,7 +282,7 @@ class PlanHistories(RuleBasedStateMachine):
         assert (account.pending, account.held, account.undecided) == ({}, {}, 0)
         assert account.recorded == self.calls
         assert account.delivered == self.line.log.account(INSTANCE).accepted
-        assert self.must.keys() <= self._stored().keys()
+        assert self.must.keys() <= self._stored().keys(), account
         self.agent.close()
         self.line.log.close()
         shutil.rmtree(self.folder)

@@ -189,7 +189,7 @@ def test_users_in_the_lake_are_random_ids_one_for_each_real_one(
     exported: tuple[Path, dict[str, Any]], sample: Path
 ) -> None:
     home, _ = exported
-    files = [str(path) for path in (home / "vendor" / "lake").rglob("*.parquet")]
+    files = [str(path) for path in (home / "vendor" / "lake").rglob("events/**/*.parquet")]
     with duckdb.connect() as connection:
         stored = connection.execute(
             "select instance, user_id, count(*) from read_parquet($files, hive_partitioning = false) group by all",
@@ -246,15 +246,15 @@ def test_a_folder_that_is_not_the_demonstrations_is_left_alone(tmp_path: Path) -
         {"vendor": Account(accepted={"A": 4})},
         {"vendor": Account(accepted={"A": 3}, rejected={"A": {Verdict.MALFORMED: 1}})},
         {"vendor": Account(accepted={"A": 3}, absent={UNDECLARED: {Verdict.LOST: 1}})},
-        {"own": InstanceAccount(recorded=3, delivered={"A": 2}, pending={"A": 1})},
-        {"own": InstanceAccount(recorded=4, delivered={"A": 3})},
+        {"own": InstanceAccount(recorded=3, recorded_names={"A": 3}, delivered={"A": 2}, pending={"A": 1})},
+        {"own": InstanceAccount(recorded=4, recorded_names={"A": 4}, delivered={"A": 3})},
     ],
 )
 def test_a_figure_that_is_off_by_one_anywhere_is_named(wrong: dict[str, Any]) -> None:
     right: dict[str, Any] = {
         "source": {"A": 3},
         "vendor": Account(accepted={"A": 3}),
-        "own": InstanceAccount(recorded=3, delivered={"A": 3}),
+        "own": InstanceAccount(recorded=3, recorded_names={"A": 3}, delivered={"A": 3}),
         "lake": {"A": 3},
     }
     assert compare("acme", **right).differences == []
@@ -264,7 +264,12 @@ def test_a_figure_that_is_off_by_one_anywhere_is_named(wrong: dict[str, Any]) ->
 
 def test_what_the_plan_does_not_declare_is_accounted_for_without_its_name() -> None:
     vendor = Account(accepted={"A": 3}, absent={UNDECLARED: {Verdict.UNDECLARED_EVENT: 2}})
-    own = InstanceAccount(recorded=5, delivered={"A": 3}, dropped={UNDECLARED: {Verdict.UNDECLARED_EVENT: 2}})
+    own = InstanceAccount(
+        recorded=5,
+        recorded_names={"A": 3, UNDECLARED: 2},
+        delivered={"A": 3},
+        dropped={UNDECLARED: {Verdict.UNDECLARED_EVENT: 2}},
+    )
     assert compare("acme", {"A": 3, "Unheard": 2}, vendor, own, {"A": 3}).differences == []
 
 

@@ -318,7 +318,7 @@ def test_the_files_of_pings_are_forced_to_disk_before_the_events_are_committed(
     with vendor.running(), vendor.http() as http:
         Sender(http).send("pe")
     load_all(vendor)
-    assert synced == ["pings", "events"]
+    assert synced == ["deliveries", "pings", "events"]
 
 
 def test_the_command_line_tells_of_pings_at_both_places(vendor: Vendor, tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_the_command_line_tells_of_pings_at_both_places(vendor: Vendor, tmp_path
         return result.stdout
 
     counted = msgspec.json.decode(shown("lake", "status", "--json"))
-    assert counted == {"events": {INSTANCE: {"SearchSubmitted": 1}}, "pings": {INSTANCE: 2}, "erased": {}}
+    assert counted == {"events": {INSTANCE: {"SearchSubmitted": 1}}, "pings": {INSTANCE: 2}, "erased": {}, "differences": []}
     [line] = [line for line in shown("lake", "status").splitlines() if INSTANCE in line]
     assert line.replace("│", " ").split() == [INSTANCE, "1", "1", "0", "2"]
     latest = (DAY + timedelta(days=1)).isoformat()

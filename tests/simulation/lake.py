@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heliograph.lake.tables import PING_SCHEMA, event_files, event_schema
+from heliograph.lake.tables import DELIVERY_SCHEMA, PING_SCHEMA, event_files, event_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,12 +32,13 @@ class StoredTable:
 
 
 class MemoryLake:
-    """Both tables, which outlive the loader."""
+    """All tables, which outlive the loader."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.events: StoredTable | None = None
         self.pings: StoredTable | None = None
+        self.deliveries: StoredTable | None = None
 
     def open_events(self, _: object, plan: Plan) -> MemoryTable:
         if self.events is None:
@@ -50,6 +51,11 @@ class MemoryLake:
         if self.pings is None:
             self.pings = StoredTable(PING_SCHEMA)
         return MemoryTable(self, self.pings)
+
+    def open_deliveries(self, _: object) -> MemoryTable:
+        if self.deliveries is None:
+            self.deliveries = StoredTable(DELIVERY_SCHEMA)
+        return MemoryTable(self, self.deliveries)
 
     def has_changed(self) -> None:
         """Rows are at hand at any time."""

@@ -42,6 +42,7 @@ from heliograph.instance.recorder import Recorder
 from heliograph.instance.transport import GatewayClient
 from heliograph.keys import fingerprint, public_key_text
 from heliograph.lake import durability
+from heliograph.lake import deliveries as deliveries_module
 from heliograph.lake import loader as loader_module
 from heliograph.lake import pings as pings_module
 from heliograph.lake.loader import Loader, read_erased_epochs
@@ -282,6 +283,8 @@ class World:
         yield Loader, "_read_loaded", _read_loaded
         yield pings_module, "open_pings", self.lake.open_pings
         yield pings_module.PingTable, "_read_latest", _read_latest
+        yield deliveries_module, "open_deliveries", self.lake.open_deliveries
+        yield deliveries_module.DeliveryTable, "_read_last", _read_last
 
     # Processes.
 
@@ -502,6 +505,10 @@ def _read_loaded(loader: Loader) -> dict[tuple[str, int], int]:
 
 def _read_latest(table: Any) -> Any:
     return memory.highest((row["instance"], row["day"]) for row in table.table.stored.rows)
+
+
+def _read_last(table: Any) -> Any:
+    return memory.highest(((row["instance"], row["epoch"]), row["last"]) for row in table.table.stored.rows)
 
 
 @functools.cache

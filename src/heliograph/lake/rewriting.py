@@ -16,7 +16,7 @@ from heliograph.frames import sync_folder
 from heliograph.lake.durability import snapshot_files, sync_files
 from heliograph.lake.loader import ERASED_EPOCHS, read_erased_epochs
 from heliograph.lake.matching import iceberg_filter, sql_case
-from heliograph.lake.tables import EVENTS, NAMESPACE, local_path
+from heliograph.lake.tables import DELIVERIES, EVENTS, NAMESPACE, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,9 +58,13 @@ class Erased(msgspec.Struct, kw_only=True):
 
 
 def concerned_tables(catalog: SqlCatalog) -> list[Table]:
-    """Return the tables whose rows belong to an account or an instance, the events first."""
+    """Return the tables whose rows belong to an account or an instance, the events first.
+
+    Not the deliveries: they are evidence of what arrived, hold nothing of a user, and are one half of a ledger.
+    """
     tables = [catalog.load_table(name) for name in sorted(catalog.list_tables(NAMESPACE))]
     found = [table for table in tables if {"account", "instance"}.intersection(columns_of(table))]
+    found = [table for table in found if table_name(table) != DELIVERIES]
     return sorted(found, key=lambda table: table_name(table) != EVENTS)
 
 

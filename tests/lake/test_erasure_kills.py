@@ -113,5 +113,7 @@ def test_an_erasure_that_is_killed_at_many_points_ends_as_one_that_is_not(tmp_pa
                 assert again.pending() == []
                 assert read_rows(again) == expected
                 assert again.places_of(USER) == []
-                assert {str(path) for path in home.rglob("events/**/*.parquet")} == set(event_files(again.settings.lake))
+                assert {str(path) for path in home.rglob("events/**/*.parquet")} == set(
+                    event_files(again.settings.lake)
+                )
                 again.closes()

@@ -337,7 +337,12 @@ def test_the_command_line_tells_of_pings_at_both_places(vendor: Vendor, tmp_path
         return result.stdout
 
     counted = msgspec.json.decode(shown("lake", "status", "--json"))
-    assert counted == {"events": {INSTANCE: {"SearchSubmitted": 1}}, "pings": {INSTANCE: 2}, "erased": {}, "differences": []}
+    assert counted == {
+        "events": {INSTANCE: {"SearchSubmitted": 1}},
+        "pings": {INSTANCE: 2},
+        "erased": {},
+        "differences": [],
+    }
     [line] = [line for line in shown("lake", "status").splitlines() if INSTANCE in line]
     assert line.replace("│", " ").split() == [INSTANCE, "1", "1", "0", "2"]
     latest = (DAY + timedelta(days=1)).isoformat()

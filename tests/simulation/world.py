@@ -41,8 +41,8 @@ from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.transport import GatewayClient
 from heliograph.keys import fingerprint, public_key_text
-from heliograph.lake import durability
 from heliograph.lake import deliveries as deliveries_module
+from heliograph.lake import durability
 from heliograph.lake import loader as loader_module
 from heliograph.lake import pings as pings_module
 from heliograph.lake.loader import Loader, read_erased_epochs

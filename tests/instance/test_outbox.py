@@ -215,6 +215,18 @@ def test_a_hole_that_the_disk_left_is_counted_by_the_range_and_has_no_lines(tmp_
     assert (chunk.first, chunk.last, len(chunk.lines)) == (1, 12, 12 - lost)
 
 
+def test_what_was_passed_is_not_read_again_when_the_disk_loses_the_segment_reached(tmp_path: Path) -> None:
+    writer = EpochWriter(tmp_path, maximum_bytes=ROOM, segment_bytes=100)
+    for _ in range(6):
+        writer.append(events(1))
+    [reader] = read_epochs(tmp_path)
+    reached = reader.read(START, 6).end
+    (reader.folder / f"{reached.segment:020d}.segment").unlink()
+    assert reader.segments()
+    assert reader.read(reached, 6).end == reached
+    writer.close()
+
+
 def test_a_source_finds_its_latest_checkpoint_again(tmp_path: Path) -> None:
     for value in (b"1", b"2"):
         writer = EpochWriter(tmp_path, "table", maximum_bytes=ROOM, segment_bytes=400)

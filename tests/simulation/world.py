@@ -254,6 +254,7 @@ class World:
                 (recorder_module, "clock", clocks),
                 (recorder_module, "SEGMENT_BYTES", OUTBOX_SEGMENT_BYTES),
                 (exporter_module, "BatchBuilder", _quick_builder),
+                (exporter_module.Exporter, "_read_ahead", lambda *_: None),  # a thread would make no history twice
                 (writer_module, "_LOCKS", 8),
                 *self._lake_stand_ins(),
             ):

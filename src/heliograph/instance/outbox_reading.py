@@ -7,7 +7,6 @@ import mmap
 import os
 import shutil
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -222,8 +221,8 @@ class EpochReader:
         again after a power cut.
         """
         chunk = _Reading(position, position.sequence + limit if last is None else last)
-        for segment, end in pairwise([*self.segments(), None]):
-            if segment is None or (end is not None and end <= position.segment):
+        for segment in self.segments():
+            if segment < position.segment:  # passed, even if a broken disk holds nothing after it any more
                 continue
             if not chunk.begin_segment(segment):
                 break

@@ -332,6 +332,9 @@ class Log:
             write_fully(self._descriptor, data, self._offset)
             os.fdatasync(self._descriptor)
         except OSError as error:
+            # What may be there all the same was never acknowledged: its numbers come again, perhaps with other events.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self._offset)
             self._end_segment()
             _settle(waiting, error)
             return

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from heliograph.wire import Counts, VerdictCounts
 
+LOST_SERIES: Final = "?"
+"""Nobody's: such an epoch is delivered, and kept, as it may say where a source stands."""
 _FRAMES_AT_ONCE: Final = 2_000
 
 
@@ -181,13 +183,20 @@ class _Reading:
         self.said = Said(counts, whole, self._sequence, self.count)
 
 
+def _series_of(folder: Path) -> str:
+    try:
+        return (folder / SERIES).read_text()
+    except FileNotFoundError:  # a disk that had said it was there lost it: the events are read all the same
+        return LOST_SERIES
+
+
 class EpochReader:
     """Reads one epoch's folder, in order, while its writer may still append."""
 
     def __init__(self, folder: Path) -> None:
         self.folder: Final = folder
         self.epoch: Final = Epoch(int(folder.name))
-        self.series: Final = (folder / SERIES).read_text()
+        self.series: Final = _series_of(folder)
 
     @property
     def held_name(self) -> str | None:
@@ -205,7 +214,7 @@ class EpochReader:
 
     def is_closed(self) -> bool:
         """Tell whether the writer has ended: by itself or killed, the system has let go of its lock."""
-        descriptor = os.open(self.folder / LOCK, os.O_RDWR)
+        descriptor = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

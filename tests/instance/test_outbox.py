@@ -145,7 +145,7 @@ def test_what_is_delivered_makes_room_again_though_the_writer_lives(tmp_path: Pa
 def test_notes_of_drops_pass_the_bound_and_never_write_over_a_segment(tmp_path: Path) -> None:
     writer = EpochWriter(tmp_path, maximum_bytes=2_000, segment_bytes=500)
     writer.append(events(1))
-    other = EpochWriter(tmp_path, maximum_bytes=1 << 20)
+    other = EpochWriter(tmp_path, maximum_bytes=1 << 20, epoch=Epoch(writer.epoch + 1))
     other.append(events(2_000))
     writer.measure()
     for count in range(1, 101):

@@ -10,7 +10,7 @@ import pytest
 from simulation.bugs import BUGS
 from simulation.history import draw, find_failure, play
 
-HISTORIES = 3_000
+HISTORIES = 2_500
 REAL_HISTORIES = 24
 PART = 100
 """Histories of one test, so that several processes share them."""

@@ -19,7 +19,7 @@ from harness import CANARY, SMALL_PLAN, as_arrow, as_lines, event, zstd
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.gateway.bodies import BodyChecker, inflate, read_arrow
 from heliograph.gateway.intake import Delivery, Intake
-from heliograph.gateway.pings import JSON, PingIntake, Telling
+from heliograph.gateway.pings import PingIntake, Telling
 from heliograph.gateway.plans import Checks
 from heliograph.gateway.problems import RefusalError
 from heliograph.instance import event_logs_table
@@ -30,7 +30,7 @@ from heliograph.plan.buffers import write_arrow
 from heliograph.plan.columns import ColumnsError
 from heliograph.plan.lines import LineChecker
 from heliograph.settings import EventLogsSettings
-from heliograph.wire import ABSENT_HEADER, ARROW, NDJSON, Skeleton
+from heliograph.wire import ABSENT_HEADER, ARROW, JSON, NDJSON, Skeleton
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,6 +24,7 @@ READY_PATH: Final = "/readyz"
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
 NDJSON: Final = "application/x-ndjson"
+JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
 """Errors are problem details (RFC 9457)."""
 

@@ -26,6 +26,7 @@ from heliograph.wire import (
     EVENTS_PATH,
     GRANT_TYPE,
     HEALTH_PATH,
+    JSON,
     KEYS_PATH,
     PINGS_PATH,
     PLAN_PATH,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 _MOST_TOKEN_BYTES: Final = 8 << 10
 _MOST_ERASURE_BYTES: Final = 1 << 10
 _WRITER_SECONDS: Final = 2.0
-_JSON: Final = "application/json"
 _encode: Final = msgspec.json.Encoder().encode
 _log: Final = structlog.get_logger("heliograph.gateway")
 
@@ -169,7 +169,7 @@ class Gateway:
         try:
             answer = await self._handle(Request(scope["method"], headers, receive, self._settings), scope["path"])
             written = answer if isinstance(answer, Written) else Written(200, _encode(answer), [])
-            content_type, outcome = _JSON, "duplicate" if isinstance(answer, Answer) and answer.duplicate else "ok"
+            content_type, outcome = JSON, "duplicate" if isinstance(answer, Answer) and answer.duplicate else "ok"
         except Exception as error:  # noqa: BLE001 - the last line: the client gets an answer, the log no values
             refused = _refused(error, path)
             written, content_type = self._told(refused, path), PROBLEM

@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from heliograph.event import Verdict
 from heliograph.gateway.log import RELEASED, read_generation, segment_path, segments
 from heliograph.metrics import Kind, Meters, MetricTable, Snapshot, render
+from heliograph.wire import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,7 +172,7 @@ def serving_metrics(log: Log, settings: GatewaySettings, ready: Callable[[], Rea
                 self._answer(200, _TEXT, read_metrics(log, settings, readiness))
             elif self.path == "/ready":
                 status = 200 if readiness.ready else 503
-                self._answer(status, "application/json", msgspec.json.encode(readiness))
+                self._answer(status, JSON, msgspec.json.encode(readiness))
             else:
                 self._answer(404, "text/plain", b"/metrics or /ready\n")
 

@@ -23,7 +23,7 @@ from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.gateway.writer import OutOfOrderError, Writer, writer_of
 from heliograph.ping import ActiveUsers, FeatureUse, Ping
 from heliograph.plan.pings import ping_problems
-from heliograph.wire import PingAnswer, PingReceipt
+from heliograph.wire import JSON, PingAnswer, PingReceipt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -37,7 +37,6 @@ MOST_PING_BYTES: Final = 256 << 10
 """Of a ping, as sent and decompressed: some hundred features and facts are a tenth of it."""
 FIRST_DAY: Final = date(2020, 1, 1)
 """No instance has anything to tell from before: a clock that says so is wrong."""
-JSON: Final = "application/json"
 _LOCKS: Final = 256
 _FIELDS: Final = frozenset(field for kind in (Ping, ActiveUsers, FeatureUse) for field in kind.__struct_fields__)
 _PLAN_VERSION: Final = re.compile("[0-9]{1,10}")

@@ -229,7 +229,8 @@ class Exporter:
                     self._resting.add(reader.epoch)
                 return 0
             limit = 0
-        events = self._read(reader, progress, limit)
+        boundary = self._boundary(reader.epoch, progress)
+        events = self._read(reader, progress, limit, boundary)
         chunk = events.chunk
         progress = replace(
             progress,
@@ -246,25 +247,23 @@ class Exporter:
                 self._remove(reader)
             return 0
         is_backlog = 0 < limit <= numbers
-        if is_backlog or self._boundary(reader.epoch, progress) is not None:
+        if is_backlog or boundary is not None:
             self.caught_up = False
         if not may_send():
             self.caught_up = False
             return 0
         return self._deliver(reader, progress, events, limit=limit if is_backlog else 0)
 
-    def _read(self, reader: EpochReader, progress: Progress, limit: int) -> Events:
+    def _read(self, reader: EpochReader, progress: Progress, limit: int, boundary: int | None) -> Events:
         """Read the next events, unless they were read ahead: a moment ago, from the same place and by the same plan."""
         place = Place(reader.epoch, progress.position, limit, self._builder, self._latest())
 
-        end = self._boundary(reader.epoch, progress)
-
         def is_it(ahead: Place) -> bool:
             same = ahead._replace(limit=limit, latest=place.latest) == place and ahead.limit <= limit
-            return same and end is None and abs(place.latest - ahead.latest) < _MOST_AHEAD
+            return same and boundary is None and abs(place.latest - ahead.latest) < _MOST_AHEAD
 
         found = self._ahead.take(is_it) if self._ahead.epoch == reader.epoch else None
-        return found or read_events(reader, place, last=end)
+        return found or read_events(reader, place, last=boundary)
 
     def _read_ahead(self, reader: EpochReader, position: Position, limit: int) -> None:
         """Begin to read what comes after this batch, of one epoch at a time: so much is held in memory, and no more."""

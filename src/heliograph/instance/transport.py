@@ -39,6 +39,7 @@ from heliograph.wire import (
     EVENTS_PATH,
     EXPORTER_HEADER,
     GRANT_TYPE,
+    JSON,
     KEYS_PATH,
     LEDGER_HEADER,
     PINGS_PATH,
@@ -264,7 +265,7 @@ class GatewayClient:
         Raises:
             TransportError: See the tree of errors.
         """
-        return _read(self._authorized("POST", PINGS_PATH, {"content-type": "application/json"}, body), PingAnswer)
+        return _read(self._authorized("POST", PINGS_PATH, {"content-type": JSON}, body), PingAnswer)
 
     def request_erasure(self, user_id: str) -> ErasureAnswer:
         """Ask the vendor to erase what is stored of a random id; asking again for the same is the same order.
@@ -272,7 +273,7 @@ class GatewayClient:
         Raises:
             TransportError: See the tree of errors.
         """
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": JSON}
         return _read(self._authorized("POST", ERASURES_PATH, headers, erasure_body(user_id)), ErasureAnswer)
 
     def _authorized(

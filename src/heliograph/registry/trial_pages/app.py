@@ -38,7 +38,7 @@ from heliograph.registry.trial_pages.protection import (
     is_from_our_page,
 )
 from heliograph.registry.trials import PATH, LinkState, LinkUnusableError, TermsChangedError, TrialLinks
-from heliograph.wire import HEALTH_PATH, PROBLEM
+from heliograph.wire import HEALTH_PATH, JSON, PROBLEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,6 @@ SIGN_UP_PATH: Final = "/webhooks/signup"
 _MOST_FORM_BYTES: Final = 4 << 10
 _MOST_FORM_FIELDS: Final = 8
 _FORM: Final = "application/x-www-form-urlencoded"
-_JSON: Final = "application/json"
 _FOR_GOOD: Final = "public, max-age=31536000, immutable"
 
 _NOT_FROM_OUR_PAGE: Final = Message(
@@ -222,7 +221,7 @@ class TrialServer:
             return _problem(error)
         if is_new:
             _log.info("sign-up recorded", agreement=answer.agreement)
-        return Response(msgspec.json.encode(answer), media_type=_JSON)
+        return Response(msgspec.json.encode(answer), media_type=JSON)
 
     async def tell_health(self, request: Request) -> Response:  # noqa: ARG002 - likewise
         """Tell that the server answers."""
@@ -260,7 +259,7 @@ def _read_form(body: bytes) -> dict[str, str]:
 
 
 async def _sign_up_body(request: Request) -> bytes:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise SignUpRefusedError(SignUpRefusal.UNKNOWN_FORMAT)
     try:
         return await bounded_body(request, webhook.MOST_BYTES)

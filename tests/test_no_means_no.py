@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from harness import INSTANCE, SMALL_PLAN
 from heliograph.consent.level import Decision, Level
-from heliograph.event import Verdict
+from heliograph.event import Verdict, microseconds
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.policies import PolicySigner
 from heliograph.gateway.receipts import ReceiptSigner
@@ -33,7 +33,7 @@ from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State
 from heliograph.instance.transport import TransportError, UnreachableError
-from heliograph.instance.withheld import Withheld, Word, microseconds
+from heliograph.instance.withheld import Withheld, Word
 from heliograph.keys import public_key_text
 from heliograph.registry.snapshot import Permission
 from heliograph.settings import AgentSettings, GatewaySettings, RecorderSettings, Settings

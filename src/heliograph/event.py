@@ -123,6 +123,7 @@ ABSENT: Final = frozenset(
 """Given on the instance to a numbered event: the batch says so in place of the event."""
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 UNDECLARED: Final = "(undeclared)"
 """Stands in accounts and skeletons for a name that the plan does not hold: such a name may be private."""
@@ -146,6 +147,16 @@ def epoch_began(epoch: int) -> datetime:
 def format_time(moment: datetime) -> str:
     """Return `moment` as RFC 3339 in UTC with microseconds: ``2026-10-01T12:00:00.000000Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a moment as whole microseconds since 1970 in UTC: the form of the agent's tables, and of batches."""
+    return (moment - _1970) // _MICROSECOND
+
+
+def from_microseconds(number: int) -> datetime:
+    """Return the moment so many microseconds after 1970, in UTC."""
+    return _1970 + number * _MICROSECOND
 
 
 def whole_milliseconds(span: timedelta) -> int:

@@ -12,14 +12,14 @@ import pytest
 from harness import SMALL_PLAN, Vendor
 from heliograph.consent.level import Level
 from heliograph.consent.policy import Doubt, Policy
-from heliograph.event import Verdict
+from heliograph.event import Verdict, microseconds
 from heliograph.instance.account import read_account
 from heliograph.instance.agent import Agent
 from heliograph.instance.notice import NOTICE_FILE, read_notice
 from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State
-from heliograph.instance.withheld import ADMIN_WORD, Interval, Withheld, Word, heard, microseconds
+from heliograph.instance.withheld import ADMIN_WORD, Interval, Withheld, Word, heard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

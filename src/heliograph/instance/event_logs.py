@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import psycopg
 import structlog
 
+from heliograph.event import microseconds
 from heliograph.instance.event_logs_table import EventLogsTable, connect_gently, explain
 from heliograph.instance.event_rows import EventRows, row_sign_in
 from heliograph.instance.id_ranges import (
@@ -57,7 +58,6 @@ LOOK_AGAIN: Final = timedelta(seconds=1)
 """The pause between two looks for what is missing, however fast the rounds follow each other."""
 _MOST_TOLD: Final = 100_000
 _MICROSECOND: Final = timedelta(microseconds=1)
-_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _log: Final = structlog.get_logger("heliograph.event_logs")
 
 
@@ -204,4 +204,4 @@ class EventLogsSource:
         return rows[:kept], cursor, caught_up
 
     def _microseconds(self) -> int:
-        return (self._now() - _1970) // _MICROSECOND
+        return microseconds(self._now())

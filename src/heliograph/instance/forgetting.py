@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from heliograph.event import microseconds
 from heliograph.instance.erasures import order_erasure
 from heliograph.instance.opt_outs import checked_user, user_keys
 from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.pseudonyms import SESSION, USER
 from heliograph.instance.state import read_generation
 from heliograph.instance.stitching import Stitching
-from heliograph.instance.withheld import microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

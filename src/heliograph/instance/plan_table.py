@@ -5,11 +5,12 @@ A plan's own bytes are kept, so that the admin can see at any time what could le
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from heliograph.event import from_microseconds, microseconds
 from heliograph.plan.canonical import CanonicalPlanError, decode_canonical
 from heliograph.plan.changes import PlanChanges
 
@@ -28,8 +29,6 @@ create table if not exists plan_update (
 create table if not exists declared_event (name text primary key) without rowid;
 create table if not exists left_out (event text primary key, properties integer not null) without rowid;
 """
-_MICROSECOND: Final = timedelta(microseconds=1)
-_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PlanUpdate(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +57,7 @@ class PlanTable:
                 (
                     plan.digest(),
                     plan.label,
-                    (now - _1970) // _MICROSECOND,
+                    microseconds(now),
                     plan.canonical(),
                     msgspec.json.encode(changes),
                 ),
@@ -96,7 +95,7 @@ class PlanTable:
             PlanUpdate(
                 digest=digest,
                 label=label,
-                since=_1970 + since * _MICROSECOND,
+                since=from_microseconds(since),
                 changes=msgspec.json.decode(changes, type=PlanChanges),
             )
             for digest, label, since, changes in rows

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from heliograph.consent.level import Level
-from heliograph.event import UNDECLARED, Verdict
+from heliograph.event import UNDECLARED, Verdict, microseconds
 from heliograph.instance.forgetting import Forgotten
 from heliograph.instance.opt_outs import OptOuts, OptOutsFile
 from heliograph.instance.pseudonyms import SESSION, USER
 from heliograph.instance.sessions import SessionUsers
 from heliograph.instance.stitching import Stitching
-from heliograph.instance.withheld import Interval, Withheld, microseconds
+from heliograph.instance.withheld import Interval, Withheld
 from heliograph.plan.buffers import as_mask, column_values, fresh_column, rows_with_value, valid_rows
 from heliograph.wire import VerdictCounts, merge_counts
 

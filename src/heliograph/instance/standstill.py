@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
+from heliograph.event import from_microseconds, microseconds
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MICROSECOND: Final = timedelta(microseconds=1)
-_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEMA: Final = """
 create table if not exists standstill (
     one integer primary key check (one = 1), since integer not null, reason text not null
@@ -52,9 +52,7 @@ class Standstill:
             return
         since = self._now() if self.standing is None else self.standing.since
         self.standing = Standing(since, reason)
-        self._connection.execute(
-            "insert or replace into standstill values (1, ?, ?)", ((since - _1970) // _MICROSECOND, reason)
-        )
+        self._connection.execute("insert or replace into standstill values (1, ?, ?)", (microseconds(since), reason))
         _log.error("delivery stands still", reason=reason, remedy="tell the vendor; events wait in the outbox")
 
     def end(self) -> None:
@@ -72,5 +70,5 @@ def read_standstill(connection: sqlite3.Connection) -> Standing | None:
     except sqlite3.OperationalError:  # no agent of this version has run with this state yet
         return None
     for since, reason in rows:
-        return Standing(_1970 + since * _MICROSECOND, reason)
+        return Standing(from_microseconds(since), reason)
     return None

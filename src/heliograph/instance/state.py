@@ -10,11 +10,12 @@ import fcntl
 import hashlib
 import os
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from heliograph.event import from_microseconds, microseconds
 from heliograph.frames import make_folder
 from heliograph.instance.bundled import SCHEMA as BUNDLED_SCHEMA
 from heliograph.instance.bundled import BundledTable
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from heliograph.ledger.entries import Moved, Refused
 
 _KEYS_AT_ONCE: Final = 500
-_MICROSECOND: Final = timedelta(microseconds=1)
-_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEMA: Final = """
 create table if not exists pseudonym (
     kind text not null, key text not null, id text not null unique, primary key (kind, key)
@@ -216,7 +215,7 @@ class State:
 
     def moment(self) -> int:
         """Return the clock's time in microseconds since 1970."""
-        return (self._now() - _1970) // _MICROSECOND
+        return microseconds(self._now())
 
     def close(self) -> None:
         """Let go of the state."""
@@ -398,33 +397,33 @@ class State:
         """Return what the vendor said last; None when nothing was heard yet."""
         query = "select policy, endorsements, received, issued from policy"
         for policy, endorsements, received, issued in self._connection.execute(query):
-            return HeldPolicy(policy, endorsements.splitlines(), _1970 + received * _MICROSECOND, issued)
+            return HeldPolicy(policy, endorsements.splitlines(), from_microseconds(received), issued)
         return None
 
     def keep_policy(self, held: HeldPolicy) -> None:
         """Keep what the vendor said last."""
         self._connection.execute(
             "insert or replace into policy (one, policy, endorsements, received, issued) values (1, ?, ?, ?, ?)",
-            (held.policy, "\n".join(held.endorsements), (held.received - _1970) // _MICROSECOND, held.issued),
+            (held.policy, "\n".join(held.endorsements), microseconds(held.received), held.issued),
         )
 
     def choices(self) -> list[Choice]:
         """Return all that the admin chose, from the oldest on."""
         rows = self._connection.execute("select time, level, by, reason from choice order by number")
-        return [Choice(_1970 + time * _MICROSECOND, level, by, reason) for time, level, by, reason in rows]
+        return [Choice(from_microseconds(time), level, by, reason) for time, level, by, reason in rows]
 
     def last_choice(self) -> Choice | None:
         """Return what the admin chose last; None when nothing was ever chosen here."""
         query = "select time, level, by, reason from choice order by number desc limit 1"
         for time, level, by, reason in self._connection.execute(query):
-            return Choice(_1970 + time * _MICROSECOND, level, by, reason)
+            return Choice(from_microseconds(time), level, by, reason)
         return None
 
     def add_choice(self, choice: Choice) -> None:
         """Write down a choice of the admin's; a running agent takes notice at its next round."""
         self._connection.execute(
             "insert into choice (time, level, by, reason) values (?, ?, ?, ?)",
-            ((choice.time - _1970) // _MICROSECOND, choice.level, choice.by, choice.reason),
+            (microseconds(choice.time), choice.level, choice.by, choice.reason),
         )
 
 

@@ -7,10 +7,11 @@ yes: not knowing ends nothing, as nobody has taken the no back, and begins nothi
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from heliograph.consent.level import Level
+from heliograph.event import microseconds
 
 if TYPE_CHECKING:
     from heliograph.consent.policy import Policy
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 ADMIN_WORD: Final = timedelta(hours=1)
 """For how long the admin's own word may be told before the agent has to say it again."""
-_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _SCHEMA: Final = """
 create table if not exists withheld (
     least text not null, since integer not null, until integer not null, is_open integer not null,
@@ -77,11 +76,6 @@ def heard(decided: Level, policy: Policy | None, admin: Level | None, now: datet
         narrowest=narrowest,
         until=now + ADMIN_WORD if admin is Level.OFF else ends,
     )
-
-
-def microseconds(moment: datetime) -> int:
-    """Return a moment as events have it on the wire: microseconds since 1970 in UTC."""
-    return (moment - _1970) // _MICROSECOND
 
 
 class Interval(NamedTuple):

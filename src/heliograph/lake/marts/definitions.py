@@ -1,0 +1,148 @@
+"""What each mart is: a pure function from events to a table, which any engine that Ibis knows can run.
+
+A mart is what its definition says of all events. The loader keeps it by adding what the definition says of those that
+are new, so that a mart may hold several rows of one key, each with a part of its counts: **counts are summed, and rows
+are never counted**. Uniques are counted from the rows, and never summed. `instance_days` alone has one row a key.
+
+All of them leave out events with an ``actor``, which are those of the vendor's operators and of services, and name
+events as the plan now does. Days are UTC days.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import ibis
+import msgspec
+import pyarrow as pa
+
+from heliograph.plan.changes import present_names
+
+if TYPE_CHECKING:
+    from heliograph.plan.model import Plan
+
+VERSION: Final = 1
+"""Of the definitions below: marts of another version are made anew."""
+
+PART_GAP_MINUTES: Final = 30
+"""No two events of a part of a session, one after the other, lie further apart."""
+
+
+def definition_digest(plan: Plan) -> str:
+    """Return the SHA-256 of all that marts depend on beside the events: as long as it is the same, they hold."""
+    meanings = {name: (event.feature, event.active, event.core) for name, event in plan.events.items()}
+    content = (VERSION, PART_GAP_MINUTES, present_names(plan), meanings, plan.searches)
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+
+
+def counted_events(events: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return the events that questions count, under their present names: those without an actor."""
+    events = events.filter(events.actor.isnull())
+    names = present_names(plan)
+    return events.mutate(name=events.name.substitute(names)) if names else events
+
+
+def meanings(plan: Plan) -> ibis.Table:
+    """Return what the plan says of each event that makes its user active: `name`, `feature`, `core`."""
+    declared = [(name, event) for name, event in plan.events.items() if event.active]
+    return ibis.memtable(
+        pa.table(
+            {
+                "name": pa.array([name for name, _ in declared], pa.string()),
+                "feature": pa.array([event.feature for _, event in declared], pa.string()),
+                "core": pa.array([event.core for _, event in declared], pa.bool_()),
+            }
+        )
+    )
+
+
+def user_days(counted: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return how many events there were of each user, day, event and outcome.
+
+    Args:
+        counted: Events as `counted_events` returns them.
+        plan: Says which event is a search, and which property is its kind.
+
+    Returns:
+        account, instance, `user_id` (null: of nobody), `day` (date), name, outcome, version, source, `kind` (of a
+        search; else null), `events`.
+    """
+    comparison = plan.searches
+    kind = (
+        ibis.null("string")
+        if comparison is None or comparison.by not in counted.columns
+        else ibis.ifelse(counted.name == comparison.event, counted[comparison.by].cast("string"), None)
+    )
+    keys = ["account", "instance", "user_id", "day", "name", "outcome", "version", "source", "kind"]
+    return (
+        counted.mutate(day=counted.time.cast("date"), kind=kind).group_by(keys).agg(events=lambda table: table.count())
+    )
+
+
+def user_feature_days(days: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return how much each user used each feature on each day; only events that make their user active.
+
+    Args:
+        days: `user_days`.
+        plan: Says the feature of each event.
+
+    Returns:
+        account, instance, user_id, `day` (date), `feature`, version, source, `events`, `core_actions`, `outcomes`
+        (events that have one), `failures` (those of them that did not end in ``ok``).
+    """
+    joined = days.filter(days.user_id.notnull()).join(meanings(plan), "name")
+    keys = ["account", "instance", "user_id", "day", "feature", "version", "source"]
+    return joined.group_by(keys).agg(
+        events=joined.events.sum(),
+        core_actions=joined.events.sum(where=joined.core).fill_null(0),
+        outcomes=joined.events.sum(where=joined.outcome.notnull()).fill_null(0),
+        failures=joined.events.sum(where=joined.outcome.notnull() & (joined.outcome != "ok")).fill_null(0),
+    )
+
+
+def session_parts(counted: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return the runs of active events of one user on one instance without a longer pause than `PART_GAP_MINUTES`.
+
+    A part is what is known of a session from some of the events: the whole session is what parts make together that
+    overlap, or lie no further apart than the longest pause. That gives the same sessions as all events would, in
+    whatever portions they arrive, as every event of a part has a neighbour within the pause.
+
+    Returns:
+        account, instance, user_id, `begun` and `ended` (of the part: times of its first and last event), name,
+        version, source, `events`: a row for each name, version and source of a part.
+    """
+    active = counted.filter(counted.user_id.notnull()).join(meanings(plan), "name")
+    order = {"group_by": ["account", "instance", "user_id"], "order_by": "time"}
+    before = active.time.lag().over(ibis.window(**order))
+    begins = before.isnull() | (active.time > before + ibis.interval(minutes=PART_GAP_MINUTES))
+    marked = active.mutate(begins=begins.cast("int64"))
+    # By range, not by rows: events at the same microsecond belong together, whichever of them comes first.
+    numbered = marked.mutate(part=marked.begins.sum().over(ibis.window(**order, range=(None, 0))))
+    whole = ibis.window(group_by=["account", "instance", "user_id", "part"])
+    bounded = numbered.mutate(begun=numbered.time.min().over(whole), ended=numbered.time.max().over(whole))
+    keys = ["account", "instance", "user_id", "begun", "ended", "name", "version", "source"]
+    return bounded.group_by(keys).agg(events=bounded.count())
+
+
+def instance_days(days: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return what each instance did on each day on which anything came from it.
+
+    Args:
+        days: `user_days`.
+        plan: Says which events make their user active, and which are core actions.
+
+    Returns:
+        account, instance, `day` (date), `events` (of any kind), `active_users`, `features` (distinct), `core_actions`,
+        `outcomes`, `failures`: the last five of events that make their user active. One row a key.
+    """
+    joined = days.left_join(meanings(plan), "name")
+    active = joined.feature.notnull() & joined.user_id.notnull()
+    return joined.group_by(["account", "instance", "day"]).agg(
+        events=joined.events.sum(),
+        active_users=joined.user_id.nunique(where=active),
+        features=joined.feature.nunique(where=active),
+        core_actions=joined.events.sum(where=active & joined.core).fill_null(0),
+        outcomes=joined.events.sum(where=active & joined.outcome.notnull()).fill_null(0),
+        failures=joined.events.sum(where=active & joined.outcome.notnull() & (joined.outcome != "ok")).fill_null(0),
+    )

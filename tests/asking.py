@@ -9,12 +9,15 @@ import ibis
 import pyarrow as pa
 
 from heliograph.insights.scope import Scope
+from heliograph.insights.tables import Tables
 
 Row: TypeAlias = dict[str, Any]
 MakeTable: TypeAlias = Callable[[Iterable[Mapping[str, Any]]], pa.Table]
 """Fills rows in to the lake's columns: `at` is the time in ISO form, `user` a word that stands for a random id."""
 MakeEvents: TypeAlias = Callable[[Iterable[Mapping[str, Any]]], ibis.Table]
 """Opens such rows as the lake's events."""
+MakeTables: TypeAlias = Callable[[Iterable[Mapping[str, Any]]], Tables]
+"""Opens such rows as the lake's tables."""
 MakeScope: TypeAlias = Callable[..., Scope]
 """Makes a scope from its last day in ISO form; asked long after unless `now` is given."""
 AskSource: TypeAlias = Callable[[str], list[tuple[Any, ...]]]

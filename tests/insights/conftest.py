@@ -15,6 +15,7 @@ from pyarrow import parquet
 from asking import user_id
 from heliograph.insights.lake import events_table
 from heliograph.insights.scope import Scope
+from heliograph.insights.tables import Tables, defined_tables
 from heliograph.lake.tables import event_schema
 from heliograph.plan.load import load_plan
 from heliograph.plan.model import Comparison, EventDefinition, IntegerProperty, MemberProperty, Plan
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     import ibis
 
-    from asking import AskSource, MakeEvents, MakeScope, MakeTable
+    from asking import AskSource, MakeEvents, MakeScope, MakeTable, MakeTables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -93,6 +94,12 @@ def make_events(make_table: MakeTable, tmp_path: Path) -> MakeEvents:
     return make
 
 
+@pytest.fixture
+def make_tables(make_events: MakeEvents, plan: Plan) -> MakeTables:
+    """Write events to Parquet and open them as the lake's tables, with the marts as they are defined."""
+    return lambda rows: defined_tables(make_events(rows), plan)
+
+
 @pytest.fixture(scope="session")
 def make_scope() -> MakeScope:
     """Make a scope from the last day in ISO form; asked long after unless `now` is given."""
@@ -126,6 +133,12 @@ def history_events(history: Path, history_plan: Plan, tmp_path_factory: pytest.T
             """
         )
     return events_table([str(file)], event_schema(history_plan))
+
+
+@pytest.fixture(scope="session")
+def history_tables(history_events: ibis.Table, history_plan: Plan) -> Tables:
+    """The history's tables, with the marts as they are defined."""
+    return defined_tables(history_events, history_plan)
 
 
 @pytest.fixture(scope="session")

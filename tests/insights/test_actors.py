@@ -17,7 +17,8 @@ from heliograph.event import Actor
 from heliograph.insights.activity import answer_activity
 from heliograph.insights.lake import events_table
 from heliograph.insights.questions import QUESTIONS
-from heliograph.insights.scope import resolve_scope
+from heliograph.insights.resolve import resolve_scope
+from heliograph.insights.tables import defined_tables
 
 if TYPE_CHECKING:
     from asking import MakeTable
@@ -56,10 +57,11 @@ def answers(table: pa.Table, plan: Plan) -> list[Answer]:
         file = Path(folder) / "events.parquet"
         parquet.write_table(table, file)
         events = events_table([str(file)], table.schema)
-        scope = resolve_scope(events, now=NOW)
+        tables = defined_tables(events, plan)
+        scope = resolve_scope(tables.instance_days, now=NOW)
         details = {"searches": {"user": user_id(PEOPLE[0]), "month": "2026-09"}}
-        found = [question.answer(events, plan, scope, **details.get(question.verb, {})) for question in QUESTIONS]
-        return [*found, answer_activity(events, plan, scope)]
+        found = [question.answer(tables, plan, scope, **details.get(question.verb, {})) for question in QUESTIONS]
+        return [*found, answer_activity(tables, plan, scope)]
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,10 +11,9 @@ from heliograph.insights.intervene import InterventionRule, answer_intervene, de
 from heliograph.insights.scope import QuestionError
 
 if TYPE_CHECKING:
-    import ibis
-
-    from asking import AskSource, MakeEvents, MakeScope, Row
+    from asking import AskSource, MakeScope, MakeTables, Row
     from heliograph.insights.answer import Answer
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
 LAST = date(2026, 3, 31)
@@ -40,10 +39,10 @@ def advice(answer: Answer) -> list[tuple[str, str, str | None]]:
 
 
 def test_two_bad_weeks_in_a_row_name_the_component_and_the_evidence(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
-    events = make_events([*usual(), *week(1, searches=1), *week(0, searches=2)])
-    answer = answer_intervene(events, plan, make_scope("2026-03-31"))
+    tables = make_tables([*usual(), *week(1, searches=1), *week(0, searches=2)])
+    answer = answer_intervene(tables, plan, make_scope("2026-03-31"))
     assert advice(answer) == [("acme", "intervene", "core_actions")]
     (row,) = answer.table.to_pylist()
     assert (row["baseline"], row["previous"], row["latest"]) == (40, 10, 20)
@@ -52,67 +51,67 @@ def test_two_bad_weeks_in_a_row_name_the_component_and_the_evidence(
     assert answer.notes == ("acme: core actions: 10, then 20, against a median of 40 before.",)
 
 
-def test_one_bad_week_or_a_good_one_is_steady(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+def test_one_bad_week_or_a_good_one_is_steady(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
     bad_then_usual = [*usual("a", range(1, 10)), *week(0, searches=1, account="a")]
     usual_then_bad = [*usual("b"), *week(1, searches=1, account="b"), *week(0, account="b")]
     better = [*usual("c"), *week(1, searches=9, account="c"), *week(0, users=20, account="c")]
-    answer = answer_intervene(make_events([*bad_then_usual, *usual_then_bad, *better]), plan, make_scope("2026-03-31"))
+    answer = answer_intervene(make_tables([*bad_then_usual, *usual_then_bad, *better]), plan, make_scope("2026-03-31"))
     assert [row[:2] for row in advice(answer)] == [("a", "steady"), ("b", "steady"), ("c", "steady")]
 
 
 def test_a_fall_beyond_chance_but_too_small_to_matter_is_steady(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
     # 340 core actions after weeks of 400: three deviations, but 15 %.
     weeks = [week(number, searches=40 if number > 1 else 34) for number in range(10)]
     rows = [row | {"at": f"{row['at'][:10]}T09:00"} for rows in weeks for row in rows]
-    events, scope = make_events(rows), make_scope("2026-03-31")
-    assert advice(answer_intervene(events, plan, scope)) == [("acme", "steady", "core_actions")]
+    tables, scope = make_tables(rows), make_scope("2026-03-31")
+    assert advice(answer_intervene(tables, plan, scope)) == [("acme", "steady", "core_actions")]
     eager = InterventionRule(minimum_change=0.1)
-    assert advice(answer_intervene(events, plan, scope, rule=eager)) == [("acme", "intervene", "core_actions")]
+    assert advice(answer_intervene(tables, plan, scope, rule=eager)) == [("acme", "intervene", "core_actions")]
 
 
 def test_a_rise_of_failures_is_worse_and_a_fall_is_not(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
     failing = [row | {"outcome": "error"} if number % 3 == 0 else row for number, row in enumerate(week(1) + week(0))]
     mended = [row | {"outcome": "error"} for row in usual("mended")]
-    events = make_events([*usual(), *failing, *mended, *usual("mended", range(2))])
-    answer = answer_intervene(events, plan, make_scope("2026-03-31"))
+    tables = make_tables([*usual(), *failing, *mended, *usual("mended", range(2))])
+    answer = answer_intervene(tables, plan, make_scope("2026-03-31"))
     assert advice(answer)[0] == ("acme", "intervene", "failures")
     assert advice(answer)[1][:2] == ("mended", "steady")
     assert "share of failures: 34.0%, then 34.0%, against a median of 0.0% before" in answer.notes[0]
 
 
 def test_a_component_with_too_few_windows_of_its_own_has_no_score(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
     # Outcomes are known of five of the eight windows of the baseline; whether the failures are new is not.
     known = [row | {"outcome": "ok" if row in usual(weeks=range(2, 7)) else None} for row in usual()]
     failing = [row | {"outcome": "error"} for row in week(1) + week(0)]
-    events, scope = make_events([*known, *failing]), make_scope("2026-03-31")
-    assert advice(answer_intervene(events, plan, scope))[0][1] == "steady"
-    (failures,) = [row for row in rows_of(deviations(events, plan, scope)) if row["component"] == "failures"]
+    tables, scope = make_tables([*known, *failing]), make_scope("2026-03-31")
+    assert advice(answer_intervene(tables, plan, scope))[0][1] == "steady"
+    (failures,) = [row for row in rows_of(deviations(tables, plan, scope)) if row["component"] == "failures"]
     assert (failures["windows"], failures["latest"], failures["latest_score"]) == (5, 1.0, None)
 
 
-def test_fewer_features_for_each_user_are_worse(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+def test_fewer_features_for_each_user_are_worse(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
     rich = [
         row | {"name": name}
         for row in usual() + week(1) + week(0)
         for name in ("SearchSubmitted", "goToDefinition", "SearchNotebookPageViewed")
         if name == "SearchSubmitted" or row["at"] < str(LAST - timedelta(days=14))
     ]
-    answer = answer_intervene(make_events(rich), plan, make_scope("2026-03-31"), rule=InterventionRule(threshold=1.9))
+    answer = answer_intervene(make_tables(rich), plan, make_scope("2026-03-31"), rule=InterventionRule(threshold=1.9))
     assert ("acme", "intervene", "breadth") in advice(answer)
 
 
-def test_no_data_is_no_score(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+def test_no_data_is_no_score(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
     silent = usual("silent")
     new = [row for number in range(5) for row in week(number, account="new")]
     small = [row for number in range(10) for row in week(number, users=4, account="small")]
     gone = usual("gone", range(20, 30))
-    answer = answer_intervene(make_events([*silent, *new, *small, *gone]), plan, make_scope("2026-03-31"))
+    answer = answer_intervene(make_tables([*silent, *new, *small, *gone]), plan, make_scope("2026-03-31"))
     assert {row[1:] for row in advice(answer)} == {("too_thin", None)}
     assert all(row["latest_score"] is None for row in answer.table.to_pylist())
     silence = "nothing arrived in one of the latest two windows or both; the last event is of"
@@ -125,37 +124,37 @@ def test_no_data_is_no_score(plan: Plan, make_events: MakeEvents, make_scope: Ma
 
 
 def test_an_account_whose_instances_still_send_but_whose_users_left_is_not_too_thin(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
     alive = [row | {"user": None, "name": "SignedIn"} for row in week(1) + week(0)]
-    answer = answer_intervene(make_events([*usual(), *alive]), plan, make_scope("2026-03-31"))
+    answer = answer_intervene(make_tables([*usual(), *alive]), plan, make_scope("2026-03-31"))
     assert ("acme", "intervene", "active_users") in advice(answer)
 
 
-def test_the_day_in_progress_is_in_no_window(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
-    events = make_events([*usual(weeks=range(10)), {"user": "ann", "at": "2026-04-01T09:00"}])
-    answer = answer_intervene(events, plan, make_scope("2026-04-01", now="2026-04-01T10:00"))
+def test_the_day_in_progress_is_in_no_window(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
+    tables = make_tables([*usual(weeks=range(10)), {"user": "ann", "at": "2026-04-01T09:00"}])
+    answer = answer_intervene(tables, plan, make_scope("2026-04-01", now="2026-04-01T10:00"))
     assert answer.parameters["last_complete_day"] == "2026-03-31"
     assert answer.table["latest"].to_pylist() == answer.table["previous"].to_pylist()
     day = make_scope("2026-04-01", now="2026-04-01T10:00")
-    users = [row for row in rows_of(deviations(events, plan, day)) if row["component"] == "active_users"]
+    users = [row for row in rows_of(deviations(tables, plan, day)) if row["component"] == "active_users"]
     assert [row["latest"] for row in users] == [10]
     assert advice(answer)[0][:2] == ("acme", "steady")
 
 
-def test_an_empty_lake_has_nothing_to_compare(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
-    answer = answer_intervene(make_events([]), plan, make_scope("2026-03-31"))
+def test_an_empty_lake_has_nothing_to_compare(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
+    answer = answer_intervene(make_tables([]), plan, make_scope("2026-03-31"))
     assert answer.table.num_rows == 0
     assert answer.notes == ("No event arrived until 2026-03-31, so there is nothing to compare.",)
 
 
-def test_rules_out_of_bounds_are_refused(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+def test_rules_out_of_bounds_are_refused(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
     with pytest.raises(QuestionError, match="baseline_windows"):
-        answer_intervene(make_events([]), plan, make_scope("2026-03-31"), rule=InterventionRule(baseline_windows=3))
+        answer_intervene(make_tables([]), plan, make_scope("2026-03-31"), rule=InterventionRule(baseline_windows=3))
 
 
 def test_scores_of_the_history_equal_the_definition_computed_by_hand(
-    history_events: ibis.Table, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
+    history_tables: Tables, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
 ) -> None:
     instance, until = "dlt-hub-dlt", "2026-03-31"
     core = [name for name, event in history_plan.events.items() if event.core]
@@ -169,7 +168,7 @@ def test_scores_of_the_history_equal_the_definition_computed_by_hand(
     )
     assert len(weeks) == 10
     scope = make_scope(until, unit="instance", instances=(instance,))
-    found = {row["component"]: row for row in rows_of(deviations(history_events, history_plan, scope))}
+    found = {row["component"]: row for row in rows_of(deviations(history_tables, history_plan, scope))}
     for place, component in ((1, "active_users"), (2, "core_actions"), (3, "breadth")):
         values = [row[place] for row in weeks]
         median = statistics.median(values[2:])

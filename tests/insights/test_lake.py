@@ -7,7 +7,8 @@ from pyarrow import parquet
 
 from heliograph.insights.lake import events_table
 from heliograph.insights.questions import QUESTIONS
-from heliograph.insights.scope import latest_day
+from heliograph.insights.resolve import latest_day
+from heliograph.insights.tables import defined_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,9 +44,10 @@ def test_an_empty_lake_is_an_empty_table_that_every_question_answers(
     plan: Plan, make_table: MakeTable, make_scope: MakeScope
 ) -> None:
     events = events_table([], make_table([]).schema)
-    assert latest_day(events) is None
+    tables = defined_tables(events, plan)
+    assert latest_day(tables.instance_days) is None
     for question in QUESTIONS:
         particular = {"user": "0" * 32, "month": "2026-10"} if question.verb == "searches" else {}
-        answer = question.answer(events, plan, make_scope("2026-10-31"), **particular)
+        answer = question.answer(tables, plan, make_scope("2026-10-31"), **particular)
         assert answer.table.num_rows == 0
         assert answer.notes

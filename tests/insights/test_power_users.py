@@ -15,9 +15,8 @@ from heliograph.insights.power_users import (
 from heliograph.insights.scope import QuestionError
 
 if TYPE_CHECKING:
-    import ibis
-
-    from asking import AskSource, MakeEvents, MakeScope
+    from asking import AskSource, MakeScope, MakeTables
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
 
@@ -41,14 +40,14 @@ def power_users_in_sql(ask_source: AskSource, core: list[str], instance: str, un
 
 
 def test_power_users_of_the_history_equal_plain_sql(
-    history_events: ibis.Table, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
+    history_tables: Tables, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
 ) -> None:
     core = [name for name, event in history_plan.events.items() if event.core]
     counts = set()
     for instance, until in (("ibis-project-ibis", "2024-03-31"), ("dlt-hub-dlt", "2026-03-31")):
         scope = make_scope(until, unit="instance", instances=(instance,))
         for rule in (PowerUserRule(), PowerUserRule(active_days=4, features=2, percentile=60)):
-            (row,) = rows_of(power_users(history_events, history_plan, scope, rule=rule))
+            (row,) = rows_of(power_users(history_tables, history_plan, scope, rule=rule))
             for name, each in {"power_users": rule, **variants(rule)}.items():
                 assert row[name] == power_users_in_sql(ask_source, core, instance, until, each), name
                 counts.add(row[name])
@@ -65,8 +64,8 @@ def month_of(user: str, days: int, features: int, searches: int) -> list[dict[st
     ]
 
 
-def test_all_three_thresholds_must_be_met(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
-    events = make_events(
+def test_all_three_thresholds_must_be_met(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
+    tables = make_tables(
         [
             *month_of("all", days=10, features=3, searches=40),
             *month_of("rarely", days=9, features=3, searches=41),
@@ -77,13 +76,13 @@ def test_all_three_thresholds_must_be_met(plan: Plan, make_events: MakeEvents, m
     )
     scope = make_scope("2026-01-28")
     measures = {
-        bytes.fromhex(row["user_id"]).strip(b"\0").decode(): row for row in rows_of(user_measures(events, plan, scope))
+        bytes.fromhex(row["user_id"]).strip(b"\0").decode(): row for row in rows_of(user_measures(tables, plan, scope))
     }
     assert {name: row["peers_below"] for name, row in measures.items()} == {
         "minor": 0, "little": 1, "all": 2, "rarely": 3, "narrow": 4,
     }  # fmt: skip
     rule = PowerUserRule(percentile=50)
-    assert rows_of(power_users(events, plan, scope, rule=rule)) == [
+    assert rows_of(power_users(tables, plan, scope, rule=rule)) == [
         {
             "account": "acme",
             "active_users": 5,
@@ -95,18 +94,19 @@ def test_all_three_thresholds_must_be_met(plan: Plan, make_events: MakeEvents, m
             "features_higher": 0,
             "percentile_lower": 1,
             "percentile_higher": 0,
+            "complete": True,
         }
     ]
 
 
-def test_too_few_peers_give_no_number(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
-    events = make_events(month_of("all", days=10, features=3, searches=40))
-    answer = answer_power_users(events, plan, make_scope("2026-01-28"))
+def test_too_few_peers_give_no_number(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
+    tables = make_tables(month_of("all", days=10, features=3, searches=40))
+    answer = answer_power_users(tables, plan, make_scope("2026-01-28"))
     (row,) = answer.table.to_pylist()
     assert row["active_users"] == 1
     assert row["power_users"] is None
     assert "acme is too thin: 1 active; at least 5 are needed." in answer.notes
-    nobody = answer_power_users(events, plan, make_scope("2026-06-28"))
+    nobody = answer_power_users(tables, plan, make_scope("2026-06-28"))
     assert nobody.notes == ("Nobody was active from 2026-06-01 to 2026-06-28.",)
 
 
@@ -115,7 +115,7 @@ def test_a_threshold_at_its_bound_has_no_step_beyond_it() -> None:
     assert "percentile_higher" not in variants(PowerUserRule(percentile=95))
 
 
-def test_rules_out_of_bounds_are_refused(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
-    events = make_events([{"user": "ann", "at": "2026-01-03T23:59"}])
+def test_rules_out_of_bounds_are_refused(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
+    tables = make_tables([{"user": "ann", "at": "2026-01-03T23:59"}])
     with pytest.raises(QuestionError, match="active_days"):
-        answer_power_users(events, plan, make_scope("2026-01-28"), rule=PowerUserRule(active_days=29))
+        answer_power_users(tables, plan, make_scope("2026-01-28"), rule=PowerUserRule(active_days=29))

@@ -9,17 +9,17 @@ from heliograph.insights.scope import QuestionError, Scope
 from heliograph.insights.searches import answer_searches, parse_month
 
 if TYPE_CHECKING:
-    from asking import MakeEvents, MakeScope
+    from asking import MakeScope, MakeTables
     from heliograph.plan.model import Plan
 
 ANN = b"ann".hex().rjust(32, "0")
 
 
 def test_searches_of_one_user_and_month_are_counted_by_kind(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
     mine = {"user": "ann", "at": "2026-10-05T10:00"}
-    events = make_events(
+    tables = make_tables(
         [
             {**mine, "pattern_type": "regexp"},
             {**mine, "pattern_type": "regexp", "outcome": "error", "at": "2026-10-31T23:59:59.999999"},
@@ -31,7 +31,7 @@ def test_searches_of_one_user_and_month_are_counted_by_kind(
             {**mine, "pattern_type": "regexp", "name": "goToDefinition"},
         ]
     )
-    answer = answer_searches(events, plan, make_scope("2026-01-01"), user=ANN, month="2026-10")
+    answer = answer_searches(tables, plan, make_scope("2026-01-01"), user=ANN, month="2026-10")
     # The plan's own kinds first, also the one that did not occur; then the others by name.
     assert answer.table.to_pylist() == [
         {"pattern_type": "regexp", "events": 2},
@@ -41,19 +41,19 @@ def test_searches_of_one_user_and_month_are_counted_by_kind(
     ]
     assert answer.notes == ()
     here = make_scope("2026-01-01", instances=("two",))
-    assert sum(answer_searches(events, plan, here, user=ANN, month="2026-10").table["events"].to_pylist()) == 1
+    assert sum(answer_searches(tables, plan, here, user=ANN, month="2026-10").table["events"].to_pylist()) == 1
 
 
 def test_where_there_are_no_searches_the_answer_says_why(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
-    events = make_events(
+    tables = make_tables(
         [{"user": "ann", "at": "2026-10-05T10:00", "name": "SignedIn"}, {"user": "bob", "at": "2026-11-05T10:00"}]
     )
     scope = make_scope("2026-12-31")
 
     def notes(user: str, month: str, *, plan: Plan = plan, scope: Scope = scope) -> list[str]:
-        answer = answer_searches(events, plan, scope, user=user, month=month)
+        answer = answer_searches(tables, plan, scope, user=user, month=month)
         assert answer.table.num_rows == 0
         return list(answer.notes)
 
@@ -70,10 +70,10 @@ def test_where_there_are_no_searches_the_answer_says_why(
     )
 
 
-def test_a_month_in_progress_is_said_to_be_so(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
-    events = make_events([{"user": "ann", "at": "2026-10-05T10:00", "pattern_type": "regexp"}])
+def test_a_month_in_progress_is_said_to_be_so(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
+    tables = make_tables([{"user": "ann", "at": "2026-10-05T10:00", "pattern_type": "regexp"}])
     asked = make_scope("2026-10-05", now="2026-10-31T23:00")
-    answer = answer_searches(events, plan, asked, user=ANN, month="2026-10")
+    answer = answer_searches(tables, plan, asked, user=ANN, month="2026-10")
     assert answer.notes == ("2026-10 is not over: the figures can still grow.",)
 
 
@@ -88,7 +88,7 @@ def test_a_leap_february_has_its_last_day() -> None:
 
 
 @pytest.mark.parametrize("user", ["ann", "A" * 32, "0" * 31, "", "0" * 32 + "\n"])
-def test_what_is_no_user_id_is_refused(plan: Plan, make_events: MakeEvents, make_scope: MakeScope, user: str) -> None:
-    events = make_events([{"user": "ann", "at": "2026-10-05T10:00"}])
+def test_what_is_no_user_id_is_refused(plan: Plan, make_tables: MakeTables, make_scope: MakeScope, user: str) -> None:
+    tables = make_tables([{"user": "ann", "at": "2026-10-05T10:00"}])
     with pytest.raises(QuestionError, match="32 hexadecimal digits"):
-        answer_searches(events, plan, make_scope("2026-10-05"), user=user, month="2026-10")
+        answer_searches(tables, plan, make_scope("2026-10-05"), user=user, month="2026-10")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import ibis
@@ -10,22 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asking import rows_of
-from heliograph.insights.activity import active_events
-from heliograph.insights.scope import QuestionError, Window
+from heliograph.insights.scope import QuestionError
 from heliograph.insights.sessions import (
     SessionRule,
     answer_multi_feature_sessions,
     multi_feature_sessions,
     sessions,
 )
+from heliograph.insights.tables import defined_tables
 
 if TYPE_CHECKING:
-    from asking import AskSource, MakeEvents, MakeScope, MakeTable, Row
+    from asking import AskSource, MakeScope, MakeTable, MakeTables, Row
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
 
 def test_multi_feature_sessions_of_the_history_equal_plain_sql(
-    history_events: ibis.Table, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
+    history_tables: Tables, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
 ) -> None:
     until, instances = "2026-03-31", ("ibis-project-ibis", "apache-iceberg-python", "divviup-janus")
     expected = {
@@ -34,7 +35,7 @@ def test_multi_feature_sessions_of_the_history_equal_plain_sql(
             f"""
             WITH used AS (
               SELECT * FROM source
-              WHERE instance IN {instances} AND time >= DATE '{until}' - 27 AND time < DATE '{until}' + 1
+              WHERE instance IN {instances} AND time >= DATE '{until}' - 40 AND time < DATE '{until}' + 10
             ),
             starts AS (
               SELECT DISTINCT instance, user_id, time FROM used AS this
@@ -51,7 +52,7 @@ def test_multi_feature_sessions_of_the_history_equal_plain_sql(
             )
             SELECT instance, count(DISTINCT user_id), count(DISTINCT user_id) FILTER (features >= 2),
                    count(*), count(*) FILTER (features >= 2)
-            FROM visits GROUP BY ALL
+            FROM visits WHERE time >= DATE '{until}' - 27 AND time < DATE '{until}' + 1 GROUP BY ALL
             """
         )
     }
@@ -63,16 +64,16 @@ def test_multi_feature_sessions_of_the_history_equal_plain_sql(
             row["sessions"],
             row["multi_feature_sessions"],
         )
-        for row in rows_of(multi_feature_sessions(history_events, history_plan, scope))
+        for row in rows_of(multi_feature_sessions(history_tables, history_plan, scope))
     }
     assert found == expected
     assert all(several < every for _, _, every, several in expected.values())
 
 
 def test_a_session_goes_on_for_pauses_of_thirty_minutes_and_no_longer(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
-    events = make_events(
+    tables = make_tables(
         [
             {"user": "ann", "at": "2026-01-01T10:00:00"},
             {"user": "ann", "at": "2026-01-01T10:30:00", "name": "goToDefinition"},
@@ -82,7 +83,7 @@ def test_a_session_goes_on_for_pauses_of_thirty_minutes_and_no_longer(
         ]
     )
     scope = make_scope("2026-01-01")
-    table = sessions(active_events(events, plan, scope)).order_by("instance", "user_id", "session")
+    table = sessions(tables, plan, scope).order_by("instance", "user_id", "session")
     found = [
         (row["instance"], bytes.fromhex(row["user_id"]).strip(b"\0"), row["session"], row["events"], row["features"])
         for row in rows_of(table)
@@ -93,7 +94,7 @@ def test_a_session_goes_on_for_pauses_of_thirty_minutes_and_no_longer(
         ("one", b"bob", 1, 1, 1),
         ("two", b"ann", 1, 1, 1),
     ]
-    assert rows_of(multi_feature_sessions(events, plan, scope)) == [
+    assert rows_of(multi_feature_sessions(tables, plan, scope)) == [
         {
             "account": "acme",
             "users": 2,
@@ -102,25 +103,40 @@ def test_a_session_goes_on_for_pauses_of_thirty_minutes_and_no_longer(
             "sessions": 4,
             "multi_feature_sessions": 1,
             "share_of_sessions": 0.25,
+            "complete": False,
         }
     ]
 
 
-def test_only_the_last_28_days_count(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
-    events = make_events(
-        [{"user": "ann", "at": "2026-01-03T23:59"}, {"user": "ann", "at": "2026-01-04T00:00", "name": "goToDefinition"}]
+def test_a_session_counts_whole_in_the_days_in_which_it_began(
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
+) -> None:
+    tables = make_tables(
+        [
+            {"user": "ann", "at": "2026-01-03T23:59"},
+            {"user": "ann", "at": "2026-01-04T00:00", "name": "goToDefinition"},
+            {"user": "ann", "at": "2026-01-31T23:59"},
+            {"user": "ann", "at": "2026-02-01T00:09", "name": "goToDefinition"},
+        ]
     )
-    answer = answer_multi_feature_sessions(events, plan, make_scope("2026-01-31"))
-    assert answer.table.to_pylist()[0]["multi_feature_sessions"] == 0
+    for since, until, found in (
+        ("2026-01-03", "2026-01-03", [1]),
+        ("2026-01-04", "2026-01-30", []),
+        ("2026-01-31", "2026-01-31", [1]),
+        ("2026-02-01", "2026-02-28", []),
+    ):
+        rows = rows_of(multi_feature_sessions(tables, plan, make_scope(until, since=date.fromisoformat(since))))
+        assert [row["multi_feature_sessions"] for row in rows] == found, (since, until)
+    answer = answer_multi_feature_sessions(tables, plan, make_scope("2026-01-31"))
     assert "2026-01-04 to 2026-01-31" in answer.definition
-    nobody = answer_multi_feature_sessions(events, plan, make_scope("2026-03-31"))
+    nobody = answer_multi_feature_sessions(tables, plan, make_scope("2026-03-31"))
     assert nobody.notes == ("Nobody was active from 2026-03-04 to 2026-03-31.",)
 
 
-def test_rules_out_of_bounds_are_refused(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
-    events = make_events([{"user": "ann", "at": "2026-01-03T23:59"}])
+def test_rules_out_of_bounds_are_refused(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
+    tables = make_tables([{"user": "ann", "at": "2026-01-03T23:59"}])
     with pytest.raises(QuestionError, match=r"gap_minutes"):
-        answer_multi_feature_sessions(events, plan, make_scope("2026-01-31"), rule=SessionRule(gap_minutes=0))
+        answer_multi_feature_sessions(tables, plan, make_scope("2026-01-31"), rule=SessionRule(gap_minutes=0))
 
 
 moments = st.datetimes(
@@ -148,8 +164,8 @@ def test_sessions_partition_the_events_at_every_longer_pause(
     plan: Plan, make_table: MakeTable, make_scope: MakeScope, rows: list[Row], gap: int
 ) -> None:
     scope = make_scope("2026-01-01")
-    active = active_events(ibis.memtable(make_table(rows)), plan, scope, window=Window(last=scope.until, days=1))
-    table = rows_of(sessions(active, gap_minutes=gap).order_by("user_id", "session"))
+    tables = defined_tables(ibis.memtable(make_table(rows)), plan)
+    table = rows_of(sessions(tables, plan, scope, rule=SessionRule(gap_minutes=gap)).order_by("user_id", "session"))
     assert sum(row["events"] for row in table) == len(rows)
     for user in {row["user_id"] for row in table}:
         own = [row for row in table if row["user_id"] == user]
@@ -157,4 +173,4 @@ def test_sessions_partition_the_events_at_every_longer_pause(
         for earlier, later in itertools.pairwise(own):
             assert (later["begun"] - earlier["ended"]).total_seconds() > gap * 60
     assert all(1 <= row["features"] <= row["events"] for row in table)
-    assert len(rows_of(sessions(active, gap_minutes=gap + 1))) <= len(table)
+    assert len(rows_of(sessions(tables, plan, scope, rule=SessionRule(gap_minutes=gap + 1)))) <= len(table)

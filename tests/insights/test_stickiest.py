@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from asking import rows_of
 from heliograph.insights.scope import QuestionError
 from heliograph.insights.stickiest import StickinessRule, answer_stickiest, feature_stickiness
+from heliograph.insights.tables import defined_tables
 
 if TYPE_CHECKING:
-    from asking import AskSource, MakeEvents, MakeScope, MakeTable, Row
+    from asking import AskSource, MakeScope, MakeTable, MakeTables, Row
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
 
 def test_stickiness_of_features_and_sets_of_the_history_equals_plain_sql(
-    history_events: ibis.Table, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
+    history_tables: Tables, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
 ) -> None:
     instance, until = "tobikodata-sqlmesh", "2026-03-31"
     days = ask_source(
@@ -49,7 +51,7 @@ def test_stickiness_of_features_and_sets_of_the_history_equals_plain_sql(
                 label = " + ".join(feature(history_plan, name) for name in names)
                 expected[label] = (size, users, pytest.approx(used / users / 28))
     scope = make_scope(until, instances=(instance,))
-    rows = rows_of(feature_stickiness(history_events, history_plan, scope))
+    rows = rows_of(feature_stickiness(history_tables, history_plan, scope))
     assert days
     assert {row["features"]: (row["size"], row["users"], row["stickiness"]) for row in rows} == expected
     assert {size for size, _, _ in expected.values()} == {1, 2, 3}
@@ -64,9 +66,9 @@ def use(user: str, name: str, days: range) -> list[dict[str, str]]:
 
 
 def test_the_days_of_a_set_are_those_of_any_of_its_features(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
-    events = make_events(
+    tables = make_tables(
         [
             *use("ann", "SearchSubmitted", range(1, 5)),
             *use("ann", "goToDefinition", range(3, 9)),
@@ -75,7 +77,7 @@ def test_the_days_of_a_set_are_those_of_any_of_its_features(
             *use("cid", "SearchSubmitted", range(1, 29)),
         ]
     )
-    rows = rows_of(feature_stickiness(events, plan, make_scope("2026-01-28"), rule=StickinessRule(minimum_users=2)))
+    rows = rows_of(feature_stickiness(tables, plan, make_scope("2026-01-28"), rule=StickinessRule(minimum_users=2)))
     found = {row["features"]: (row["users"], row["stickiness"]) for row in rows}
     assert found == {
         "search": (3, pytest.approx((4 + 1 + 28) / 3 / 28)),
@@ -85,13 +87,13 @@ def test_the_days_of_a_set_are_those_of_any_of_its_features(
 
 
 def test_the_interval_is_wilsons_with_the_effective_sample_size(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
     days = [1, 2, 3, 6, 8]
-    events = make_events(
+    tables = make_tables(
         [row for number, last in enumerate(days) for row in use(str(number), "goToDefinition", range(1, last + 1))]
     )
-    (row,) = rows_of(feature_stickiness(events, plan, make_scope("2026-01-28")))
+    (row,) = rows_of(feature_stickiness(tables, plan, make_scope("2026-01-28")))
     shares = [day / 28 for day in days]
     mean = sum(shares) / 5
     variance = sum((share - mean) ** 2 for share in shares) / 4
@@ -104,36 +106,36 @@ def test_the_interval_is_wilsons_with_the_effective_sample_size(
 
 
 def test_where_all_users_are_alike_the_interval_is_not_of_no_width(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
-    events = make_events([row for user in "abcde" for row in use(user, "goToDefinition", range(1, 29))])
-    (row,) = rows_of(feature_stickiness(events, plan, make_scope("2026-01-28")))
+    tables = make_tables([row for user in "abcde" for row in use(user, "goToDefinition", range(1, 29))])
+    (row,) = rows_of(feature_stickiness(tables, plan, make_scope("2026-01-28")))
     assert row["stickiness"] == 1
     assert row["upper"] == pytest.approx(1)
     assert 0.3 < row["lower"] < 0.6
 
 
 def test_rank_goes_by_the_lower_end_and_thin_features_have_none(
-    plan: Plan, make_events: MakeEvents, make_scope: MakeScope
+    plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
     many = [row for number in range(40) for row in use(str(number), "goToDefinition", range(1, 15))]
     few = [row for user in "abcde" for row in use(user, "SearchSubmitted", range(1, 17))]
     thin = use("f", "SearchNotebookPageViewed", range(1, 29))
-    answer = answer_stickiest(make_events(many + few + thin), plan, make_scope("2026-01-28"))
+    answer = answer_stickiest(make_tables(many + few + thin), plan, make_scope("2026-01-28"))
     assert [(row["rank"], row["features"]) for row in answer.table.to_pylist()] == [(1, "navigation"), (2, "search")]
     assert answer.notes == ("The feature notebooks is too thin: users 1; at least 5 are needed.",)
-    nobody = answer_stickiest(make_events(many), plan, make_scope("2026-09-28"))
+    nobody = answer_stickiest(make_tables(many), plan, make_scope("2026-09-28"))
     assert nobody.notes == ("Nobody was active from 2026-09-01 to 2026-09-28.",)
     assert nobody.table.num_rows == 0
 
 
-def test_only_the_first_of_each_size_are_shown(plan: Plan, make_events: MakeEvents, make_scope: MakeScope) -> None:
+def test_only_the_first_of_each_size_are_shown(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
     names = ("goToDefinition", "SearchSubmitted", "SearchNotebookPageViewed")
-    events = make_events([row for user in "abcde" for name in names for row in use(user, name, range(1, 3))])
-    answer = answer_stickiest(events, plan, make_scope("2026-01-28"), top=1)
+    tables = make_tables([row for user in "abcde" for name in names for row in use(user, name, range(1, 3))])
+    answer = answer_stickiest(tables, plan, make_scope("2026-01-28"), top=1)
     assert [row["size"] for row in answer.table.to_pylist()] == [1, 2, 3]
     with pytest.raises(QuestionError, match="1 or more of each size, not 0"):
-        answer_stickiest(events, plan, make_scope("2026-01-28"), top=0)
+        answer_stickiest(tables, plan, make_scope("2026-01-28"), top=0)
 
 
 used = st.lists(
@@ -157,7 +159,11 @@ def test_stickiness_lies_in_its_interval_and_a_set_has_no_more_users_than_its_fe
     plan: Plan, make_table: MakeTable, make_scope: MakeScope, rows: list[Row]
 ) -> None:
     rule = StickinessRule(minimum_users=2)
-    table = rows_of(feature_stickiness(ibis.memtable(make_table(rows)), plan, make_scope("2026-01-28"), rule=rule))
+    table = rows_of(
+        feature_stickiness(
+            defined_tables(ibis.memtable(make_table(rows)), plan), plan, make_scope("2026-01-28"), rule=rule
+        )
+    )
     users = {row["features"]: row["users"] for row in table}
     for row in table:
         assert 1 / 28 <= row["stickiness"] <= 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from heliograph.insights.answer import Answer
     from heliograph.insights.scope import Scope
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
 app = typer.Typer(
@@ -80,10 +81,10 @@ def searches(
     Example: heliograph ask searches --user 9f86d081884c7d659a2feaa0c55ad015 --month 2026-10
     """
 
-    def answer(events: ibis.Table, plan: Plan, scope: Scope) -> Answer:
+    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
         from heliograph.insights.searches import answer_searches  # noqa: PLC0415 - quick --help
 
-        return answer_searches(events, plan, scope, user=user, month=month)
+        return answer_searches(tables, plan, scope, user=user, month=month)
 
     _ask(context, answer, account=account, instance=instance, as_json=as_json, as_csv=as_csv)
 
@@ -121,11 +122,11 @@ def power_users(
     """
     thresholds = {"active_days": active_days, "features": features, "percentile": percentile}
 
-    def answer(events: ibis.Table, plan: Plan, scope: Scope) -> Answer:
+    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
         from heliograph.insights.power_users import PowerUserRule, answer_power_users  # noqa: PLC0415 - quick --help
 
         rule = PowerUserRule(**{name: value for name, value in thresholds.items() if value is not None})
-        return answer_power_users(events, plan, scope, rule=rule)
+        return answer_power_users(tables, plan, scope, rule=rule)
 
     _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
 
@@ -152,14 +153,14 @@ def multi_feature_sessions(
     Example: heliograph ask multi-feature-sessions --by instance --until 2026-10-31
     """
 
-    def answer(events: ibis.Table, plan: Plan, scope: Scope) -> Answer:
+    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
         from heliograph.insights.sessions import (  # noqa: PLC0415 - quick --help
             SessionRule,
             answer_multi_feature_sessions,
         )
 
         rule = SessionRule() if gap_minutes is None else SessionRule(gap_minutes=gap_minutes)
-        return answer_multi_feature_sessions(events, plan, scope, rule=rule)
+        return answer_multi_feature_sessions(tables, plan, scope, rule=rule)
 
     _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
 
@@ -184,10 +185,10 @@ def intervene(
     Example: heliograph ask intervene --account acme
     """
 
-    def answer(events: ibis.Table, plan: Plan, scope: Scope) -> Answer:
+    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
         from heliograph.insights.intervene import answer_intervene  # noqa: PLC0415 - quick --help
 
-        return answer_intervene(events, plan, scope)
+        return answer_intervene(tables, plan, scope)
 
     _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
 
@@ -211,10 +212,10 @@ def stickiest(
     Example: heliograph ask stickiest --top 10
     """
 
-    def answer(events: ibis.Table, plan: Plan, scope: Scope) -> Answer:
+    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
         from heliograph.insights.stickiest import answer_stickiest  # noqa: PLC0415 - quick --help
 
-        return answer_stickiest(events, plan, scope, top=top)
+        return answer_stickiest(tables, plan, scope, top=top)
 
     _ask(context, answer, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
 
@@ -239,10 +240,10 @@ def active(
     Example: heliograph ask active --by instance --days 28 --csv
     """
 
-    def answer(events: ibis.Table, plan: Plan, scope: Scope) -> Answer:
+    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
         from heliograph.insights.activity import answer_activity  # noqa: PLC0415 - quick --help
 
-        return answer_activity(events, plan, scope, days=days)
+        return answer_activity(tables, plan, scope, days=days)
 
     _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
 
@@ -316,7 +317,8 @@ def _ask_pings(
     """Open the lake's events and pings, settle what is asked of the pings, answer, and print."""
     from heliograph.insights.lake import events_table, pings_table  # noqa: PLC0415 - quick --help
     from heliograph.insights.renames import under_present_names  # noqa: PLC0415 - quick --help
-    from heliograph.insights.scope import QuestionError, resolve_scope  # noqa: PLC0415 - quick --help
+    from heliograph.insights.resolve import resolve_scope  # noqa: PLC0415 - quick --help
+    from heliograph.insights.scope import QuestionError  # noqa: PLC0415 - quick --help
     from heliograph.lake.tables import PING_SCHEMA, event_files, event_schema, ping_files  # noqa: PLC0415
 
     if as_json and as_csv:
@@ -327,7 +329,7 @@ def _ask_pings(
     pings = pings_table(ping_files(settings.lake), PING_SCHEMA, beside=events)
     try:
         scope = resolve_scope(
-            pings.mutate(time=pings.day.cast("timestamp")),
+            pings,
             now=datetime.now(UTC),
             until=until.date() if until else None,
             unit="instance",
@@ -343,7 +345,7 @@ def _ask_pings(
 
 def _ask(
     context: typer.Context,
-    answer: Callable[[ibis.Table, Plan, Scope], Answer],
+    answer: Callable[[Tables, Plan, Scope], Answer],
     *,
     by: Literal["account", "instance"] = "account",
     account: list[str] | None,
@@ -354,25 +356,26 @@ def _ask(
 ) -> None:
     """Open the lake, settle what is asked about, answer, and print."""
     from heliograph.insights.lake import events_table  # noqa: PLC0415 - quick --help
-    from heliograph.insights.renames import under_present_names  # noqa: PLC0415 - quick --help
-    from heliograph.insights.scope import QuestionError, resolve_scope  # noqa: PLC0415 - quick --help
+    from heliograph.insights.resolve import resolve_scope  # noqa: PLC0415 - quick --help
+    from heliograph.insights.scope import QuestionError  # noqa: PLC0415 - quick --help
+    from heliograph.insights.tables import defined_tables  # noqa: PLC0415 - quick --help
     from heliograph.lake.tables import event_files, event_schema  # noqa: PLC0415 - quick --help
 
     if as_json and as_csv:
         fail(["Choose --json or --csv, not both."])
     settings = read_settings(context)
     plan = read_plan(settings)
-    events = under_present_names(events_table(event_files(settings.lake), event_schema(plan)), plan)
+    tables = defined_tables(events_table(event_files(settings.lake), event_schema(plan)), plan)
     try:
         scope = resolve_scope(
-            events,
+            tables.instance_days,
             now=datetime.now(UTC),
             until=until.date() if until else None,
             unit=by,
             accounts=account or (),
             instances=instance or (),
         )
-        answered = answer(events, plan, scope)
+        answered = answer(tables, plan, scope)
     except QuestionError as error:
         fail(error.problems)
     if until is None and "until" in answered.parameters and answered.table.num_rows:

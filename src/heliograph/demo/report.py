@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
 from rich import box
 from rich.rule import Rule
 from rich.table import Table
@@ -14,17 +16,18 @@ from rich.table import Table
 from heliograph.demo.comparison import rejected_by_reason
 from heliograph.insights.lake import events_table
 from heliograph.insights.questions import QUESTIONS
-from heliograph.insights.renames import under_present_names
-from heliograph.insights.scope import resolve_scope
+from heliograph.insights.resolve import resolve_scope
+from heliograph.insights.searches import searches
+from heliograph.insights.tables import defined_tables
 from heliograph.lake.tables import event_files, event_schema
 
 if TYPE_CHECKING:
-    import ibis
     from rich.console import Console
 
     from heliograph.demo.home import Home
     from heliograph.demo.run import Figures
     from heliograph.insights.scope import Scope
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
     from heliograph.settings import Settings
 
@@ -33,30 +36,24 @@ _MOST_ROWS: Final = 12
 
 def print_answers(console: Console, vendor: Settings, plan: Plan) -> None:
     """Ask the five questions of the lake and print the answers."""
-    events = under_present_names(events_table(event_files(vendor.lake), event_schema(plan)), plan)
-    scope = resolve_scope(events, now=datetime.now(UTC))
+    tables = defined_tables(events_table(event_files(vendor.lake), event_schema(plan)), plan)
+    scope = resolve_scope(tables.instance_days, now=datetime.now(UTC))
     for question in QUESTIONS:
         console.print(Rule())
-        details = _busiest_user(events, plan, scope) if question.verb == "searches" else {}
-        answer = question.answer(events, plan, scope, **details)
+        details = _busiest_user(tables, plan, scope) if question.verb == "searches" else {}
+        answer = question.answer(tables, plan, scope, **details)
         console.print(answer.as_rich(most=_MOST_ROWS))
         console.print(f"[dim]heliograph ask {question.verb}{_as_options(details)}[/dim]")
 
 
-def _busiest_user(events: ibis.Table, plan: Plan, scope: Scope) -> dict[str, Any]:
+def _busiest_user(tables: Tables, plan: Plan, scope: Scope) -> dict[str, Any]:
     """Return the user with the most searches in the month of the last event: somebody to ask about."""
-    month = scope.until.strftime("%Y-%m")
-    name = plan.searches.event if plan.searches is not None else next(iter(plan.events))
-    found = events.filter(events.name == name, events.time.strftime("%Y-%m") == month, events.user_id.notnull())
-    busiest = found.group_by("user_id").agg(count=found.count()).order_by(_descending("count"), "user_id").limit(1)
-    rows = busiest.to_pyarrow().to_pylist()
-    return {"user": rows[0]["user_id"] if rows else "0" * 32, "month": month}
-
-
-def _descending(column: str) -> Any:
-    import ibis  # noqa: PLC0415 - slow to import, and only the answers need it
-
-    return ibis.desc(column)
+    month = scope.until.replace(day=1)
+    counts: Counter[str] = Counter()
+    for row in searches(tables, plan, replace(scope, since=month)).to_pyarrow().to_pylist():
+        counts[row["user_id"]] += row["events"]
+    busiest = min(counts, key=lambda user: (-counts[user], user), default="0" * 32)
+    return {"user": busiest, "month": f"{month:%Y-%m}"}
 
 
 def _as_options(details: dict[str, Any]) -> str:

@@ -1,25 +1,24 @@
-"""Who is active: daily, weekly and monthly active users, and stickiness, for every day since the data began."""
+"""Who is active: daily, weekly and monthly active users, and stickiness, for every day since the data began.
+
+The trailing windows are of 7 and 28 days, so that each weekday counts alike in every one. Stickiness is the ratio of
+daily to monthly active users of product analytics, with the mean over the month in place of a single day's.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import ibis
-import pyarrow as pa
+import msgspec
+from msgspec import Meta
 
 from heliograph.insights.answer import Answer, scope_parameters
-from heliograph.insights.scope import (
-    QuestionError,
-    Scope,
-    Window,
-    between,
-    chosen,
-    day_date,
-    day_number,
-    number_of,
-)
+from heliograph.insights.filters import scoped, up_to, within
+from heliograph.insights.known_days import calendar, shown
+from heliograph.insights.scope import QuestionError, Scope, Window, checked, day_date, number_of
 
 if TYPE_CHECKING:
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
 WEEK: Final = 7
@@ -28,71 +27,112 @@ MONTH: Final = 28
 """Days of the trailing window of monthly active users: four whole weeks, so that each weekday counts alike."""
 
 
-def active_events(events: ibis.Table, plan: Plan, scope: Scope, *, window: Window | None = None) -> ibis.Table:
-    """Return the qualifying events: of a known user, and declared by `plan` to make its user active.
+class NoRule(msgspec.Struct, frozen=True, kw_only=True):
+    """There is nothing to choose but the scope."""
+
+
+class TrailingRule(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the trailing window is."""
+
+    days: Annotated[int, Meta(ge=1, le=366)] = WEEK
+    """Days that end with each day: whoever was active on one of them counts."""
+
+
+def use(scoped_tables: Tables, window: Window) -> ibis.Table:
+    """Return how much each user used each feature on each day of the window: rows add up, several of them to a key.
 
     Args:
-        events: The lake's events.
-        plan: Says which events are active, and the feature of each.
-        scope: Which accounts and instances count, and until when.
-        window: Only these days; None: all days until the scope's last.
+        scoped_tables: As `heliograph.insights.filters.scoped` returns them.
+        window: Only these days.
 
     Returns:
-        account, instance, user_id, name, time, outcome, `day` (days since 1970-01-01), `feature`, `core`.
+        The columns of the mart `user_feature_days`; but `day` is a number of days since 1970-01-01.
     """
-    declared = [(name, event) for name, event in plan.events.items() if event.active]
-    definitions = pa.table(
-        {
-            "name": pa.array([name for name, _ in declared], pa.string()),
-            "feature": pa.array([event.feature for _, event in declared], pa.string()),
-            "core": pa.array([event.core for _, event in declared], pa.bool_()),
-        }
-    )
-    first, last = (window.first, window.last) if window else (None, scope.until)
-    counted = between(chosen(events, scope), first, last)
-    counted = counted.filter(counted.user_id.notnull())
-    joined = counted.join(ibis.memtable(definitions), "name")
-    return joined.select(
-        "account", "instance", "user_id", "name", "time", "outcome", "feature", "core", day=day_number(joined.time)
-    )
+    return _numbered(within(scoped_tables.user_feature_days, window))
 
 
-def daily_active_users(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
+def use_up_to(scoped_tables: Tables, scope: Scope) -> ibis.Table:
+    """Return the same of all days until the scope's last."""
+    return _numbered(up_to(scoped_tables.user_feature_days, scope.until))
+
+
+def user_days(used: ibis.Table, scope: Scope) -> ibis.Table:
+    """Return the unit, user_id and `day` (a number) of each day on which a user was active: once each."""
+    return used.select(scope.unit, "user_id", "day").distinct()
+
+
+def _numbered(table: ibis.Table) -> ibis.Table:
+    return table.mutate(day=table.day.epoch_days().cast("int64"))
+
+
+def daily_active_users(tables: Tables, plan: Plan, scope: Scope, *, rule: NoRule | None = None) -> ibis.Table:
     """Return the users active on each day; see `trailing_active_users`."""
-    return trailing_active_users(events, plan, scope, days=1)
+    checked(rule or NoRule())
+    return trailing_active_users(tables, plan, scope, rule=TrailingRule(days=1))
 
 
-def weekly_active_users(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
+def weekly_active_users(tables: Tables, plan: Plan, scope: Scope, *, rule: NoRule | None = None) -> ibis.Table:
     """Return the users active in the 7 days that end with each day; see `trailing_active_users`."""
-    return trailing_active_users(events, plan, scope, days=WEEK)
+    checked(rule or NoRule())
+    return trailing_active_users(tables, plan, scope, rule=TrailingRule(days=WEEK))
 
 
-def monthly_active_users(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
+def monthly_active_users(tables: Tables, plan: Plan, scope: Scope, *, rule: NoRule | None = None) -> ibis.Table:
     """Return the users active in the 28 days that end with each day; see `trailing_active_users`."""
-    return trailing_active_users(events, plan, scope, days=MONTH)
+    checked(rule or NoRule())
+    return trailing_active_users(tables, plan, scope, rule=TrailingRule(days=MONTH))
 
 
-def trailing_active_users(events: ibis.Table, plan: Plan, scope: Scope, *, days: int) -> ibis.Table:
-    """Return the distinct users of each unit in the `days` days that end with each day, quiet days included.
+def trailing_active_users(tables: Tables, plan: Plan, scope: Scope, *, rule: TrailingRule | None = None) -> ibis.Table:
+    """Return the distinct users of each unit in the days that end with each day, quiet days included.
 
-    Each active day of a user is a stay that begins on it and ends `days` later, or with the user's next active day
-    if that is sooner. The stays of a user never overlap, so the count is the running sum of beginnings less ends:
+    Each active day of a user is a stay that begins on it and ends `rule.days` later, or with the user's next active
+    day if that is sooner. The stays of a user never overlap, so the count is the running sum of beginnings less ends:
     one sort, and no row for each day of a window.
 
     Returns:
-        The unit (account or instance), `day` (date), `active_users`, and `complete`: false for the day in progress
-        and for the first ``days - 1`` days since the unit's data began.
+        The unit, `day` (date), `active_users`, and `complete`: false for the day in progress, and for the days since
+        the unit's data began that have fewer days of it up to them than the window.
 
     Raises:
-        QuestionError: `days` is less than 1.
+        QuestionError: The window has no day.
     """
-    if days < 1:
-        raise QuestionError([f"A trailing window has 1 day or more, not {days}."])
-    user_days = _user_days(active_events(events, plan, scope), scope)
-    return _dated(_trailing(user_days, calendar(events, scope), scope, days))
+    rule = checked(rule or TrailingRule())
+    tables = scoped(tables, plan, scope)
+    days = user_days(use_up_to(tables, scope), scope)
+    return _dated(_trailing(days, calendar(tables, scope), scope, rule.days), scope)
 
 
-def stickiness(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
+def calendar_month_active_users(tables: Tables, plan: Plan, scope: Scope, *, rule: NoRule | None = None) -> ibis.Table:
+    """Return the distinct users of each unit in each calendar month, quiet months included.
+
+    Returns:
+        The unit, `month` (the date of its first day), `active_users`, and `complete`: false when the month is not
+        over, reaches beyond the scope's days, or began before the unit's data did.
+    """
+    checked(rule or NoRule())
+    tables = scoped(tables, plan, scope)
+    used = up_to(tables.user_feature_days, scope.until)
+    if scope.since is not None:
+        used = used.filter(used.day >= ibis.literal(scope.since))
+    used = used.mutate(month=used.day.truncate("M").cast("date"))
+    counts = used.group_by([scope.unit, "month"]).agg(active_users=used.user_id.nunique())
+    days = shown(calendar(tables, scope), scope)
+    days = days.mutate(month=day_date(days.day).truncate("M").cast("date"))
+    months = days.group_by([scope.unit, "month"]).agg(
+        known=days.count(), last=days.day.max(), first_day=days.first_day.min()
+    )
+    table = months.left_join(counts, [scope.unit, "month"]).select(
+        scope.unit, "month", "known", "last", active_users=lambda joined: joined.active_users.fill_null(0)
+    )
+    # 31 days after the first of a month always lies in the next.
+    following = (table.month + ibis.interval(days=31)).cast("date").truncate("M").cast("date").epoch_days()
+    length = (following - table.month.epoch_days()).cast("int64")
+    complete = (table.known == length) & (table["last"] < number_of(scope.today))
+    return table.select(scope.unit, "month", "active_users", complete=complete).order_by([scope.unit, "month"])
+
+
+def stickiness(tables: Tables, plan: Plan, scope: Scope, *, rule: NoRule | None = None) -> ibis.Table:
     """Return all activity metrics by unit and day.
 
     Stickiness is the mean of daily active users over the 28 days that end with the day, quiet days included, divided
@@ -102,11 +142,13 @@ def stickiness(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
         The unit, `day` (date), `daily_active_users`, `weekly_active_users`, `monthly_active_users`, `stickiness`
         (0 to 1; null when nobody was active), and `complete`: whether the day is over and 28 days of data lie behind.
     """
-    user_days = _user_days(active_events(events, plan, scope), scope)
-    days = calendar(events, scope)
-    table = _trailing(user_days, days, scope, MONTH).rename(monthly_active_users="active_users")
+    checked(rule or NoRule())
+    tables = scoped(tables, plan, scope)
+    active = user_days(use_up_to(tables, scope), scope)
+    days = calendar(tables, scope)
+    table = _trailing(active, days, scope, MONTH).rename(monthly_active_users="active_users")
     for name, length in (("weekly_active_users", WEEK), ("daily_active_users", 1)):
-        counts = _trailing(user_days, days, scope, length).select(scope.unit, "day", **{name: "active_users"})
+        counts = _trailing(active, days, scope, length).select(scope.unit, "day", **{name: "active_users"})
         table = table.inner_join(counts, [scope.unit, "day"])
     month = ibis.window(group_by=scope.unit, order_by="day", preceding=MONTH - 1, following=0)
     mean_daily = table.daily_active_users.sum().over(month) / MONTH
@@ -120,30 +162,9 @@ def stickiness(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
             "monthly_active_users",
             "stickiness",
             "complete",
-        )
+        ),
+        scope,
     )
-
-
-def active_days(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
-    """Return for each user active in the 28 days until the scope's last on how many of them.
-
-    Returns:
-        The unit, user_id, `active_days` (1 to 28). Counted by `active_days`, this is the power-user curve.
-    """
-    window = Window(last=scope.until, days=MONTH)
-    active = active_events(events, plan, scope, window=window)
-    return active.group_by(scope.unit, "user_id").agg(active_days=active.day.nunique())
-
-
-def calendar(events: ibis.Table, scope: Scope) -> ibis.Table:
-    """Return each unit's days from its first event of any kind to the scope's last: unit, `day`, `first_day`."""
-    counted = between(chosen(events, scope), None, scope.until)
-    begun = counted.group_by(scope.unit).agg(first_day=day_number(counted.time.min()))
-    return begun.select(scope.unit, "first_day", day=ibis.range(begun.first_day, number_of(scope.until) + 1).unnest())
-
-
-def _user_days(active: ibis.Table, scope: Scope) -> ibis.Table:
-    return active.select(scope.unit, "user_id", "day").distinct()
 
 
 def _trailing(user_days: ibis.Table, calendar: ibis.Table, scope: Scope, days: int) -> ibis.Table:
@@ -164,11 +185,11 @@ def _trailing(user_days: ibis.Table, calendar: ibis.Table, scope: Scope, days: i
     )
 
 
-def _dated(table: ibis.Table) -> ibis.Table:
-    return table.mutate(day=day_date(table.day)).order_by([table.columns[0], "day"])
+def _dated(table: ibis.Table, scope: Scope) -> ibis.Table:
+    return shown(table, scope).mutate(day=lambda rows: day_date(rows.day)).order_by([scope.unit, "day"])
 
 
-def answer_activity(events: ibis.Table, plan: Plan, scope: Scope, *, days: int = WEEK) -> Answer:
+def answer_activity(tables: Tables, plan: Plan, scope: Scope, *, days: int = WEEK) -> Answer:
     """Answer who is active, for the last `days` days, by account or instance.
 
     Raises:
@@ -176,10 +197,10 @@ def answer_activity(events: ibis.Table, plan: Plan, scope: Scope, *, days: int =
     """
     if days < 1:
         raise QuestionError([f"Show 1 day or more, not {days}."])
-    shown = Window(last=scope.until, days=days)
-    table = stickiness(events, plan, scope)
-    rows = table.filter(table.day >= shown.first).to_pyarrow()
-    notes = [] if rows.num_rows else [f"There is no event from {shown} or before."]
+    period = scope.window(days)
+    table = stickiness(tables, plan, scope)
+    rows = table.filter(table.day >= period.first).to_pyarrow()
+    notes = [] if rows.num_rows else [f"There is no event from {period} or before."]
     if not all(rows["complete"].to_pylist()):
         notes.append(
             f"Not complete: the day in progress, and days with fewer than {MONTH} days of data up to them; "

@@ -91,11 +91,11 @@ def _cell(value: object) -> str:
 def scope_parameters(scope: Scope, **parameters: object) -> Parameters:
     """Return `parameters` after the choices that `scope` holds."""
     return {
+        "since": None if scope.since is None else scope.since.isoformat(),
         "until": scope.until.isoformat(),
-        "time_zone": "UTC",
+        "time_zone": scope.zone,
         "unit": scope.unit,
-        "accounts": list(scope.accounts),
-        "instances": list(scope.instances),
+        **{name: list(getattr(scope, name)) for name in ("accounts", "instances", "features", "versions", "clients")},
         **parameters,
     }
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from heliograph.insights.answer import Answer, scope_parameters
-from heliograph.insights.scope import QuestionError, chosen, number_of
+from heliograph.insights.filters import chosen
+from heliograph.insights.scope import QuestionError, number_of
 from heliograph.lake.tables import ACTIVE_USERS, FACT, FEATURE_USERS
 from heliograph.ping import SMALLEST_GROUP
 

@@ -22,13 +22,15 @@ import msgspec
 import pyarrow as pa
 from msgspec import Meta
 
-from heliograph.insights.activity import active_events
+from heliograph.insights.activity import use
 from heliograph.insights.answer import Answer, scope_parameters
-from heliograph.insights.scope import Scope, Window, between, checked, chosen, day_number, number_of
+from heliograph.insights.filters import scoped, up_to, within
+from heliograph.insights.scope import Scope, Window, checked, number_of
 
 if TYPE_CHECKING:
     from datetime import date
 
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
 Status: TypeAlias = Literal["intervene", "steady", "too_thin"]
@@ -73,7 +75,7 @@ class InterventionRule(msgspec.Struct, frozen=True, kw_only=True):
         return self.window_days * (self.baseline_windows + LATEST)
 
 
-def window_measures(events: ibis.Table, plan: Plan, scope: Scope, *, rule: InterventionRule) -> ibis.Table:
+def window_measures(tables: Tables, plan: Plan, scope: Scope, *, rule: InterventionRule) -> ibis.Table:
     """Return the components of each unit in each window in which anything arrived from it.
 
     A window without a single event, of whatever kind, is missing: silence of the connection is not told apart from
@@ -84,16 +86,17 @@ def window_measures(events: ibis.Table, plan: Plan, scope: Scope, *, rule: Inter
         `COMPONENTS`; null where it is undefined, such as the breadth of nobody.
     """
     days = Window(last=scope.last_complete_day, days=rule.days)
-    arrived = between(chosen(events, scope), days.first, days.last)
-    arrived = arrived.select(scope.unit, window=_window(day_number(arrived.time), days, rule)).distinct()
-    active = active_events(events, plan, scope, window=days)
+    tables = scoped(tables, plan, scope)
+    arrived = within(tables.instance_days, days)
+    arrived = arrived.select(scope.unit, window=_window(arrived.day.epoch_days().cast("int64"), days, rule)).distinct()
+    active = use(tables, days)
     active = active.mutate(window=_window(active.day, days, rule))
     keys = [scope.unit, "window"]
     totals = active.group_by(keys).agg(
         users=active.user_id.nunique(),
-        core=active.core.cast("int64").sum(),
-        outcomes=active.outcome.count(),
-        failed=active.count(where=active.outcome != "ok"),
+        core=active.core_actions.sum(),
+        outcomes=active.outcomes.sum(),
+        failed=active.failures.sum(),
     )
     pairs = active.select(*keys, "user_id", "feature").distinct()
     pairs = pairs.group_by(keys).agg(pairs=pairs.count())
@@ -111,7 +114,7 @@ def window_measures(events: ibis.Table, plan: Plan, scope: Scope, *, rule: Inter
     )
 
 
-def deviations(events: ibis.Table, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> ibis.Table:
+def deviations(tables: Tables, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> ibis.Table:
     """Return how far each component of each unit lies from its own baseline in the latest two windows.
 
     Returns:
@@ -121,7 +124,7 @@ def deviations(events: ibis.Table, plan: Plan, scope: Scope, *, rule: Interventi
         data is null.
     """
     rule = checked(rule or InterventionRule())
-    measures = window_measures(events, plan, scope, rule=rule)
+    measures = window_measures(tables, plan, scope, rule=rule)
     long = ibis.union(
         *(
             measures.select(
@@ -161,7 +164,7 @@ def deviations(events: ibis.Table, plan: Plan, scope: Scope, *, rule: Interventi
     return result.mutate(deviates=result.passing == LATEST).drop("passing").order_by(keys)
 
 
-def answer_intervene(events: ibis.Table, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> Answer:
+def answer_intervene(tables: Tables, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> Answer:
     """Answer for each account or instance whether to step in, and which component says so.
 
     The table has a row for each component that deviates; one row for a unit that is steady, with the component that
@@ -173,15 +176,15 @@ def answer_intervene(events: ibis.Table, plan: Plan, scope: Scope, *, rule: Inte
     rule = checked(rule or InterventionRule())
     days = Window(last=scope.last_complete_day, days=rule.days)
     measured: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in deviations(events, plan, scope, rule=rule).to_pyarrow().to_pylist():
+    for row in deviations(tables, plan, scope, rule=rule).to_pyarrow().to_pylist():
         measured.setdefault(row[scope.unit], {})[row["component"]] = row
-    seen = between(chosen(events, scope), None, days.last)
-    seen = seen.group_by(scope.unit).agg(latest=seen.time.max()).order_by(scope.unit)
+    seen = up_to(scoped(tables, plan, scope).instance_days, days.last)
+    seen = seen.group_by(scope.unit).agg(latest=seen.day.max()).order_by(scope.unit)
     rows, notes = [], []
     for each in seen.to_pyarrow().to_pylist():
         name = each[scope.unit]
         components = measured.get(name, {})
-        if thin := _why_too_thin(components, each["latest"].date(), rule):
+        if thin := _why_too_thin(components, each["latest"], rule):
             rows.append({scope.unit: name, "status": "too_thin"})
             notes.append(f"{name} is too thin: {thin}.")
             continue

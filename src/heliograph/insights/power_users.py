@@ -9,16 +9,22 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from heliograph.insights.activity import MONTH, active_events
+from heliograph.insights.activity import MONTH, use
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
-from heliograph.insights.scope import Scope, Window, checked, is_valid
+from heliograph.insights.filters import scoped
+from heliograph.insights.known_days import told_complete
+from heliograph.insights.scope import Scope, checked, is_valid
 
 if TYPE_CHECKING:
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
 
 class PowerUserRule(msgspec.Struct, frozen=True, kw_only=True):
-    """When a user is a power user: all three thresholds must be met within the 28 days until the scope's last."""
+    """When a user is a power user: all three thresholds must be met within the 28 days until the scope's last.
+
+    Where the scope has a first day, too, they must be met within its days, however many these are.
+    """
 
     active_days: Annotated[int, Meta(ge=1, le=MONTH)] = 10
     """Active days, at least: half of the working days of four weeks."""
@@ -35,18 +41,18 @@ STEPS: Final = {"active_days": 1, "features": 1, "percentile": 5}
 """How far each threshold moves, down and up, for the sensitivity of the answer."""
 
 
-def user_measures(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
+def user_measures(tables: Tables, plan: Plan, scope: Scope) -> ibis.Table:
     """Return what the thresholds are compared with, for each user active in the 28 days until the scope's last.
 
     Returns:
         The unit, user_id, `active_days`, `features` (distinct), `core_actions`, `peers` (the unit's other active
         users) and `peers_below` (those of them with fewer core actions).
     """
-    active = active_events(events, plan, scope, window=Window(last=scope.until, days=MONTH))
-    users = active.group_by([scope.unit, "user_id"]).agg(
-        active_days=active.day.nunique(),
-        features=active.feature.nunique(),
-        core_actions=active.core.cast("int64").sum(),
+    used = use(scoped(tables, plan, scope), scope.window(MONTH))
+    users = used.group_by([scope.unit, "user_id"]).agg(
+        active_days=used.day.nunique(),
+        features=used.feature.nunique(),
+        core_actions=used.core_actions.sum(),
     )
     return users.mutate(
         peers=users.count().over(ibis.window(group_by=scope.unit)) - 1,
@@ -64,16 +70,17 @@ def is_power_user(users: ibis.Table, rule: PowerUserRule) -> ibis.Value:
     )
 
 
-def power_users(events: ibis.Table, plan: Plan, scope: Scope, *, rule: PowerUserRule | None = None) -> ibis.Table:
+def power_users(tables: Tables, plan: Plan, scope: Scope, *, rule: PowerUserRule | None = None) -> ibis.Table:
     """Return the number of power users of each unit, and how it changes when a threshold moves one step.
 
     Returns:
         The unit, `active_users`, `power_users`, `share`, and for each threshold two counts with that one alone moved
         by its step of `STEPS`, such as `active_days_lower` and `active_days_higher`; no column where the moved
         threshold is out of bounds. All but `active_users` are null where fewer users were active than the rule needs.
+        `complete`: whether all of the days are over, and lie after the unit's data began.
     """
     rule = checked(rule or PowerUserRule())
-    users = user_measures(events, plan, scope)
+    users = user_measures(tables, plan, scope)
     rules = {"power_users": rule, **variants(rule)}
     counts = users.group_by(scope.unit).agg(
         active_users=users.count(),
@@ -82,7 +89,8 @@ def power_users(events: ibis.Table, plan: Plan, scope: Scope, *, rule: PowerUser
     enough = counts.active_users >= rule.minimum_users
     shown = counts.mutate(**{name: ibis.ifelse(enough, counts[name], None) for name in rules})
     shown = shown.mutate(share=shown.power_users / shown.active_users)
-    return shown.relocate("share", after="power_users").order_by(scope.unit)
+    shown = shown.relocate("share", after="power_users")
+    return told_complete(shown, scoped(tables, plan, scope), scope, scope.window(MONTH)).order_by(scope.unit)
 
 
 def variants(rule: PowerUserRule) -> dict[str, PowerUserRule]:
@@ -95,11 +103,11 @@ def variants(rule: PowerUserRule) -> dict[str, PowerUserRule]:
     return {name: each for name, each in moved.items() if is_valid(each)}
 
 
-def answer_power_users(events: ibis.Table, plan: Plan, scope: Scope, *, rule: PowerUserRule | None = None) -> Answer:
+def answer_power_users(tables: Tables, plan: Plan, scope: Scope, *, rule: PowerUserRule | None = None) -> Answer:
     """Answer how many users are power users, by account or instance, and how much hangs on each threshold."""
     rule = checked(rule or PowerUserRule())
-    window = Window(last=scope.until, days=MONTH)
-    table = power_users(events, plan, scope, rule=rule).to_pyarrow()
+    window = scope.window(MONTH)
+    table = power_users(tables, plan, scope, rule=rule).to_pyarrow()
     notes = [
         "The columns lower and higher count the power users with that threshold alone moved by one step: "
         + ", ".join(f"{name.replace('_', ' ')} by {step}" for name, step in STEPS.items())

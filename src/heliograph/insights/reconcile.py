@@ -16,7 +16,8 @@ import pyarrow as pa
 from heliograph.insights.activity import MONTH, WEEK
 from heliograph.insights.answer import Answer, scope_parameters
 from heliograph.insights.difference import EXPLANATIONS, Found, Kind, kind_of
-from heliograph.insights.scope import EPOCH, QuestionError, Window, between, chosen, day_number, number_of
+from heliograph.insights.filters import between, chosen
+from heliograph.insights.scope import EPOCH, QuestionError, Window, day_number, number_of
 from heliograph.lake.tables import ACTIVE_USERS, FEATURE_EVENTS, FEATURE_USERS
 from heliograph.ping import SMALLEST_GROUP
 

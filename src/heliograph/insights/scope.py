@@ -1,13 +1,14 @@
-"""Which events a question is about: accounts, instances, the last day, and whose users are counted together.
+"""What a question is about: which use, which days, in which time zone, and whose users are counted together.
 
-All days are UTC days: times in the lake are naive UTC timestamps, and no engine's session zone is ever read.
+`heliograph.insights.filters` says what each filter does to each table, and `heliograph.insights.resolve` makes a scope
+of what a person chose. Times in the lake are naive UTC timestamps, and no engine's session zone is ever read.
 """
 
 from __future__ import annotations
 
-import difflib
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import ibis
 import msgspec
@@ -15,8 +16,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Unit: TypeAlias = Literal["account", "instance"]
-"""Whose users are counted together: all of an account's, or each instance's alone. Uniques are never summed."""
+Unit: TypeAlias = Literal["account", "instance", "everyone"]
+"""Whose users are counted together: all of an account's, each instance's alone, or all of them. Uniques are never
+summed."""
 
 Rule = TypeVar("Rule", bound=msgspec.Struct)
 """The parameters of one question."""
@@ -36,37 +38,70 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """What a question is about.
 
     Raises:
-        QuestionError: `now` has no time zone.
+        QuestionError: `now` has no time zone, `zone` is not known, or the first day lies after the last.
     """
 
     until: date
-    """The last UTC day that counts."""
+    """The last day that counts."""
     now: datetime
-    """The moment of asking, with its time zone: the UTC day in progress is never complete."""
+    """The moment of asking, with its time zone: the day in progress is never complete."""
+    since: date | None = None
+    """The first day that is answered for. None: for metrics by day, period or cohort, all that there are; for those
+    over one window of days, as many as their rule says. What a day needs of the days before it, such as a trailing
+    window or the day of the first use, is read all the same."""
     unit: Unit = "account"
     """Whose users are counted together."""
     accounts: tuple[str, ...] = ()
     """Only these accounts; empty: all."""
     instances: tuple[str, ...] = ()
     """Only these instances; empty: all."""
+    features: tuple[str, ...] = ()
+    """Only the use of these features, by the plan's keys; empty: all."""
+    versions: tuple[str, ...] = ()
+    """Only the use of exactly these versions of the product; empty: all."""
+    clients: tuple[str, ...] = ()
+    """Only the use that these sources tell of, such as ``web``; empty: all."""
+    zone: str = "UTC"
+    """The time zone of days, such as ``Europe/Berlin``."""
 
     def __post_init__(self) -> None:
+        problems = []
         if self.now.tzinfo is None:
-            raise QuestionError(["The moment of asking has no time zone; give it as an aware datetime."])
+            problems.append("The moment of asking has no time zone; give it as an aware datetime.")
+        if zone_named(self.zone) is None:
+            problems.append(f"{self.zone!r} is no time zone; write one such as UTC or Europe/Berlin.")
+        if self.since is not None and self.since > self.until:
+            problems.append(f"The first day, {self.since}, lies after the last, {self.until}.")
+        if problems:
+            raise QuestionError(problems)
 
     @property
     def today(self) -> date:
-        """The UTC day in progress."""
-        return self.now.astimezone(UTC).date()
+        """The day in progress."""
+        return self.now.astimezone(zone_named(self.zone)).date()
 
     @property
     def last_complete_day(self) -> date:
-        """The last UTC day that counts and is over."""
+        """The last day that counts and is over."""
         return min(self.until, self.today - timedelta(days=1))
+
+    def window(self, days: int) -> Window:
+        """Return the days from the first to the last, or the last `days` where there is no first day."""
+        return Window(last=self.until, days=days if self.since is None else (self.until - self.since).days + 1)
+
+
+def zone_named(name: str) -> tzinfo | None:
+    """Return the time zone; None when it is not known."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """A number of whole UTC days and the last of them."""
+    """A number of whole days and the last of them."""
 
     last: date
     days: int
@@ -114,98 +149,3 @@ def day_number(time: ibis.Value) -> ibis.Value:
 def day_date(number: ibis.Value) -> ibis.Value:
     """Return the date of a number of days since 1970-01-01: the inverse of `day_number`."""
     return (ibis.date(EPOCH) + number.as_interval("D")).cast("date")
-
-
-def chosen(events: ibis.Table, scope: Scope) -> ibis.Table:
-    """Return the events of the accounts and instances that `scope` names, of any time."""
-    if scope.accounts:
-        events = events.filter(events.account.isin(scope.accounts))
-    if scope.instances:
-        events = events.filter(events.instance.isin(scope.instances))
-    return events
-
-
-def between(events: ibis.Table, first: date | None, last: date) -> ibis.Table:
-    """Return the events from the UTC day `first` (None: the beginning) to `last`, both included.
-
-    The bounds are compared with the bare column, so that an engine skips files and row groups outside them.
-    """
-    events = events.filter(events.time < _midnight(last + timedelta(days=1)))
-    return events if first is None else events.filter(events.time >= _midnight(first))
-
-
-def _midnight(day: date) -> ibis.Value:
-    return ibis.literal(datetime(day.year, day.month, day.day), "timestamp(6)")  # noqa: DTZ001 - naive UTC, as in the lake
-
-
-def latest_day(events: ibis.Table) -> date | None:
-    """Return the UTC day of the latest event; None when there is none."""
-    latest = events.time.max().to_pyarrow().as_py()
-    return None if latest is None else latest.date()
-
-
-def resolve_scope(
-    events: ibis.Table,
-    *,
-    now: datetime,
-    until: date | None = None,
-    unit: Unit = "account",
-    accounts: Iterable[str] = (),
-    instances: Iterable[str] = (),
-    noun: str = "event",
-) -> Scope:
-    """Return the scope that these choices make, after a look at which accounts and instances there are.
-
-    Args:
-        events: The lake's events; or other rows with an account, an instance and a time.
-        now: The moment of asking, with its time zone.
-        until: The last UTC day that counts; None: the day of the latest event of those chosen.
-        unit: Whose users are counted together.
-        accounts: Only these accounts; empty: all.
-        instances: Only these instances; empty: all.
-        noun: What `events` are, for messages.
-
-    Raises:
-        QuestionError: The lake holds no event of a named account or instance, or none of both together.
-    """
-    scope = Scope(
-        until=until or now.astimezone(UTC).date(),
-        now=now,
-        unit=unit,
-        accounts=tuple(dict.fromkeys(accounts)),
-        instances=tuple(dict.fromkeys(instances)),
-    )
-    if scope.accounts or scope.instances:
-        _check_known(events, scope, noun)
-    if until is None and (latest := latest_day(chosen(events, scope))) is not None:
-        scope = msgspec.structs.replace(scope, until=latest)
-    return scope
-
-
-def _check_known(events: ibis.Table, scope: Scope, noun: str) -> None:
-    pairs = events.select("account", "instance").distinct().to_pyarrow().to_pylist()
-    known_accounts = {pair["account"] for pair in pairs}
-    known_instances = {pair["instance"] for pair in pairs}
-    problems = [
-        *(_unknown("account", name, known_accounts, noun) for name in scope.accounts if name not in known_accounts),
-        *(_unknown("instance", name, known_instances, noun) for name in scope.instances if name not in known_instances),
-    ]
-    if not problems and scope.accounts and scope.instances:
-        problems = [
-            f"No instance {name!r} belongs to the account {' or '.join(map(repr, scope.accounts))}."
-            for name in scope.instances
-            if not any(pair["instance"] == name and pair["account"] in scope.accounts for pair in pairs)
-        ]
-    if problems:
-        raise QuestionError(problems)
-
-
-def _unknown(kind: Unit, name: str, known: set[str], noun: str) -> str:
-    if not known:
-        return f"The lake holds no {noun}s yet, so none of the {kind} {name!r}."
-    similar = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if similar:
-        return f"The lake holds no {noun} of the {kind} {name!r}. Did you mean {' or '.join(similar)}?"
-    some = sorted(known)[:5]
-    rest = f" and {len(known) - len(some)} more" if len(known) > len(some) else ""
-    return f"The lake holds no {noun} of the {kind} {name!r}. It knows {', '.join(some)}{rest}."

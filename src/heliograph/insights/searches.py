@@ -5,20 +5,29 @@ from __future__ import annotations
 import calendar
 import re
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Final
 
+import msgspec
 import pyarrow as pa
+from msgspec import Meta
+from msgspec.structs import replace
 
 from heliograph.event import RANDOM_ID_PATTERN
-from heliograph.insights.answer import Answer
-from heliograph.insights.scope import QuestionError, Scope, Window, between, chosen
+from heliograph.insights.activity import MONTH
+from heliograph.insights.answer import Answer, scope_parameters
+from heliograph.insights.filters import scoped, within
+from heliograph.insights.resolve import latest_day
+from heliograph.insights.scope import QuestionError, Scope, Window, checked
 
 if TYPE_CHECKING:
     import ibis
 
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Comparison, Plan
 
-UNKNOWN = "(not given)"
+_NOT_ASKED: Final = {"since", "until", "unit"}
+"""What the month and the user stand for."""
+UNKNOWN: Final = "(not given)"
 """Stands for searches whose kind the event does not say."""
 
 
@@ -51,28 +60,34 @@ def parse_user(text: str) -> str:
     return text
 
 
-def searches(events: ibis.Table, comparison: Comparison, scope: Scope, *, user: str, month: Window) -> ibis.Table:
-    """Return one user's searches of a month by kind; only kinds that occur.
+class SearchRule(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose searches are counted."""
+
+    user: Annotated[str, Meta(pattern=f"^{RANDOM_ID_PATTERN.pattern}$")] | None = None
+    """The user's random id; None: each user's."""
+    days: Annotated[int, Meta(ge=1)] = MONTH
+    """Days that count, up to the scope's last, where the scope has no first day."""
+
+
+def searches(tables: Tables, plan: Plan, scope: Scope, *, rule: SearchRule | None = None) -> ibis.Table:
+    """Return how many searches of each kind each user ran; only kinds that occur.
 
     Every search counts, whatever its outcome.
 
-    Args:
-        events: The lake's events.
-        comparison: The event that is a search, and the property that says its kind.
-        scope: Which accounts and instances count; its last day does not matter here.
-        user: The user's random id.
-        month: The days of the month.
-
     Returns:
-        A column of kinds with the property's name (`UNKNOWN` where an event does not say), and `events`.
+        user_id, `kind` (`UNKNOWN` where an event does not say), `events`. Nothing where the plan does not say which
+        event is a search.
     """
-    counted = between(chosen(events, scope), month.first, month.last)
-    counted = counted.filter(counted.name == comparison.event, counted.user_id == user)
-    kinds = counted.select(kind=counted[comparison.by].cast("string").fill_null(UNKNOWN))
-    return kinds.group_by("kind").agg(events=kinds.count()).rename({comparison.by: "kind"})
+    rule = checked(rule or SearchRule())
+    counted = within(scoped(tables, plan, scope).user_days, scope.window(rule.days))
+    counted = counted.filter(counted.name == (plan.searches.event if plan.searches else ""), counted.user_id.notnull())
+    if rule.user is not None:
+        counted = counted.filter(counted.user_id == rule.user)
+    kinds = counted.mutate(kind=counted.kind.fill_null(UNKNOWN))
+    return kinds.group_by(["user_id", "kind"]).agg(events=kinds.events.sum()).order_by(["user_id", "kind"])
 
 
-def answer_searches(events: ibis.Table, plan: Plan, scope: Scope, *, user: str, month: str) -> Answer:
+def answer_searches(tables: Tables, plan: Plan, scope: Scope, *, user: str, month: str) -> Answer:
     """Answer how many searches of each kind `user` ran in `month`, such as ``2026-10``.
 
     The kinds that the plan names come first, also when there were none; all others follow by name.
@@ -87,24 +102,22 @@ def answer_searches(events: ibis.Table, plan: Plan, scope: Scope, *, user: str, 
         notes = [f"The tracking plan {plan.label} does not say which event is a search; add `searches` to it."]
     else:
         event, kind = comparison.event, comparison.by
-        found = searches(events, comparison, scope, user=user, month=days).to_pyarrow().to_pylist()
-        counts = _in_order({row[kind]: row["events"] for row in found}, comparison)
-        notes = [] if counts else [_why_none(events, scope, comparison.event, user=user, month=days)]
+        asked = replace(scope, since=days.first, until=days.last)
+        found = searches(tables, plan, asked, rule=SearchRule(user=user)).to_pyarrow().to_pylist()
+        counts = _in_order({row["kind"]: row["events"] for row in found}, comparison)
+        notes = (
+            [] if counts else [_why_none(scoped(tables, plan, scope), scope, comparison.event, user=user, month=days)]
+        )
         if days.first <= scope.today <= days.last:
             notes.append(f"{month} is not over: the figures can still grow.")
+    asked_of = {name: value for name, value in scope_parameters(scope).items() if name not in _NOT_ASKED}
     return Answer(
         question=f"How many {event} of each {kind} did user {user} have in {month}?",
-        definition=f"Events of the calendar month (UTC days), whatever their outcome, by {kind}.",
+        definition=f"Events of the calendar month ({scope.zone} days), whatever their outcome, by {kind}.",
         table=pa.table(
             {kind: pa.array(list(counts), pa.string()), "events": pa.array(list(counts.values()), pa.int64())}
         ),
-        parameters={
-            "user": user,
-            "month": month,
-            "time_zone": "UTC",
-            "accounts": list(scope.accounts),
-            "instances": list(scope.instances),
-        },
+        parameters={"user": user, "month": month} | asked_of,
         notes=tuple(notes),
     )
 
@@ -115,12 +128,13 @@ def _in_order(found: dict[str, int], comparison: Comparison) -> dict[str, int]:
     return {kind: found.get(kind, 0) for kind in kinds}
 
 
-def _why_none(events: ibis.Table, scope: Scope, event: str, *, user: str, month: Window) -> str:
-    theirs = chosen(events, scope).filter(lambda table: table.user_id == user)
-    latest = theirs.time.max().to_pyarrow().as_py()
+def _why_none(scoped_tables: Tables, scope: Scope, event: str, *, user: str, month: Window) -> str:
+    theirs = scoped_tables.user_days.filter(scoped_tables.user_days.user_id == user)
+    latest = latest_day(theirs)
     if latest is None:
-        where = " of the chosen accounts and instances" if scope.accounts or scope.instances else ""
+        where = " of those chosen" if scope.features or scope.versions or scope.clients else ""
+        where = where or (" of the chosen accounts and instances" if scope.accounts or scope.instances else "")
         return f"No event{where} is of this user, in any month."
-    if count := between(theirs, month.first, month.last).count().to_pyarrow().as_py():
+    if count := within(theirs, month).events.sum().to_pyarrow().as_py():
         return f"None of this user's events of the month ({count:,}) is {event}."
     return f"This user has no events in {month.first:%Y-%m}; the latest is of {latest:%Y-%m-%d}."

@@ -1,19 +1,32 @@
-"""How many users use several features in one session?"""
+"""How many users use several features in one session?
+
+A session is a run of one user's events on one instance without a long pause. The pause of 30 minutes is the convention
+of web analytics, from the study of Catledge and Pitkow (1995). A session counts whole in the days on which it began.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final
 
 import ibis
 import msgspec
 from msgspec import Meta
 
-from heliograph.insights.activity import MONTH, active_events
+from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
-from heliograph.insights.scope import Scope, Window, checked
+from heliograph.insights.filters import chosen, matching, midnight, scoped
+from heliograph.insights.known_days import told_complete
+from heliograph.insights.scope import Scope, checked, day_number, number_of
+from heliograph.insights.zones import local_time
+from heliograph.lake.marts.definitions import PART_GAP_MINUTES, meanings, session_parts
 
 if TYPE_CHECKING:
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
+
+_WIDEST_ZONE_HOURS: Final = 26
+"""No local day begins or ends further from that of UTC."""
 
 
 class SessionRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,47 +38,75 @@ class SessionRule(msgspec.Struct, frozen=True, kw_only=True):
     features: Annotated[int, Meta(ge=2)] = 2
     """Distinct features that make a session one of several features."""
     days: Annotated[int, Meta(ge=1)] = MONTH
-    """Days that count, up to the scope's last."""
+    """Days that count, up to the scope's last, where the scope has no first day."""
 
 
-def sessions(active: ibis.Table, *, gap_minutes: int = 30) -> ibis.Table:
-    """Return the sessions among `active` events: runs of one user on one instance without a longer gap.
+def sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | None = None) -> ibis.Table:
+    """Return the sessions that began within the days that count, and had use that the scope's filters leave.
 
-    Args:
-        active: Events as `heliograph.insights.activity.active_events` returns them. A session that had begun before
-            the first of them begins with the first.
-        gap_minutes: The longest pause within a session.
+    The filters by feature, version and client say what is counted in a session and which sessions are counted, but
+    not where one begins or ends.
 
     Returns:
-        account, instance, user_id, `session` (1, 2, ... of the user on the instance), `begun` and `ended` (the times
-        of its first and last event), `events`, `features` (distinct).
+        account, instance, user_id, `session` (1, 2, ... of the user on the instance, in the days read), `begun` and
+        `ended` (the UTC times of its first and last event of whatever feature), `events`, `features` (distinct); and
+        `everyone` where that is the unit.
     """
-    order = {"group_by": ["instance", "user_id"], "order_by": "time"}
-    before = active.time.lag().over(ibis.window(**order))
-    begins = before.isnull() | (active.time > before + ibis.interval(minutes=gap_minutes))
-    marked = active.mutate(begins=begins.cast("int64"))
-    # By range, not by rows: events at the same microsecond belong together, whichever of them comes first.
-    numbered = marked.mutate(session=marked.begins.sum().over(ibis.window(**order, range=(None, 0))))
-    return numbered.group_by(["account", "instance", "user_id", "session"]).agg(
-        begun=numbered.time.min(),
-        ended=numbered.time.max(),
-        events=numbered.count(),
-        features=numbered.feature.nunique(),
+    rule = checked(rule or SessionRule())
+    window = scope.window(rule.days)
+    merged = _merged(_parts(tables, plan, scope, rule), rule.gap_minutes)
+    begun = day_number(local_time(merged.session_begun, scope.zone, now=scope.now))
+    counted = matching(merged.filter(begun >= number_of(window.first), begun <= number_of(window.last)), plan, scope)
+    counted = counted.join(meanings(plan).select("name", "feature"), "name")
+    everyone = ["everyone"] if scope.unit == "everyone" else []
+    return counted.group_by(["account", "instance", "user_id", "session", *everyone]).agg(
+        begun=counted.session_begun.min(),
+        ended=counted.session_ended.max(),
+        events=counted.events.sum(),
+        features=counted.feature.nunique(),
     )
 
 
-def multi_feature_sessions(
-    events: ibis.Table, plan: Plan, scope: Scope, *, rule: SessionRule | None = None
-) -> ibis.Table:
+def _parts(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
+    """Return all parts that decide which sessions began in the window, and what was in them.
+
+    A session that began before has a part that ended no longer before the window than a pause; it is read too, and is
+    what tells that the session did not begin later. To the other side there is no bound: however long a session goes
+    on, it belongs to the day of its beginning.
+    """
+    margin = timedelta(hours=_WIDEST_ZONE_HOURS, minutes=rule.gap_minutes)
+    earliest = midnight(scope.window(rule.days).first, before=margin)
+    if rule.gap_minutes >= PART_GAP_MINUTES:
+        parts = chosen(tables.session_parts, scope)
+        return parts.filter(parts.ended >= earliest)
+    events = chosen(tables.events, scope)
+    return chosen(session_parts(events.filter(events.time >= earliest), plan, gap_minutes=rule.gap_minutes), scope)
+
+
+def _merged(parts: ibis.Table, gap_minutes: int) -> ibis.Table:
+    """Return the parts with `session`, `session_begun` and `session_ended` of the session that each belongs to."""
+    order = {"group_by": ["account", "instance", "user_id"], "order_by": "begun"}
+    reached = parts.ended.max().over(ibis.window(**order, rows=(None, -1)))
+    begins = reached.isnull() | (parts.begun > reached + ibis.interval(minutes=gap_minutes))
+    marked = parts.mutate(begins=begins.cast("int64"))
+    # By range, not by rows: parts that begin at the same microsecond belong together, whichever of them comes first.
+    numbered = marked.mutate(session=marked.begins.sum().over(ibis.window(**order, range=(None, 0))))
+    whole = ibis.window(group_by=["account", "instance", "user_id", "session"])
+    return numbered.mutate(
+        session_begun=numbered.begun.min().over(whole), session_ended=numbered.ended.max().over(whole)
+    )
+
+
+def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | None = None) -> ibis.Table:
     """Return how many users had a session of several features, and how many sessions were such.
 
     Returns:
         The unit, `users` (with a session at all), `multi_feature_users`, `share_of_users`, `sessions`,
-        `multi_feature_sessions`, `share_of_sessions`.
+        `multi_feature_sessions`, `share_of_sessions`, and `complete`: whether all of the days are over, and lie after
+        the unit's data began.
     """
     rule = checked(rule or SessionRule())
-    window = Window(last=scope.until, days=rule.days)
-    table = sessions(active_events(events, plan, scope, window=window), gap_minutes=rule.gap_minutes)
+    table = sessions(tables, plan, scope, rule=rule)
     several = table.features >= rule.features
     counts = table.group_by(scope.unit).agg(
         users=table.user_id.nunique(),
@@ -73,28 +114,25 @@ def multi_feature_sessions(
         sessions=table.count(),
         multi_feature_sessions=table.count(where=several),
     )
-    return (
-        counts.select(
-            scope.unit,
-            "users",
-            "multi_feature_users",
-            "sessions",
-            "multi_feature_sessions",
-            share_of_users=counts.multi_feature_users / counts.users,
-            share_of_sessions=counts.multi_feature_sessions / counts.sessions,
-        )
-        .relocate("share_of_users", before="sessions")
-        .order_by(scope.unit)
-    )
+    shares = counts.select(
+        scope.unit,
+        "users",
+        "multi_feature_users",
+        "sessions",
+        "multi_feature_sessions",
+        share_of_users=counts.multi_feature_users / counts.users,
+        share_of_sessions=counts.multi_feature_sessions / counts.sessions,
+    ).relocate("share_of_users", before="sessions")
+    return told_complete(shares, scoped(tables, plan, scope), scope, scope.window(rule.days)).order_by(scope.unit)
 
 
 def answer_multi_feature_sessions(
-    events: ibis.Table, plan: Plan, scope: Scope, *, rule: SessionRule | None = None
+    tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | None = None
 ) -> Answer:
     """Answer how many users use several features in one session, by account or instance."""
     rule = rule or SessionRule()
-    window = Window(last=scope.until, days=rule.days)
-    table = multi_feature_sessions(events, plan, scope, rule=rule).to_pyarrow()
+    window = scope.window(rule.days)
+    table = multi_feature_sessions(tables, plan, scope, rule=rule).to_pyarrow()
     notes = scope_notes(scope)
     if not table.num_rows:
         notes.append(f"Nobody was active from {window}.")
@@ -102,8 +140,8 @@ def answer_multi_feature_sessions(
         question="How many users use several features in one session?",
         definition=(
             f"A session is a run of one user's events on one instance without a pause of more than {rule.gap_minutes} "
-            f"minutes, within the {rule.days} days from {window}; one with {rule.features} or more distinct features "
-            "is multi-feature."
+            f"minutes, begun within the {window.days} days from {window}; one with {rule.features} or more distinct "
+            "features is multi-feature."
         ),
         table=table,
         parameters=scope_parameters(scope, **msgspec.structs.asdict(rule)),

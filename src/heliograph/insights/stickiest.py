@@ -1,6 +1,6 @@
 """Which feature, or set of features, is stickiest?
 
-A user's 28 days are 28 bits of a whole number, so that the days of a set of features are one bitwise *or*.
+A user's days are bits of a whole number, so that the days of a set of features are one bitwise *or*.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import msgspec
 import pyarrow.compute as pc
 from msgspec import Meta
 
-from heliograph.insights.activity import MONTH, active_events
+from heliograph.insights.activity import MONTH, use
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
+from heliograph.insights.filters import scoped, up_to
 from heliograph.insights.scope import QuestionError, Scope, Window, checked, number_of
 
 if TYPE_CHECKING:
+    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
 SEPARATOR: Final = " + "
+MOST_DAYS: Final = 62
+"""Days that one number holds the bits of: two halves of 31."""
 
 
 class StickinessRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,14 +37,13 @@ class StickinessRule(msgspec.Struct, frozen=True, kw_only=True):
     """The normal distribution's quantile for the interval: 1.96 gives 95 %."""
 
 
-def feature_stickiness(
-    events: ibis.Table, plan: Plan, scope: Scope, *, rule: StickinessRule | None = None
-) -> ibis.Table:
+def feature_stickiness(tables: Tables, plan: Plan, scope: Scope, *, rule: StickinessRule | None = None) -> ibis.Table:
     """Return the stickiness of each feature and set of features, ranked within sets of the same size.
 
-    The users of a set are those who used every feature of it within the 28 days until the scope's last; a day counts
-    when they used any of its features. Stickiness is the mean over the 28 days of the daily users, divided by the
-    users of the 28 days: the mean over the users of the share of days that count.
+    The users of a set are those who used every feature of it within the 28 days until the scope's last (or within the
+    scope's days, where it has a first one); a day counts when they used any of its features. Stickiness is the mean
+    over the days of the daily users, divided by the users of all of them: the mean over the users of the share of days
+    that count. All units of the scope are counted together.
 
     The interval is Wilson's (1927) with the effective sample size of Korn and Graubard (1998) in place of the number
     of user-days, because the days of one user are alike: ``p (1 - p) / (s² / n)``, where the own shares of the `n`
@@ -50,21 +53,35 @@ def feature_stickiness(
 
     Returns:
         `size`, `rank` (from 1; null below the minimum of users), `features` (names in alphabetical order, joined),
-        `users`, `stickiness`, `lower`, `upper` (0 to 1; the last two null below the minimum).
+        `users`, `stickiness`, `lower`, `upper` (0 to 1; the last two null below the minimum), and `complete`: whether
+        all of the days are over, and lie after the data of the first unit began.
+
+    Raises:
+        QuestionError: The scope has more than 62 days, or a parameter is out of bounds.
     """
-    rule = checked(rule or StickinessRule())
-    masks = _day_masks(events, plan, scope)
+    rule, window = checked(rule or StickinessRule()), scope.window(MONTH)
+    if window.days > MOST_DAYS:
+        raise QuestionError([f"Stickiness of sets is told of {MOST_DAYS} days at most, not of {window.days}."])
+    tables = scoped(tables, plan, scope)
+    masks = _day_masks(tables, window)
     sets = ibis.union(*(_sets(masks, size) for size in range(1, rule.largest_set + 1)))
     sets = sets.mutate(days=_bits(sets.mask))
     totals = sets.group_by(["size", "features"]).agg(
         users=sets.count(), days=sets.days.sum(), squares=(sets.days * sets.days).sum()
     )
-    return _ranked(_interval(totals, rule))
+    begun = up_to(tables.instance_days, scope.until).agg(first_day=lambda days: days.day.min())
+    ranked = _ranked(_interval(totals, rule, window.days)).cross_join(begun)
+    complete = (ranked.first_day <= ibis.literal(window.first)) & ibis.literal(window.last < scope.today)
+    return (
+        ranked.mutate(complete=complete)
+        .drop("first_day")
+        .order_by(["size", ranked["rank"].asc(nulls_first=False), "features"])
+    )
 
 
-def _day_masks(events: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
-    active = active_events(events, plan, scope, window=Window(last=scope.until, days=MONTH))
-    days = active.select("user_id", "feature", age=number_of(scope.until) - active.day).distinct()
+def _day_masks(scoped_tables: Tables, window: Window) -> ibis.Table:
+    used = use(scoped_tables, window)
+    days = used.select("user_id", "feature", age=number_of(window.last) - used.day).distinct()
     bit = ibis.literal(1, "int64") << days.age
     # Days are distinct here, so that the sum of their bits is their union; Ibis has no bitwise aggregate on Spark.
     return days.group_by(["user_id", "feature"]).agg(mask=bit.sum())
@@ -86,19 +103,23 @@ def _sets(masks: ibis.Table, size: int) -> ibis.Table:
 
 def _bits(mask: ibis.Value) -> ibis.Value:
     """Return how many bits are set: neighbours are added in parallel (Warren, Hacker's Delight, 5-1)."""
+    return _half_bits(mask & 0x7FFF_FFFF) + _half_bits(mask >> 31)
+
+
+def _half_bits(mask: ibis.Value) -> ibis.Value:
     pairs = mask - ((mask >> 1) & 0x5555_5555)
     nibbles = (pairs & 0x3333_3333) + ((pairs >> 2) & 0x3333_3333)
     octets = (nibbles + (nibbles >> 4)) & 0x0F0F_0F0F
     return ((octets * 0x0101_0101) >> 24) & 0xFF
 
 
-def _interval(totals: ibis.Table, rule: StickinessRule) -> ibis.Table:
+def _interval(totals: ibis.Table, rule: StickinessRule, length: int) -> ibis.Table:
     users, days, z = totals.users, totals.days, rule.normal_quantile
     # n (n - 1) times the variance of the users' active days: a whole number, and so exactly 0 where all are alike.
     spread = users * totals.squares - days * days
-    design = days * (MONTH * users - days) * (users - 1) / spread.nullif(0)
-    effective = ibis.least(design.fill_null(users), MONTH * users) * (z / _student_quantile(z, users - 1)) ** 2
-    table = totals.mutate(stickiness=days / (MONTH * users), effective=effective)
+    design = days * (length * users - days) * (users - 1) / spread.nullif(0)
+    effective = ibis.least(design.fill_null(users), length * users) * (z / _student_quantile(z, users - 1)) ** 2
+    table = totals.mutate(stickiness=days / (length * users), effective=effective)
     share, effective = table.stickiness, table.effective
     middle = (share + z**2 / (2 * effective)) / (1 + z**2 / effective)
     variance = share * (1 - share) / effective + z**2 / (4 * effective**2)
@@ -120,13 +141,11 @@ def _student_quantile(normal: float, freedom: ibis.Value) -> ibis.Value:
 def _ranked(table: ibis.Table) -> ibis.Table:
     within = ibis.window(group_by="size", order_by=[ibis.desc("lower"), "features"])
     ranked = table.mutate(rank=ibis.ifelse(table.lower.notnull(), ibis.row_number().over(within) + 1, None))
-    return ranked.select("size", "rank", "features", "users", "stickiness", "lower", "upper").order_by(
-        ["size", ranked["rank"].asc(nulls_first=False), "features"]
-    )
+    return ranked.select("size", "rank", "features", "users", "stickiness", "lower", "upper")
 
 
 def answer_stickiest(
-    events: ibis.Table, plan: Plan, scope: Scope, *, rule: StickinessRule | None = None, top: int = 5
+    tables: Tables, plan: Plan, scope: Scope, *, rule: StickinessRule | None = None, top: int = 5
 ) -> Answer:
     """Answer which features and sets of features are stickiest: the `top` of each size.
 
@@ -136,8 +155,8 @@ def answer_stickiest(
     rule = checked(rule or StickinessRule())
     if top < 1:
         raise QuestionError([f"Show the first 1 or more of each size, not {top}."])
-    window = Window(last=scope.until, days=MONTH)
-    table = feature_stickiness(events, plan, scope, rule=rule).to_pyarrow()
+    window = scope.window(MONTH)
+    table = feature_stickiness(tables, plan, scope, rule=rule).to_pyarrow()
     thin = [row for row in table.to_pylist() if row["rank"] is None]
     notes = [] if table.num_rows else [f"Nobody was active from {window}."]
     notes += [
@@ -150,11 +169,11 @@ def answer_stickiest(
     return Answer(
         question="Which feature, or set of features, is stickiest?",
         definition=(
-            f"From {window}: the mean over a feature's users of the share of the {MONTH} days on which they used it. "
-            "The users of a set used all of its features in that time; a day counts when they used any of them. Lower "
-            "and upper bound the stickiness (95 % at the default); the rank goes by the lower."
+            f"From {window}: the mean over a feature's users of the share of the {window.days} days on which they "
+            "used it. The users of a set used all of its features in that time; a day counts when they used any of "
+            "them. Lower and upper bound the stickiness (95 % at the default); the rank goes by the lower."
         ),
         table=table.filter(pc.field("rank") <= top),
-        parameters=scope_parameters(scope, **msgspec.structs.asdict(rule), days=MONTH, top=top),
+        parameters=scope_parameters(scope, **msgspec.structs.asdict(rule), days=window.days, top=top),
         notes=(*notes, *scope_notes(scope)),
     )

@@ -100,6 +100,9 @@ class Transaction:
         if kind is None:
             self.commit_transaction()
 
+    def _stage(self, updates: object, requirements: object) -> None:
+        """What it relies on holds: nobody else commits."""
+
     def append(self, rows: pa.Table) -> None:
         self._rows += rows.to_pylist()
 

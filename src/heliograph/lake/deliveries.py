@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import msgspec
 import pyarrow as pa
 
 from heliograph.gateway.log import Entry, Place, read_segment, segments
-from heliograph.lake.places import place_property, read_place
+from heliograph.lake.commits import commit
+from heliograph.lake.places import place_property, read_place, standing_at
+from heliograph.lake.storage import connect
 from heliograph.lake.tables import DELIVERY_SCHEMA, delivery_files, find_deliveries, open_deliveries
 from heliograph.ledger.export import Delivered
 from heliograph.wire import Receipt, total_counts
@@ -23,7 +24,7 @@ from heliograph.wire import Receipt, total_counts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyiceberg.table import Table
+    from pyiceberg.table import Table, Transaction
 
     from heliograph.settings import LakeSettings, Settings
 
@@ -49,7 +50,7 @@ class DeliveryTable:
         files = delivery_files(self._settings)
         if not files:
             return {}
-        with duckdb.connect() as connection:
+        with connect(self._settings) as connection:
             query = "select instance, epoch, max(last) from read_parquet($files) group by all"
             rows = connection.execute(query, {"files": files}).fetchall()
         return {(instance, epoch): last for instance, epoch, last in rows}
@@ -67,10 +68,13 @@ class DeliveryTable:
         """Commit what waits, and that the log was read up to `place`; return how many rows that was."""
         rows, self._waiting = self._waiting, []
         if rows:
-            with self.table.transaction() as transaction:
-                transaction.append(pa.Table.from_pylist(rows, DELIVERY_SCHEMA))
+            told = pa.Table.from_pylist(rows, DELIVERY_SCHEMA)
+
+            def change(transaction: Transaction) -> None:
+                transaction.append(told)
                 transaction.set_properties(place_property(place))
-            self.table.refresh()
+
+            commit(self.table, change, relying_on=standing_at(self._place))
             self._place = place
         return len(rows)
 
@@ -125,7 +129,7 @@ def _in_lake(settings: LakeSettings, instance: str) -> list[Delivered]:
     files = delivery_files(settings)
     if not files:
         return []
-    with duckdb.connect() as connection:
+    with connect(settings) as connection:
         query = "select receipt, account, plan from read_parquet($files) where instance = $instance"
         rows = connection.execute(query, {"files": files, "instance": instance}).fetchall()
     return [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
 from heliograph.frames import make_folder, sync_folder
-from heliograph.lake.tables import local_path
+from heliograph.lake.storage import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,8 +86,8 @@ def snapshot_files(table: Table, snapshot: Snapshot, *, added_by: set[int] | Non
 
 
 def sync_files(locations: Iterable[str]) -> None:
-    """Force files, and that they are in their folders, to disk."""
-    paths = [Path(local_path(location)) for location in locations]
+    """Force files of this machine, and that they are in their folders, to disk."""
+    paths = [Path(path) for path in map(local_path, locations) if path.startswith("/")]
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -18,6 +18,7 @@ from pyiceberg.exceptions import CommitFailedException, ValidationException
 from heliograph.consent.erasure import ErasureProof
 from heliograph.gateway.log import Log, LogFullError, segments
 from heliograph.gateway.scrub import request_scrub
+from heliograph.lake.exclusion import BusyError, Exclusion
 from heliograph.lake.matching import Scope
 from heliograph.lake.proving import Finding, Scan
 from heliograph.lake.rewriting import (
@@ -33,6 +34,7 @@ from heliograph.lake.rewriting import (
     table_name,
     unreferenced_files,
 )
+from heliograph.lake.storage import open_storage
 from heliograph.lake.tables import EVENTS, find_events, open_catalog
 from heliograph.registry.erasures import WAITING, Pending, finish, note, pending, preview
 from heliograph.registry.errors import RegistryUnavailableError
@@ -58,6 +60,15 @@ _MOST_AT_ONCE: Final = 100
 _SCRUBS: Final = 5
 _POLL_SECONDS: Final = 0.1
 _POLLS: Final = 600
+_FAILURES: Final = (
+    ErasureError,
+    BusyError,
+    LogFullError,
+    OSError,
+    CommitFailedException,
+    ValidationException,
+    duckdb.Error,
+)
 _log: Final = structlog.get_logger("heliograph.loader")
 
 
@@ -108,7 +119,7 @@ class Eraser:
         self._tell = tell
         self._next_look = 0.0
         self._log_folder = Path(settings.gateway.log)
-        self._warehouse = Path(settings.lake.warehouse)
+        self._storage = open_storage(settings.lake)
 
     def round(self) -> None:
         """Carry out what is due, about once a second; what does not succeed is logged, and tried again later."""
@@ -136,7 +147,7 @@ class Eraser:
         ids = [each.order.id for each in orders]
         try:
             findings = self._carry_out(orders)
-        except (ErasureError, LogFullError, OSError, CommitFailedException, ValidationException, duckdb.Error) as error:
+        except _FAILURES as error:
             problem = str(error) or type(error).__name__
             note(self._registry, ids, WAITING, problem=problem)
             _log.error("erasure failed", erasures=ids, why=problem)
@@ -161,13 +172,16 @@ class Eraser:
         if not orders:
             return held
         self._begin(orders, "rewriting the lake")
-        scopes = self.rewrite_tables(orders)
-        self._begin(orders, "deleting files")
-        removed = self.delete_remains()
-        self._begin(orders, "telling the destinations")
-        self.tell_destinations(orders)
-        self._begin(orders, "looking through all files")
-        return [*held, *self.prove(scopes, removed)]
+        # Maintenance that has read rows must not write them to a file that nobody looks through any more; and what it
+        # has written, and not committed yet, would be taken for a remain.
+        with Exclusion(self._settings.lake, wait=self._wait).erasing():
+            scopes = self.rewrite_tables(orders)
+            self._begin(orders, "deleting files")
+            removed = self.delete_remains()
+            self._begin(orders, "telling the destinations")
+            self.tell_destinations(orders)
+            self._begin(orders, "looking through all files")
+            return [*held, *self.prove(scopes, removed)]
 
     def _begin(self, orders: Sequence[Pending], step: str) -> None:
         self._tell(step)
@@ -243,9 +257,9 @@ class Eraser:
             self._wait(self._settings.lake.erasure_grace_seconds)
         removed = 0
         for table in tables:
-            paths = unreferenced_files(table)
-            delete_files(paths)
-            removed += len(paths)
+            files = unreferenced_files(table)
+            delete_files(table, files)
+            removed += len(files)
         return removed
 
     def tell_destinations(self, orders: Sequence[Pending]) -> None:
@@ -257,13 +271,13 @@ class Eraser:
     def prove(self, scopes: Sequence[Scope], removed: int) -> list[Finding]:
         """Look through all files, and finish the orders of which nothing is found; return what is found."""
         scan = Scan(scopes)
-        scan.scan_warehouse(self._warehouse, but=self._registry_files())
+        scan.scan_warehouse(self._storage, but=self._registry_files())
         scan.scan_log(self._settings.gateway, self._wait)
         found = {finding.erasure for finding in scan.findings}
         proved = [scope for scope in scopes if scope.id not in found]
         if not proved:
             return scan.findings
-        digest = scan.keep_listing(self._warehouse)
+        digest = scan.keep_listing(self._storage)
         tables = self._tables()
         for scope in proved:
             erased = {table_name(table): read_erased(table, scope.id) for table in tables}
@@ -292,12 +306,12 @@ class Eraser:
     def _tables(self) -> list[Table]:
         return concerned_tables(open_catalog(self._settings.lake))
 
-    def _registry_files(self) -> frozenset[Path]:
+    def _registry_files(self) -> frozenset[str]:
         """Return the registry's files, where it is in files: they hold the ids that the others are searched for."""
         scheme, _, path = self._settings.registry.url.partition(":///")
         if not scheme.startswith("sqlite"):
             return frozenset()
-        return frozenset(Path(path + suffix).resolve() for suffix in ("", "-wal", "-shm", "-journal"))
+        return frozenset(str(Path(path + suffix).resolve()) for suffix in ("", "-wal", "-shm", "-journal"))
 
 
 def count_covered(

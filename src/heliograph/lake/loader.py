@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,12 +34,15 @@ from heliograph.gateway.log import (
     segments,
 )
 from heliograph.lake.account import LoadAccount
+from heliograph.lake.commits import CommitConflictError, commit
 from heliograph.lake.delivered import BodyDecoder
 from heliograph.lake.deliveries import DeliveryTable
 from heliograph.lake.durability import sync_snapshot
+from heliograph.lake.exclusion import LOADER, BusyError, Exclusion
 from heliograph.lake.metrics import LoaderMetric, LoaderMonitor
 from heliograph.lake.pings import PingTable
-from heliograph.lake.places import place_property, read_place
+from heliograph.lake.places import place_property, read_place, standing_at
+from heliograph.lake.storage import connect, is_remote
 from heliograph.lake.tables import (
     ColumnTypeError,
     event_files,
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pyiceberg.table import Table
+    from pyiceberg.table import Table, Transaction
 
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, LakeSettings
@@ -93,8 +95,8 @@ class Loader:
         self._file = plan if isinstance(plan, FollowedPlan) else None
         self._folder = Path(gateway.log)
         with ExitStack() as stack:
-            for folder in (self._folder, Path(lake.warehouse)):
-                stack.enter_context(_hold(folder))
+            stack.enter_context(_hold(self._folder))
+            stack.enter_context(_hold_lake(lake))
             self._locks = stack.pop_all()
         self._settings = lake
         self._inflated = gateway.maximum_inflated_bytes
@@ -138,7 +140,7 @@ class Loader:
         files = event_files(self._settings)
         if not files:
             return loaded
-        with duckdb.connect() as connection:
+        with connect(self._settings) as connection:
             rows = connection.execute(
                 "select instance, epoch, max(sequence) from read_parquet($files) group by all", {"files": files}
             ).fetchall()
@@ -196,8 +198,11 @@ class Loader:
             between()
             try:
                 rows = self.load_round()
-            except ColumnTypeError as error:
-                _log.error("nothing is loaded until this is mended", why=str(error))
+            except (ColumnTypeError, CommitConflictError) as error:
+                if isinstance(error, CommitConflictError):
+                    _log.warning("the lake was busy", why=str(error))
+                else:
+                    _log.error("nothing is loaded until this is mended", why=str(error))
                 self.monitor.meters.count(LoaderMetric.FAILURES)
                 rows = 0
                 caught_up = False
@@ -235,8 +240,7 @@ class Loader:
             self._commit_events(tables, place)
             _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
         elif place != self._place:
-            self._table = self._table.transaction().set_properties(place_property(place)).commit_transaction()
-            sync_snapshot(self._table)
+            self._commit(None, place)
         if place != self._place:
             self._place = place
             self._loaded |= loaded
@@ -337,11 +341,13 @@ class Loader:
         for name, count in counts.items():
             self.monitor.meters.count(LoaderMetric.EVENTS, count, event=name)
 
-    def _commit(self, rows: pa.Table, place: Place) -> None:
-        with self._table.transaction() as transaction:
-            transaction.append(rows)
+    def _commit(self, rows: pa.Table | None, place: Place) -> None:
+        def change(transaction: Transaction) -> None:
+            if rows is not None:
+                transaction.append(rows)
             transaction.set_properties(place_property(place))
-        self._table.refresh()
+
+        commit(self._table, change, relying_on=standing_at(self._place))
         sync_snapshot(self._table)
 
     def _commit_others(self, place: Place) -> int:
@@ -381,6 +387,19 @@ def _hold(folder: Path) -> Iterator[None]:
         ) from None
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _hold_lake(lake: LakeSettings) -> Iterator[None]:
+    if not is_remote(lake):
+        with _hold(Path(lake.warehouse)):
+            yield
+        return
+    try:
+        with Exclusion(lake).hold(LOADER, seconds=0):
+            yield
+    except BusyError as error:
+        raise LoaderRunningError(f"{error}. Stop it first, or name another lake.") from None
 
 
 def read_erased_epochs(table: Table) -> dict[str, dict[int, int]]:

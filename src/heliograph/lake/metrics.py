@@ -10,6 +10,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from heliograph.gateway.log import segments
+from heliograph.lake.storage import is_remote
 from heliograph.metrics import Kind, Meters, MetricTable, Snapshot, render, write_metrics
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class LoaderMonitor:
         self.received = 0
         """When the gateway stored the latest delivery that is loaded: microseconds since 1970."""
         self._log = Path(gateway.log)
-        self._file = Path(lake.metrics_file or Path(lake.warehouse) / FILE)
+        self._file = Path(lake.metrics_file or Path(gateway.log if is_remote(lake) else lake.warehouse) / FILE)
         self._now = now
         self._ticks = ticks
         self._next = 0.0

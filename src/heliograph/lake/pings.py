@@ -11,11 +11,12 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import msgspec
 import pyarrow as pa
 
-from heliograph.lake.places import place_property, read_place
+from heliograph.lake.commits import commit
+from heliograph.lake.places import place_property, read_place, standing_at
+from heliograph.lake.storage import connect
 from heliograph.lake.tables import (
     ACTIVE_USERS,
     FACT,
@@ -30,7 +31,7 @@ from heliograph.ping import ActiveUsers, Ping
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyiceberg.table import Table
+    from pyiceberg.table import Table, Transaction
 
     from heliograph.gateway.log import PingEntry, Place
     from heliograph.ping import FactValue
@@ -58,7 +59,7 @@ class PingTable:
         files = ping_files(self._settings)
         if not files:
             return {}
-        with duckdb.connect() as connection:
+        with connect(self._settings) as connection:
             query = "select instance, max(day) from read_parquet($files) group by all"
             return dict(connection.execute(query, {"files": files}).fetchall())
 
@@ -79,10 +80,13 @@ class PingTable:
         """Commit what waits, and that the log was read up to `place`; return how many rows that was."""
         rows, self._waiting = self._waiting, []
         if rows:
-            with self.table.transaction() as transaction:
-                transaction.append(pa.Table.from_pylist(rows, PING_SCHEMA))
+            told = pa.Table.from_pylist(rows, PING_SCHEMA)
+
+            def change(transaction: Transaction) -> None:
+                transaction.append(told)
                 transaction.set_properties(place_property(place))
-            self.table.refresh()
+
+            commit(self.table, change, relying_on=standing_at(self._place))
             self._place = place
         return len(rows)
 

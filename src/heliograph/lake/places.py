@@ -22,6 +22,11 @@ def read_place(table: Table) -> Place:
     return Place(int(generation), int(offset))
 
 
+def standing_at(place: Place) -> dict[str, str | None]:
+    """Return what the table's properties say as long as nobody has loaded more than up to `place`."""
+    return {_PROPERTY: None} if place == Place(0, 0) else {**place_property(place)}
+
+
 def place_property(place: Place) -> dict[str, str]:
     """Return the property that says so."""
     return {_PROPERTY: f"{place.generation}:{place.offset}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import ManifestFile
 
-from heliograph.frames import write_atomically
 from heliograph.gateway.bodies import inflate
 from heliograph.gateway.log import SUFFIX, PingEntry
 from heliograph.gateway.scrub import look_through
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from heliograph.gateway.log import Stored
     from heliograph.lake.matching import Scope
+    from heliograph.lake.storage import Storage
     from heliograph.settings import GatewaySettings
 
 FOLDER: Final = "erasures"
@@ -44,7 +44,7 @@ class Finding(NamedTuple):
 class Scanned(NamedTuple):
     """One file that was looked through."""
 
-    path: Path
+    place: str
     size: int
     digest: str
 
@@ -61,16 +61,17 @@ class Scan:
             scope.id: scope.pending.user_id.encode() for scope in scopes if scope.pending.user_id is not None
         }
 
-    def scan_warehouse(self, folder: Path, *, but: frozenset[Path] = frozenset()) -> None:
+    def scan_warehouse(self, storage: Storage, *, but: frozenset[str] = frozenset()) -> None:
         """Look through every file under the warehouse, but not for users in the files that hold the orders."""
-        paths = sorted(each for each in folder.rglob("*") if each.is_file())
-        for path in paths:
-            if path.suffix == ".parquet":
-                self._scan_parquet(path)
-        for path in paths:
-            self._scan_bytes(path, needles={} if path.resolve() in but else self._own_needles())
-            if path.suffix == ".avro" and not path.name.startswith("snap-"):
-                self._scan_manifest(path)
+        places = [file.location for file in storage.files(storage.url)]
+        for place in places:
+            if place.endswith(".parquet"):
+                self._scan_parquet(storage, place)
+        for place in places:
+            with storage.open(place) as file:
+                self._scan_bytes(place, file, needles={} if place in but else self._own_needles())
+            if place.endswith(".avro") and not place.rpartition("/")[2].startswith("snap-"):
+                self._scan_manifest(storage, place)
 
     def _own_needles(self) -> dict[str, bytes]:
         """Return the ids that nobody else has: of an instance that was copied, another has the same."""
@@ -80,10 +81,11 @@ class Scan:
         """Look through every segment of the log, every body in it, and every byte that is no frame."""
         folder = Path(gateway.log)
         for path in sorted(each for each in folder.glob("*") if each.is_file() and each.suffix != SUFFIX):
-            self._scan_bytes(path, needles=self._own_needles())
+            with path.open("rb") as file:
+                self._scan_bytes(str(path.absolute()), file, needles=self._own_needles())
         for segment in look_through(folder, wait):
             path = folder / f"{segment.generation:010d}{SUFFIX}"
-            self.files.append(Scanned(path, segment.size, segment.digest))
+            self.files.append(Scanned(str(path.absolute()), segment.size, segment.digest))
             if segment.remains is not None:
                 place = f"{path}: bytes at {segment.remains} that are no delivery of this segment"
                 self.findings += [Finding(scope.id, place) for scope in self._scopes]
@@ -107,37 +109,37 @@ class Scan:
                     continue
             yield scope.id
 
-    def _scan_bytes(self, path: Path, *, needles: dict[str, bytes]) -> None:
+    def _scan_bytes(self, place: str, file: IO[bytes], *, needles: dict[str, bytes]) -> None:
         digest = hashlib.sha256()
         found: set[str] = set()
         before = b""
         size = 0
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-                size += len(block)
-                window = before + block
-                found |= {erasure for erasure, needle in needles.items() if needle in window}
-                before = window[-64:]
-        self.files.append(Scanned(path, size, digest.hexdigest()))
-        self.findings += [Finding(erasure, f"{path}: the user's random id") for erasure in sorted(found)]
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+            window = before + block
+            found |= {erasure for erasure, needle in needles.items() if needle in window}
+            before = window[-64:]
+        self.files.append(Scanned(place, size, digest.hexdigest()))
+        self.findings += [Finding(erasure, f"{place}: the user's random id") for erasure in sorted(found)]
 
-    def _scan_parquet(self, path: Path) -> None:
+    def _scan_parquet(self, storage: Storage, place: str) -> None:
         try:
-            columns = pq.read_schema(path).names
+            with storage.open(place) as file:
+                columns = pq.read_schema(file).names
             if columns == DELIVERY_SCHEMA.names:  # evidence of what arrived, which stays; its bytes are looked through
                 return
-            found = self._count(path, columns)
+            found = self._count(storage, place, columns)
         except (pa.ArrowException, OSError, duckdb.Error):
-            self._unreadable(path)
+            self._unreadable(place)
             return
         for erasure, user_id, count in found:
             if erasure is not None:
-                self.findings.append(Finding(erasure, f"{path}: {count:,} rows"))
+                self.findings.append(Finding(erasure, f"{place}: {count:,} rows"))
             else:
                 self._shared.add(user_id.encode())
 
-    def _count(self, path: Path, columns: Sequence[str]) -> list[tuple[str | None, str, int]]:
+    def _count(self, storage: Storage, place: str, columns: Sequence[str]) -> list[tuple[str | None, str, int]]:
         """Return how many rows of a file each order covers, and those of its users that none does."""
         case = sql_case(self._scopes, columns)
         if case is None:
@@ -151,11 +153,12 @@ class Scan:
         """  # noqa: S608 - made from names of columns, with all values as parameters
         users = [needle.decode() for needle in self._needles.values()]
         with duckdb.connect() as connection:
-            return connection.execute(query, {**parameters, "file": str(path), "users": users}).fetchall()
+            storage.attach(connection)
+            return connection.execute(query, {**parameters, "file": place, "users": users}).fetchall()
 
-    def _scan_manifest(self, path: Path) -> None:
+    def _scan_manifest(self, storage: Storage, place: str) -> None:
         manifest = ManifestFile.from_args(
-            manifest_path=path.as_uri(),
+            manifest_path=Path(place).as_uri() if place.startswith("/") else place,
             manifest_length=0,
             partition_spec_id=0,
             added_snapshot_id=0,
@@ -163,9 +166,9 @@ class Scan:
             min_sequence_number=0,
         )
         try:
-            entries = manifest.fetch_manifest_entry(PyArrowFileIO(), discard_deleted=False)
+            entries = manifest.fetch_manifest_entry(PyArrowFileIO({**storage.properties}), discard_deleted=False)
         except Exception:  # noqa: BLE001 - whatever its bytes do to the decoder, it cannot be read
-            self._unreadable(path)
+            self._unreadable(place)
             return
         bounds = [
             value
@@ -175,22 +178,20 @@ class Scan:
         ]
         for erasure, needle in self._own_needles().items():
             if any(needle[:_BOUND_CHARACTERS] in value for value in bounds):
-                self.findings.append(Finding(erasure, f"{path}: the user's random id in a column's bounds"))
+                self.findings.append(Finding(erasure, f"{place}: the user's random id in a column's bounds"))
 
-    def _unreadable(self, path: Path) -> None:
-        self.findings += [Finding(scope.id, f"{path}: it cannot be read") for scope in self._scopes]
+    def _unreadable(self, place: str) -> None:
+        self.findings += [Finding(scope.id, f"{place}: it cannot be read") for scope in self._scopes]
 
     def listing(self) -> bytes:
         """Return the list of files, in the form of ``sha256sum``."""
-        return "".join(f"{each.digest}  {each.path.absolute()}\n" for each in self.files).encode()
+        return "".join(f"{each.digest}  {each.place}\n" for each in self.files).encode()
 
-    def keep_listing(self, warehouse: Path) -> str:
+    def keep_listing(self, storage: Storage) -> str:
         """Keep the list under the warehouse, and return its SHA-256, by which it is named."""
         listing = self.listing()
         digest = hashlib.sha256(listing).hexdigest()
-        folder = warehouse / FOLDER
-        folder.mkdir(mode=0o700, exist_ok=True)
-        write_atomically(folder / f"{digest}.sha256", listing)
+        storage.write(storage.location(f"{FOLDER}/{digest}.sha256"), listing)
         return digest
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +13,7 @@ from heliograph.difference import add, subtract
 from heliograph.gateway.log import accounts_at
 from heliograph.lake.places import read_place
 from heliograph.lake.rewriting import read_erased
+from heliograph.lake.storage import connect
 from heliograph.lake.tables import event_files, find_events, ping_files
 from heliograph.registry.erasures import read_erasures
 from heliograph.registry.store import Registry
@@ -31,21 +31,23 @@ def count_events(settings: LakeSettings) -> dict[str, Counts]:
     """Return the rows in the lake by instance and event name."""
     counts: dict[str, Counts] = {}
     query = "select instance, name, count(*) from {} group by all order by all"
-    for instance, name, count in _query(event_files(settings), query):
+    for instance, name, count in _query(settings, event_files(settings), query):
         counts.setdefault(instance, {})[name] = count
     return counts
 
 
 def count_repeated(settings: LakeSettings) -> int:
     """Return how many rows stand in the lake a second time: zero, or a promise is broken."""
-    rows = _query(event_files(settings), "select count(*) - count(distinct (instance, epoch, sequence)) from {}")
+    rows = _query(
+        settings, event_files(settings), "select count(*) - count(distinct (instance, epoch, sequence)) from {}"
+    )
     return int(rows[0][0]) if rows else 0
 
 
 def count_pings(settings: LakeSettings) -> Counts:
     """Return how many pings of each instance the lake holds."""
     query = "select instance, count(distinct day) from {} group by all order by all"
-    return dict(_query(ping_files(settings), query))
+    return dict(_query(settings, ping_files(settings), query))
 
 
 def count_erased(settings: Settings) -> dict[str, Counts]:
@@ -91,10 +93,10 @@ def find_differences(settings: Settings, events: Mapping[str, Counts], erased: M
     return differences
 
 
-def _query(files: list[str], query: str) -> list[Any]:
+def _query(settings: LakeSettings, files: list[str], query: str) -> list[Any]:
     if not files:
         return []
-    with duckdb.connect() as connection:
+    with connect(settings) as connection:
         return connection.execute(query.format("read_parquet($files)"), {"files": files}).fetchall()
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import msgspec
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 
-from heliograph.frames import sync_folder
 from heliograph.lake.durability import snapshot_files, sync_files
 from heliograph.lake.loader import ERASED_EPOCHS, read_erased_epochs
 from heliograph.lake.matching import iceberg_filter, sql_case
-from heliograph.lake.tables import DELIVERIES, EVENTS, NAMESPACE, local_path
+from heliograph.lake.storage import connect, local_path, storage_of
+from heliograph.lake.tables import DELIVERIES, EVENTS, NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
     from heliograph.lake.matching import Scope
+    from heliograph.lake.storage import StoredFile
 
 _ERASED: Final = "heliograph.erased."
 """A table's property of this name and an order's id: what the order has erased, in the same commit as the rows."""
@@ -95,7 +94,7 @@ def count_matches(table: Table, scopes: Sequence[Scope]) -> tuple[dict[str, Eras
         return found, epochs
     is_events = table_name(table) == EVENTS
     covered: dict[str, set[str]] = {}
-    for erasure, file, count, *more in _grouped(case, files, is_events=is_events):
+    for erasure, file, count, *more in _grouped(table, case, files, is_events=is_events):
         covered.setdefault(erasure, set()).add(file)
         one = Erased(total=count)
         if is_events:
@@ -109,7 +108,9 @@ def count_matches(table: Table, scopes: Sequence[Scope]) -> tuple[dict[str, Eras
     return found, epochs
 
 
-def _grouped(case: tuple[str, dict[str, Any]], files: list[str], *, is_events: bool) -> list[tuple[Any, ...]]:
+def _grouped(
+    table: Table, case: tuple[str, dict[str, Any]], files: list[str], *, is_events: bool
+) -> list[tuple[Any, ...]]:
     sql, parameters = case
     columns = ", instance, name, epoch, max(sequence), min(time)" if is_events else ""
     query = f"""
@@ -120,7 +121,7 @@ def _grouped(case: tuple[str, dict[str, Any]], files: list[str], *, is_events: b
         )
         where erasure is not null group by all
     """  # noqa: S608 - made from names of columns, with all values as parameters
-    with duckdb.connect() as connection:
+    with connect(table) as connection:
         return connection.execute(query, {**parameters, "files": files}).fetchall()
 
 
@@ -201,32 +202,37 @@ def _without_deleted_entries(table: Table) -> Snapshot | None:
     return table.current_snapshot()
 
 
-def unreferenced_files(table: Table) -> list[Path]:
+def unreferenced_files(table: Table) -> list[StoredFile]:
     """Return the files in a table's folder that nothing refers to any more.
 
     Raises:
         ErasureError: A file that the table refers to is not there, so that nothing can be said of the others.
     """
+    storage = storage_of(table)
+    # In this order: what is committed meanwhile refers to files that are not among those that were found.
+    files = storage.files(table.location())
     table.refresh()
+    kept = {storage.identity(location) for location in referenced_files(table)}
+    there = {file.location for file in files}
+    missing = [each for each in sorted(kept - there) if not storage.exists(each)]
+    if missing:
+        raise ErasureError(f"{missing[0]}: {table_name(table)} refers to this file, and it is not there")
+    return [file for file in files if file.location not in kept]
+
+
+def referenced_files(table: Table) -> list[str]:
+    """Return the locations of all files that any snapshot of a table refers to."""
     metadata = table.metadata
     locations = [table.metadata_location]
     for snapshot in metadata.snapshots:
         locations += snapshot_files(table, snapshot)
     locations += [each.statistics_path for each in (*metadata.statistics, *metadata.partition_statistics)]
-    kept = {Path(local_path(location)).resolve() for location in locations}
-    missing = [path for path in kept if not path.exists()]
-    if missing:
-        raise ErasureError(f"{missing[0]}: {table_name(table)} refers to this file, and it is not there")
-    folder = Path(local_path(table.location())).resolve()
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path not in kept)
+    return locations
 
 
-def delete_files(paths: Sequence[Path]) -> None:
+def delete_files(table: Table, files: Sequence[StoredFile]) -> None:
     """Delete files such that they stay deleted."""
-    for path in paths:
-        path.unlink(missing_ok=True)
-    for folder in {path.parent for path in paths}:
-        sync_folder(folder)
+    storage_of(table).delete(file.location for file in files)
 
 
 def forget_counts(table: Table, pending: set[str]) -> None:

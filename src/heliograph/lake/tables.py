@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
@@ -18,8 +17,9 @@ from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.io import PY_IO_IMPL
 from pyiceberg.transforms import MonthTransform
 from pyiceberg.types import BooleanType, DoubleType, IcebergType, LongType, StringType, TimestampType
-from sqlalchemy import inspect
+from sqlalchemy import inspect, make_url
 
+from heliograph.lake.storage import local_path, open_storage
 from heliograph.plan.columns import plain_type, wire_schema
 
 if TYPE_CHECKING:
@@ -147,16 +147,25 @@ def widen(table: Table, schema: pa.Schema) -> None:
 
 def open_catalog(settings: LakeSettings, *, make: bool = False) -> SqlCatalog:
     """Open the catalog; with `make`, make it when it is missing, which is for the loader alone."""
-    warehouse = Path(settings.warehouse).absolute()
+    storage = open_storage(settings)
     if make:
-        warehouse.mkdir(mode=0o700, parents=True, exist_ok=True)
+        storage.make()
+        if (file := catalog_file(settings)) is not None:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqlCatalog(
         "heliograph",
         uri=settings.catalog,
-        warehouse=warehouse.as_uri(),
+        warehouse=storage.url,
         init_catalog_tables=str(make).lower(),
         **{PY_IO_IMPL: _FILES},
+        **storage.properties,
     )
+
+
+def catalog_file(settings: LakeSettings) -> Path | None:
+    """Return the file that is the catalog; None where it is in a server."""
+    url = make_url(settings.catalog)
+    return Path(url.database).absolute() if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def open_events(settings: LakeSettings, plan: Plan) -> Table:
@@ -205,7 +214,8 @@ def find_events(settings: LakeSettings) -> Table | None:
 
 
 def _find(settings: LakeSettings, name: str) -> Table | None:
-    if not Path(settings.warehouse).is_dir():
+    file = catalog_file(settings)
+    if file is not None and not file.exists():
         return None
     catalog = open_catalog(settings)
     if not inspect(catalog.engine).has_table(CATALOG_TABLE):
@@ -234,8 +244,3 @@ def delivery_files(settings: LakeSettings) -> list[str]:
 def _files(settings: LakeSettings, name: str) -> list[str]:
     table = _find(settings, name)
     return [] if table is None else sorted(local_path(task.file.file_path) for task in table.scan().plan_files())
-
-
-def local_path(location: str) -> str:
-    """Return a file's path from its URL in the catalog."""
-    return unquote(urlsplit(location).path) if location.startswith("file:") else location

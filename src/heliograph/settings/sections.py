@@ -351,7 +351,25 @@ class CrmSettings(Section, frozen=True, kw_only=True):
 class LakeSettings(Section, frozen=True, kw_only=True):
     """The lake: Apache Iceberg tables over Parquet files."""
 
-    warehouse: Annotated[str, _about("Folder of the tables.", path=True)] = "lake"
+    warehouse: Annotated[
+        str,
+        _about("Where the tables are: a folder, or s3://bucket/prefix of an object store that speaks S3.", path=True),
+    ] = "lake"
+    s3_endpoint: Annotated[
+        str, _about("Address of the object store, such as https://s3.example.org; empty: AWS_ENDPOINT_URL, or Amazon's.")
+    ] = ""
+    s3_region: Annotated[str, _about("Region of the bucket; empty: as AWS_REGION says.")] = ""
+    s3_access_key: Annotated[
+        str, _about("Access key of the object store; empty: by AWS_ACCESS_KEY_ID, or what the machine is given.")
+    ] = ""
+    s3_secret_key: Annotated[
+        str,
+        _about(
+            "Its secret; empty: by AWS_SECRET_ACCESS_KEY, or what the machine is given. Best given by the environment.",
+            secret=True,
+            whole=True,
+        ),
+    ] = ""
     catalog: Annotated[str, _about("The Iceberg catalog, as an SQLAlchemy URL.", path=True, secret=True)] = (
         "sqlite:///lake/catalog.db"
     )
@@ -361,7 +379,7 @@ class LakeSettings(Section, frozen=True, kw_only=True):
         str,
         _about(
             "File for the loader's metrics, such as one in the folder of the node exporter's textfile collector; "
-            "empty: metrics.prom in the warehouse.",
+            "empty: metrics.prom in the warehouse, or beside the log if that is in an object store.",
             path=True,
         ),
     ] = ""
@@ -369,6 +387,23 @@ class LakeSettings(Section, frozen=True, kw_only=True):
         PositiveSeconds,
         _about("How long an erasure leaves replaced files to whoever has just begun to read them, before it deletes."),
     ] = 5.0
+    file_rows: Annotated[
+        PositiveInt, _about("Rows of a file that compaction makes, at most about; sorting them takes 1 KB each at once.")
+    ] = 2_000_000
+    compact_files: Annotated[
+        int, Meta(ge=2), _about("Small files of a partition from which on compaction makes one of them.")
+    ] = 8
+    keep_snapshots_seconds: Annotated[
+        PositiveSeconds,
+        _about(
+            "How long a snapshot stays after a newer one has come: for so long a question may read files that were "
+            "replaced meanwhile. Each commit makes one, and many make commits slow."
+        ),
+    ] = 300.0
+    orphan_seconds: Annotated[
+        PositiveSeconds,
+        _about("Age from which on a file that nothing refers to is an orphan: longer than any commit takes."),
+    ] = 86_400.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -143,14 +143,14 @@ class ObjectStorage:
     def __init__(self, settings: LakeSettings) -> None:
         self.url = settings.warehouse.rstrip("/")
         given = {
-            S3_ENDPOINT: settings.s3_endpoint,
-            S3_REGION: settings.s3_region,
-            S3_ACCESS_KEY_ID: settings.s3_access_key,
-            S3_SECRET_ACCESS_KEY: settings.s3_secret_key,
+            S3_ENDPOINT: settings.store_endpoint,
+            S3_REGION: settings.store_region,
+            S3_ACCESS_KEY_ID: settings.store_access_key,
+            S3_SECRET_ACCESS_KEY: settings.store_secret_key,
         }
         self.properties = {name: value for name, value in given.items() if value}
         self._files = _object_files(
-            settings.s3_endpoint, settings.s3_region, settings.s3_access_key, settings.s3_secret_key
+            settings.store_endpoint, settings.store_region, settings.store_access_key, settings.store_secret_key
         )
 
     def make(self) -> None:
@@ -222,10 +222,10 @@ def storage_of(table: Table) -> Storage:
     return ObjectStorage(
         LakeSettings(
             warehouse=url,
-            s3_endpoint=properties.get(S3_ENDPOINT, ""),
-            s3_region=properties.get(S3_REGION, ""),
-            s3_access_key=properties.get(S3_ACCESS_KEY_ID, ""),
-            s3_secret_key=properties.get(S3_SECRET_ACCESS_KEY, ""),
+            store_endpoint=properties.get(S3_ENDPOINT, ""),
+            store_region=properties.get(S3_REGION, ""),
+            store_access_key=properties.get(S3_ACCESS_KEY_ID, ""),
+            store_secret_key=properties.get(S3_SECRET_ACCESS_KEY, ""),
         )
     )
 

@@ -355,14 +355,15 @@ class LakeSettings(Section, frozen=True, kw_only=True):
         str,
         _about("Where the tables are: a folder, or s3://bucket/prefix of an object store that speaks S3.", path=True),
     ] = "lake"
-    s3_endpoint: Annotated[
-        str, _about("Address of the object store, such as https://s3.example.org; empty: AWS_ENDPOINT_URL, or Amazon's.")
+    store_endpoint: Annotated[
+        str,
+        _about("Address of the object store, such as https://s3.example.org; empty: AWS_ENDPOINT_URL, or Amazon's."),
     ] = ""
-    s3_region: Annotated[str, _about("Region of the bucket; empty: as AWS_REGION says.")] = ""
-    s3_access_key: Annotated[
+    store_region: Annotated[str, _about("Region of the bucket; empty: as AWS_REGION says.")] = ""
+    store_access_key: Annotated[
         str, _about("Access key of the object store; empty: by AWS_ACCESS_KEY_ID, or what the machine is given.")
     ] = ""
-    s3_secret_key: Annotated[
+    store_secret_key: Annotated[
         str,
         _about(
             "Its secret; empty: by AWS_SECRET_ACCESS_KEY, or what the machine is given. Best given by the environment.",
@@ -388,7 +389,8 @@ class LakeSettings(Section, frozen=True, kw_only=True):
         _about("How long an erasure leaves replaced files to whoever has just begun to read them, before it deletes."),
     ] = 5.0
     file_rows: Annotated[
-        PositiveInt, _about("Rows of a file that compaction makes, at most about; sorting them takes 1 KB each at once.")
+        PositiveInt,
+        _about("Rows of a file that compaction makes, at most about; sorting them takes 1 KB each at once."),
     ] = 2_000_000
     compact_files: Annotated[
         int, Meta(ge=2), _about("Small files of a partition from which on compaction makes one of them.")

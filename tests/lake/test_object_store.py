@@ -1,0 +1,95 @@
+"""The lake in an object store: a real one, over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from erasing import OTHER, Lake
+from harness import INSTANCE, USER
+from heliograph.lake.loader import LoaderRunningError
+from heliograph.lake.report import count_events, count_repeated
+from heliograph.lake.storage import connect, open_storage
+from heliograph.lake.tables import event_files
+from heliograph.registry.erasures import read_erasures
+from object_store import ObjectStore, running_object_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    with running_object_store(tmp_path_factory.mktemp("objects")) as store:
+        yield store
+
+
+@pytest.fixture
+def lake(store: ObjectStore, tmp_path: Path) -> Iterator[Lake]:
+    with Lake(tmp_path) as lake:
+        fields: dict[str, Any] = {**store.lake_settings(tmp_path.name), "catalog": f"sqlite:///{tmp_path}/catalog.db"}
+        section = msgspec.structs.replace(lake.settings.lake, **fields)
+        lake.settings = msgspec.structs.replace(lake.settings, lake=section)
+        yield lake
+
+
+def rows(lake: Lake) -> list[tuple[str, int]]:
+    files = event_files(lake.settings.lake)
+    with connect(lake.settings.lake) as connection:
+        query = "select instance, sequence from read_parquet($files) order by all"
+        return connection.execute(query, {"files": files}).fetchall()
+
+
+def test_what_was_accepted_is_loaded_once_and_counted_there(lake: Lake) -> None:
+    lake.send(INSTANCE, 1, 30)
+    lake.load()
+    lake.send(OTHER, 1, 20)
+    lake.load()
+    assert all(file.startswith("s3://") for file in event_files(lake.settings.lake))
+    assert not (lake.folder / "lake").exists()
+    assert rows(lake) == [*((INSTANCE, n) for n in range(1, 31)), *((OTHER, n) for n in range(1, 21))]
+    assert {name: sum(counts.values()) for name, counts in count_events(lake.settings.lake).items()} == {
+        INSTANCE: 30,
+        OTHER: 20,
+    }
+    assert count_repeated(lake.settings.lake) == 0
+    loader = lake.loader()
+    with pytest.raises(LoaderRunningError, match="somebody else is at work"):
+        lake.loader()
+    loader.close()
+
+
+def test_an_erasure_leaves_no_object_that_holds_the_user_and_its_proof_lists_all_that_were_looked_through(
+    lake: Lake, store: ObjectStore
+) -> None:
+    lake.send(INSTANCE, 1, 30)
+    lake.send(OTHER, 1, 30)
+    lake.load()
+    storage = open_storage(lake.settings.lake)
+    before = {file.location for file in storage.files(storage.url)}
+    lake.order(instance=INSTANCE, user_id=USER)
+    assert lake.carry_out() == []
+    [erasure] = read_erasures(lake.registry)
+    assert erasure.proof is not None
+    assert sum(erasure.proof.tables.values()) == 30
+    assert rows(lake) == [(OTHER, n) for n in range(1, 31)]
+    after = {file.location for file in storage.files(storage.url)}
+    assert not before & {name for name in after if name.endswith(".parquet") and "/events/" in name}
+    files = store.files()
+    for name in files.find(lake.settings.lake.warehouse):
+        assert USER.encode() not in files.cat_file(name), name
+    listing = files.cat_file(f"{lake.settings.lake.warehouse}/erasures/{erasure.proof.digest}.sha256").decode()
+    assert all(name in listing for name in after if name.endswith((".parquet", ".avro")))
+
+
+def test_the_store_s_secret_is_in_no_file_of_the_lake_and_in_no_message(lake: Lake, store: ObjectStore) -> None:
+    lake.send(INSTANCE, 1, 3)
+    lake.load()
+    secret = lake.settings.lake.store_secret_key.encode()
+    files = store.files()
+    for name in files.find(lake.settings.lake.warehouse):
+        assert secret not in files.cat_file(name), name
+    assert secret not in (lake.folder / "catalog.db").read_bytes()

@@ -22,9 +22,13 @@ from heliograph.insights.activity import (
     trailing_active_users,
     weekly_active_users,
 )
+from heliograph.insights.adoption import AdoptionRule, adoption, feature_adoption
 from heliograph.insights.curve import CurveRule, power_user_curve
+from heliograph.insights.funnel import FunnelRule, funnel
 from heliograph.insights.intervene import InterventionRule, deviations
+from heliograph.insights.lifecycle import LifecycleRule, lifecycle
 from heliograph.insights.power_users import PowerUserRule, power_users
+from heliograph.insights.retention import RetentionRule, retention
 from heliograph.insights.searches import SearchRule, searches
 from heliograph.insights.sessions import SessionRule, multi_feature_sessions
 from heliograph.insights.stickiest import StickinessRule, feature_stickiness
@@ -124,6 +128,42 @@ METRICS: Final = (
         function=multi_feature_sessions,
         rule=SessionRule,
         reads=("session_parts", "instance_days"),
+    ),
+    Metric(
+        name="retention",
+        words="How many of those who began to use the product still use it?",
+        function=retention,
+        rule=RetentionRule,
+        reads=("user_feature_days",),
+    ),
+    Metric(
+        name="lifecycle",
+        words="How many users are new, return, come back after a pause, or fall silent?",
+        function=lifecycle,
+        rule=LifecycleRule,
+        reads=_USE,
+    ),
+    Metric(
+        name="funnel",
+        words="How many users go through these steps, and where do they stop?",
+        function=funnel,
+        rule=FunnelRule,
+        reads=("events", "instance_days"),
+        required=lambda plan: {"steps": tuple([name for name, event in plan.events.items() if event.active][:3])},
+    ),
+    Metric(
+        name="adoption",
+        words="How broadly, how often and how deeply is the product used?",
+        function=adoption,
+        rule=AdoptionRule,
+        reads=(*_USE, "pings"),
+    ),
+    Metric(
+        name="feature-adoption",
+        words="How broadly, how often and how deeply is each feature used?",
+        function=feature_adoption,
+        rule=AdoptionRule,
+        reads=(*_USE, "pings"),
     ),
     Metric(
         name="searches",

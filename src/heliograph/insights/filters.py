@@ -15,6 +15,8 @@ of the user, not of the feature, so that sessions are cut before the filters see
 
 from __future__ import annotations
 
+import functools
+import operator
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -42,6 +44,7 @@ def scoped(tables: Tables, plan: Plan, scope: Scope) -> Tables:
         user_feature_days=matching(chosen(local.user_feature_days, scope), plan, scope),
         session_parts=chosen(local.session_parts, scope),
         instance_days=chosen(local.instance_days, scope),
+        pings=None if local.pings is None else chosen(local.pings, scope),
     )
 
 
@@ -69,22 +72,35 @@ def chosen(table: ibis.Table, scope: Scope) -> ibis.Table:
 
 
 def matching(table: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:
-    """Return the rows of the features, versions and clients that `scope` names.
+    """Return the rows of the features, versions and clients that `scope` names."""
+    condition = matches(table, plan, scope)
+    return table if condition is None else table.filter(condition)
+
+
+def matches(table: ibis.Table, plan: Plan, scope: Scope) -> ibis.Value | None:
+    """Return for each row whether it is of the features, versions and clients that `scope` names.
 
     Args:
         table: With version, source, and feature or name.
         plan: Says the feature of each name.
         scope: Names them.
+
+    Returns:
+        Never null; None where the scope names none.
     """
+    conditions = []
     if scope.features and "feature" in table.columns:
-        table = table.filter(table.feature.isin(scope.features))
+        conditions.append(table.feature.isin(scope.features))
     elif scope.features:
-        table = table.filter(
-            table.name.isin([n for n, event in plan.events.items() if event.feature in scope.features])
-        )
+        names = [name for name, event in plan.events.items() if event.feature in scope.features]
+        conditions.append(table.name.isin(names))
     if scope.versions:
-        table = table.filter(table.version.isin(scope.versions))
-    return table.filter(table.source.isin(scope.clients)) if scope.clients else table
+        conditions.append(table.version.isin(scope.versions))
+    if scope.clients:
+        conditions.append(table.source.isin(scope.clients))
+    if not conditions:
+        return None
+    return functools.reduce(operator.and_, conditions).fill_null(False)  # noqa: FBT003 - the value it stands for
 
 
 def within(table: ibis.Table, window: Window) -> ibis.Table:

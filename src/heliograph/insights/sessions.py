@@ -7,7 +7,7 @@ of web analytics, from the study of Catledge and Pitkow (1995). A session counts
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import ibis
 import msgspec
@@ -18,15 +18,12 @@ from heliograph.insights.answer import Answer, scope_notes, scope_parameters
 from heliograph.insights.filters import chosen, matching, midnight, scoped
 from heliograph.insights.known_days import told_complete
 from heliograph.insights.scope import Scope, checked, day_number, number_of
-from heliograph.insights.zones import local_time
+from heliograph.insights.zones import WIDEST, local_time
 from heliograph.lake.marts.definitions import PART_GAP_MINUTES, meanings, session_parts
 
 if TYPE_CHECKING:
     from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
-
-_WIDEST_ZONE_HOURS: Final = 26
-"""No local day begins or ends further from that of UTC."""
 
 
 class SessionRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +71,7 @@ def _parts(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.
     what tells that the session did not begin later. To the other side there is no bound: however long a session goes
     on, it belongs to the day of its beginning.
     """
-    margin = timedelta(hours=_WIDEST_ZONE_HOURS, minutes=rule.gap_minutes)
+    margin = WIDEST + timedelta(minutes=rule.gap_minutes)
     earliest = midnight(scope.window(rule.days).first, before=margin)
     if rule.gap_minutes >= PART_GAP_MINUTES:
         parts = chosen(tables.session_parts, scope)

@@ -28,6 +28,8 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     user_feature_days: ibis.Table
     session_parts: ibis.Table
     instance_days: ibis.Table
+    pings: ibis.Table | None = None
+    """The pings beside them, which alone tell how many people have access; None: not at hand."""
 
 
 def defined_tables(events: ibis.Table, plan: Plan) -> Tables:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FIRST_YEAR: Final = 2000
 """Times before it get the offset that held when it began; no product tells of them."""
+WIDEST: Final = timedelta(hours=26)
+"""No local day begins or ends further from that of UTC."""
 YEARS_AHEAD: Final = 2
 """Years after that of asking whose changes are known."""
 

@@ -1,0 +1,216 @@
+"""How many users go through these steps, and where do they stop?
+
+A step is an event. Time runs from the first step, and steps follow each other strictly by (time, sequence). *Ordered*
+allows anything between two steps, *exact* nothing that makes the user active, and *any* takes the steps so far in
+whatever order. The three are those of product analytics at large.
+
+A user's way is found in one pass over their events in order. For *ordered*, each event of step k carries the latest
+first step from which it can be reached: the largest that an event of step k-1 before it carries, as of all first steps
+the latest leaves most time. For *any*, each event carries when each step was last done before it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import ibis
+import msgspec
+from msgspec import Meta
+
+from heliograph.insights.activity import MONTH
+from heliograph.insights.filters import chosen, matches, matching, midnight, scoped
+from heliograph.insights.known_days import first_days
+from heliograph.insights.scope import QuestionError, Scope, checked, number_of, zone_named
+from heliograph.insights.zones import WIDEST, local_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from heliograph.insights.tables import Tables
+    from heliograph.plan.model import Plan
+
+
+class FunnelRule(msgspec.Struct, frozen=True, kw_only=True):
+    """The steps, and how they must follow each other.
+
+    Raises:
+        QuestionError: A step stands twice.
+    """
+
+    steps: Annotated[tuple[str, ...], Meta(min_length=2, max_length=10)]
+    """Names of events, each once."""
+    order: Literal["ordered", "exact", "any"] = "ordered"
+    """In this order; in this order with nothing between; in any order."""
+    window_hours: Annotated[int, Meta(ge=1, le=24 * 90)] = 24 * 7
+    """Hours from the first step within which all others count, that long included."""
+    days: Annotated[int, Meta(ge=1)] = MONTH
+    """Days that count, up to the scope's last, where the scope has no first day. All steps lie in them."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.steps)) < len(self.steps):
+            raise QuestionError([f"A step of a funnel stands once, not as in {', '.join(self.steps)}."])
+
+
+def funnel(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibis.Table:
+    """Return how many users of each unit came to each step.
+
+    Filters by feature, version and client leave out steps that they do not match; for *exact*, what lies between two
+    steps is looked at before, so that no filter ever makes a way of what was none.
+
+    Returns:
+        The unit, `step` (from 1), `name`, `users`, `share` (of those at step 1; null where there are none),
+        `share_of_previous`, `pending` (users who were not here, and whose last first step is so recent that they can
+        still come), and `complete`: whether nobody is pending, and all of the days lie after the unit's data began.
+
+    Raises:
+        QuestionError: The plan does not know a step.
+    """
+    rule = checked(rule)
+    if unknown := [name for name in rule.steps if name not in plan.events]:
+        raise QuestionError([f"The tracking plan has no event {name!r}, which is a step." for name in unknown])
+    users = furthest(tables, plan, scope, rule=rule)
+    counts = users.group_by(scope.unit).agg(
+        **{f"users_{step}": users.count(where=users.reached >= step) for step in _numbers(rule)},
+        **{f"pending_{step}": users.count(where=users.pending & (users.reached < step)) for step in _numbers(rule)},
+    )
+    begun = first_days(scoped(tables, plan, scope), scope)
+    every = begun.left_join(counts, scope.unit)
+    every = every.select(
+        scope.unit, "first_day", **{name: every[name].fill_null(0) for name in counts.columns if name != scope.unit}
+    )
+    first = number_of(scope.window(rule.days).first)
+    return ibis.union(
+        *(
+            every.select(
+                scope.unit,
+                step=ibis.literal(step, "int64"),
+                name=ibis.literal(name),
+                users=every[f"users_{step}"],
+                share=every[f"users_{step}"] / every["users_1"].nullif(0),
+                share_of_previous=every[f"users_{step}"] / every[f"users_{max(step - 1, 1)}"].nullif(0),
+                pending=every[f"pending_{step}"],
+                complete=(every[f"pending_{step}"] == 0) & (every.first_day <= first),
+            )
+            for step, name in zip(_numbers(rule), rule.steps, strict=True)
+        )
+    ).order_by([scope.unit, "step"])
+
+
+def furthest(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibis.Table:
+    """Return how far each user came who did any step at all.
+
+    Returns:
+        The unit, user_id, `reached` (the number of the last step; 0 for none), `pending` (whether a way begun so late
+        that it can still go on).
+    """
+    marked = _marked(tables, plan, scope, rule)
+    reached = {"ordered": _ordered, "exact": _exact, "any": _any}[rule.order](marked, scope, rule)
+    begins = reached.step > 0 if rule.order == "any" else reached.step == 1
+    users = reached.group_by([scope.unit, "user_id"]).agg(
+        reached=reached.reached.max(), begun=reached.local.max(where=begins), steps=reached.step.max()
+    )
+    end = min(
+        datetime.combine(scope.until, time.max), scope.now.astimezone(zone_named(scope.zone)).replace(tzinfo=None)
+    )
+    pending = users.begun + _window(rule) > ibis.literal(end, "timestamp(6)")
+    users = users.filter(users.steps > 0)
+    return users.select(
+        scope.unit,
+        "user_id",
+        "reached",
+        pending=pending.fill_null(False),  # noqa: FBT003 - the value it stands for
+    )
+
+
+def _marked(tables: Tables, plan: Plan, scope: Scope, rule: FunnelRule) -> ibis.Table:
+    """Return the events that matter: unit, user_id, time, sequence, `local` (the time), `step` (0: none)."""
+    window = scope.window(rule.days)
+    events = chosen(tables.events, scope)
+    # The bare column, so that an engine skips all other files; then the days of the scope's own time zone.
+    events = events.filter(
+        events.time >= midnight(window.first, before=WIDEST),
+        events.time < midnight(window.last + timedelta(days=1), before=-WIDEST),
+        events.user_id.notnull(),
+    )
+    events = events.mutate(local=local_time(events.time, scope.zone, now=scope.now))
+    events = events.filter(
+        events.local >= midnight(window.first), events.local < midnight(window.last + timedelta(days=1))
+    )
+    between = {name for name, event in plan.events.items() if event.active} if rule.order == "exact" else set()
+    step = ibis.cases(*((events.name == name, number) for number, name in enumerate(rule.steps, 1)), else_=0)
+    if rule.order == "exact":
+        matched = matches(events, plan, scope)
+        step = step if matched is None else ibis.ifelse(matched, step, 0)
+    else:
+        events = matching(events, plan, scope)
+    counted = events.filter(events.name.isin(sorted({*rule.steps, *between})))
+    return counted.select(scope.unit, "user_id", "time", "sequence", "local", step=step.cast("int64"))
+
+
+def _in_order(scope: Scope, **frame: Any) -> Any:
+    """Return a window over a user's events in order.
+
+    Of events with the same time and sequence, which are of different instances or epochs, a later step comes first, so
+    that no step precedes one that it does not strictly precede.
+    """
+    keys = [scope.unit, "user_id"]
+    return ibis.window(group_by=keys, order_by=["time", "sequence", ibis.desc("step")], **frame)
+
+
+def _ordered(marked: ibis.Table, scope: Scope, rule: FunnelRule) -> ibis.Table:
+    before = _in_order(scope, rows=(None, -1))
+    table = marked.mutate(start_1=ibis.ifelse(marked.step == 1, marked.time, None))
+    for number in _numbers(rule)[1:]:
+        start = table[f"start_{number - 1}"].max().over(before)
+        table = table.mutate(start=start)
+        goes_on = (table.step == number) & (table.time <= table.start + _window(rule))
+        table = table.mutate(**{f"start_{number}": ibis.ifelse(goes_on, table.start, None)}).drop("start")
+    return table.mutate(reached=_furthest({number: table[f"start_{number}"].notnull() for number in _numbers(rule)}))
+
+
+def _exact(marked: ibis.Table, scope: Scope, rule: FunnelRule) -> ibis.Table:
+    order = _in_order(scope)
+    back = _numbers(rule)[:-1]
+    table = marked.mutate(
+        **{f"step_{n}": marked.step.lag(n).over(order) for n in back},
+        **{f"time_{n}": marked.time.lag(n).over(order) for n in back},
+    )
+    conditions = {}
+    for number in _numbers(rule):
+        condition = table.step == number
+        for n in range(1, number):
+            condition &= table[f"step_{n}"] == number - n
+        if number > 1:
+            condition &= table.time <= table[f"time_{number - 1}"] + _window(rule)
+        conditions[number] = condition
+    return table.mutate(reached=_furthest(conditions))
+
+
+def _any(marked: ibis.Table, scope: Scope, rule: FunnelRule) -> ibis.Table:
+    so_far = _in_order(scope, rows=(None, 0))
+    table = marked.mutate(
+        **{f"at_{n}": ibis.ifelse(marked.step == n, marked.time, None).max().over(so_far) for n in _numbers(rule)}
+    )
+    conditions = {}
+    for number in _numbers(rule):
+        times = [table[f"at_{n}"] for n in range(1, number + 1)]
+        done = times[0].notnull()
+        for each in times[1:]:
+            done &= each.notnull()
+        conditions[number] = done & (table.time <= ibis.least(*times) + _window(rule))
+    return table.mutate(reached=_furthest(conditions))
+
+
+def _furthest(conditions: Mapping[int, Any]) -> ibis.Value:
+    """Return the largest number whose condition holds; 0 when none does."""
+    branches = [(condition, number) for number, condition in sorted(conditions.items(), reverse=True)]
+    return ibis.cases(*branches, else_=0).cast("int64")
+
+
+def _window(rule: FunnelRule) -> ibis.Value:
+    return ibis.interval(hours=rule.window_hours)
+
+
+def _numbers(rule: FunnelRule) -> list[int]:
+    return list(range(1, len(rule.steps) + 1))

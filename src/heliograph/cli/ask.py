@@ -315,30 +315,28 @@ def _ask_pings(
     as_csv: bool,
 ) -> None:
     """Open the lake's events and pings, settle what is asked of the pings, answer, and print."""
-    from heliograph.insights.lake import events_table, pings_table  # noqa: PLC0415 - quick --help
-    from heliograph.insights.renames import under_present_names  # noqa: PLC0415 - quick --help
+    from heliograph.engines import EngineError  # noqa: PLC0415 - quick --help
+    from heliograph.insights.opening import open_lake  # noqa: PLC0415 - quick --help
     from heliograph.insights.resolve import resolve_scope  # noqa: PLC0415 - quick --help
     from heliograph.insights.scope import QuestionError  # noqa: PLC0415 - quick --help
-    from heliograph.lake.tables import PING_SCHEMA, event_files, event_schema, ping_files  # noqa: PLC0415
 
     if as_json and as_csv:
         fail(["Choose --json or --csv, not both."])
     settings = read_settings(context)
     plan = read_plan(settings)
-    events = under_present_names(events_table(event_files(settings.lake), event_schema(plan)), plan)
-    pings = pings_table(ping_files(settings.lake), PING_SCHEMA, beside=events)
     try:
-        scope = resolve_scope(
-            pings,
-            now=datetime.now(UTC),
-            until=until.date() if until else None,
-            unit="instance",
-            accounts=account or (),
-            instances=instance or (),
-            noun="ping",
-        )
-        answered = answer(events, pings, plan, scope)
-    except QuestionError as error:
+        with open_lake(settings, plan) as lake:
+            scope = resolve_scope(
+                lake.pings,
+                now=datetime.now(UTC),
+                until=until.date() if until else None,
+                unit="instance",
+                accounts=account or (),
+                instances=instance or (),
+                noun="ping",
+            )
+            answered = answer(lake.tables.events, lake.pings, plan, scope)
+    except (EngineError, QuestionError) as error:
         fail(error.problems)
     _show(answered, as_json=as_json, as_csv=as_csv)
 
@@ -355,28 +353,27 @@ def _ask(
     as_csv: bool,
 ) -> None:
     """Open the lake, settle what is asked about, answer, and print."""
-    from heliograph.insights.lake import events_table  # noqa: PLC0415 - quick --help
+    from heliograph.engines import EngineError  # noqa: PLC0415 - quick --help
+    from heliograph.insights.opening import open_lake  # noqa: PLC0415 - quick --help
     from heliograph.insights.resolve import resolve_scope  # noqa: PLC0415 - quick --help
     from heliograph.insights.scope import QuestionError  # noqa: PLC0415 - quick --help
-    from heliograph.insights.tables import defined_tables  # noqa: PLC0415 - quick --help
-    from heliograph.lake.tables import event_files, event_schema  # noqa: PLC0415 - quick --help
 
     if as_json and as_csv:
         fail(["Choose --json or --csv, not both."])
     settings = read_settings(context)
     plan = read_plan(settings)
-    tables = defined_tables(events_table(event_files(settings.lake), event_schema(plan)), plan)
     try:
-        scope = resolve_scope(
-            tables.instance_days,
-            now=datetime.now(UTC),
-            until=until.date() if until else None,
-            unit=by,
-            accounts=account or (),
-            instances=instance or (),
-        )
-        answered = answer(tables, plan, scope)
-    except QuestionError as error:
+        with open_lake(settings, plan) as lake:
+            scope = resolve_scope(
+                lake.tables.instance_days,
+                now=datetime.now(UTC),
+                until=until.date() if until else None,
+                unit=by,
+                accounts=account or (),
+                instances=instance or (),
+            )
+            answered = answer(lake.tables, plan, scope)
+    except (EngineError, QuestionError) as error:
         fail(error.problems)
     if until is None and "until" in answered.parameters and answered.table.num_rows:
         note = f"Up to {scope.until}, the day of the latest event; choose another with --until."

@@ -14,12 +14,10 @@ from rich.rule import Rule
 from rich.table import Table
 
 from heliograph.demo.comparison import rejected_by_reason
-from heliograph.insights.lake import events_table
+from heliograph.insights.opening import open_lake
 from heliograph.insights.questions import QUESTIONS
 from heliograph.insights.resolve import resolve_scope
 from heliograph.insights.searches import searches
-from heliograph.insights.tables import defined_tables
-from heliograph.lake.tables import event_files, event_schema
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,14 +34,14 @@ _MOST_ROWS: Final = 12
 
 def print_answers(console: Console, vendor: Settings, plan: Plan) -> None:
     """Ask the five questions of the lake and print the answers."""
-    tables = defined_tables(events_table(event_files(vendor.lake), event_schema(plan)), plan)
-    scope = resolve_scope(tables.instance_days, now=datetime.now(UTC))
-    for question in QUESTIONS:
-        console.print(Rule())
-        details = _busiest_user(tables, plan, scope) if question.verb == "searches" else {}
-        answer = question.answer(tables, plan, scope, **details)
-        console.print(answer.as_rich(most=_MOST_ROWS))
-        console.print(f"[dim]heliograph ask {question.verb}{_as_options(details)}[/dim]")
+    with open_lake(vendor, plan) as lake:
+        scope = resolve_scope(lake.tables.instance_days, now=datetime.now(UTC))
+        for question in QUESTIONS:
+            console.print(Rule())
+            details = _busiest_user(lake.tables, plan, scope) if question.verb == "searches" else {}
+            answer = question.answer(lake.tables, plan, scope, **details)
+            console.print(answer.as_rich(most=_MOST_ROWS))
+            console.print(f"[dim]heliograph ask {question.verb}{_as_options(details)}[/dim]")
 
 
 def _busiest_user(tables: Tables, plan: Plan, scope: Scope) -> dict[str, Any]:

@@ -408,6 +408,26 @@ class LakeSettings(Section, frozen=True, kw_only=True):
     ] = 86_400.0
 
 
+class EngineSettings(Section, frozen=True, kw_only=True):
+    """What runs the questions, and the heavy work of the lake."""
+
+    kind: Annotated[
+        Literal["duckdb", "spark"],
+        _about(
+            "DuckDB, in the process that asks; or Apache Spark, on many machines, for a lake that one has outgrown. "
+            "The answers are the same; docs/cluster.md has what Spark needs."
+        ),
+    ] = "duckdb"
+    master: Annotated[
+        str,
+        _about("Where Spark runs: local[*] for all cores of this machine, or a master such as spark://host:7077."),
+    ] = "local[*]"
+    options: Annotated[
+        tuple[str, ...],
+        _about("Further settings of Spark's, each as its name=value, such as spark.executor.memory=4g."),
+    ] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings, a section for each part."""
 
@@ -420,3 +440,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trials: TrialsSettings = TrialsSettings()
     crm: CrmSettings = CrmSettings()
     lake: LakeSettings = LakeSettings()
+    engine: EngineSettings = EngineSettings()

@@ -1,0 +1,30 @@
+"""The engines that run questions, and the heavy work of the lake: DuckDB in process, or Apache Spark on many machines.
+
+Both are given the same thing, the files of each table at one snapshot, and give the same thing back, Ibis tables of one
+connection: whoever asks writes an expression once, and the settings say what runs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heliograph.engines.embedded import EmbeddedEngine
+from heliograph.engines.engine import Engine, EngineError, Stored
+
+if TYPE_CHECKING:
+    from heliograph.settings import EngineSettings
+
+__all__ = ["EmbeddedEngine", "Engine", "EngineError", "Stored", "open_engine"]
+
+
+def open_engine(settings: EngineSettings) -> Engine:
+    """Return the engine that the settings name, to be closed by the caller.
+
+    Raises:
+        EngineError: It cannot be had on this machine; the message says what is missing.
+    """
+    if settings.kind == "duckdb":
+        return EmbeddedEngine()
+    from heliograph.engines.spark import SparkEngine  # noqa: PLC0415 - needs what not everybody has installed
+
+    return SparkEngine(settings)

@@ -1,0 +1,119 @@
+"""A real cluster of Apache Spark on this machine: a standalone master and workers, each a process of the wheel's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import pyspark
+import pytest
+
+from debian import require_program
+from heliograph.settings import EngineSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_HOME: Final = Path(pyspark.__file__).parent
+_HOST: Final = "127.0.0.1"
+_START_SECONDS: Final = 90.0
+_OPTIONS: Final = (
+    # Small, for tests: what is started by default is for machines of another size.
+    "spark.sql.shuffle.partitions=4",
+    "spark.executor.memory=512m",
+    "spark.executor.cores=1",
+    "spark.driver.memory=768m",
+    f"spark.driver.host={_HOST}",
+    f"spark.driver.bindAddress={_HOST}",
+    # A worker that is killed answers nothing: what it held is asked for once more, and then made anew.
+    "spark.shuffle.io.maxRetries=1",
+    "spark.shuffle.io.retryWait=1s",
+)
+
+
+class SparkCluster:
+    """A master and two workers, from the beginning of the block to its end.
+
+    Args:
+        folder: For their logs, and what they write on the way.
+        workers: How many, each with one core.
+    """
+
+    def __init__(self, folder: Path, *, workers: int = 2) -> None:
+        require_program("java", package="openjdk-17-jre-headless")
+        self._folder = folder
+        self._count = workers
+        self._port = _free_port()
+        self._master: subprocess.Popen[bytes] | None = None
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def settings(self) -> EngineSettings:
+        """The settings of whoever asks it."""
+        return EngineSettings(kind="spark", master=f"spark://{_HOST}:{self._port}", options=_OPTIONS)
+
+    def __enter__(self) -> Self:
+        common = ["--host", _HOST, "--webui-port", "0"]
+        self._master = self._start("master", "master.Master", *common, "--port", str(self._port))
+        for number in range(self._count):
+            name = f"worker-{number}"
+            arguments = ["--cores", "1", "--memory", "1g", "--work-dir", str(self._folder / name)]
+            address = f"spark://{_HOST}:{self._port}"
+            self._workers.append(self._start(name, "worker.Worker", *common, *arguments, address))
+        registered = "Registering worker"
+        _wait(lambda: self._log("master").count(registered) >= self._count, "the workers", self._log("master"))
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        for process in [*self._workers, *([self._master] if self._master else [])]:
+            _kill(process)
+
+    def kill_worker(self) -> None:
+        """End one worker and the executor that it runs, as if its machine had lost power."""
+        _kill(self._workers.pop())
+
+    def _start(self, name: str, which: str, *arguments: str) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            "SPARK_HOME": str(_HOME),
+            "SPARK_LOCAL_IP": _HOST,
+            "SPARK_DAEMON_MEMORY": "192m",
+            "SPARK_LOCAL_DIRS": str(self._folder / f"{name}-local"),
+        }
+        with (self._folder / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                [str(_HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{which}", *arguments],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # with its executors in its own group
+            )
+
+    def _log(self, name: str) -> str:
+        return (self._folder / f"{name}.log").read_text(errors="replace")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind((_HOST, 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _wait(condition: Callable[[], bool], what: str, log: str) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"still waiting for {what}: {log[-2000:]}")
+        time.sleep(0.1)

@@ -131,6 +131,25 @@ def sync_snapshot(_: MemoryTable) -> None:
     """Nothing is left to be forced to disk."""
 
 
+def begin(table: MemoryTable) -> Transaction:
+    return table.transaction()
+
+
+class NoMarts:
+    """Stands for the marts: of what is made from events the simulation knows nothing."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def use(self, *_: object) -> None: ...
+
+    def recall(self, *_: object) -> None: ...
+
+    def commit(self, *_: object) -> None: ...
+
+    def make_on(self, *_: object) -> bool:
+        return False
+
+
 def highest(rows: Iterator[tuple[Any, Any]]) -> dict[Any, Any]:
     """Return the highest value of each key."""
     found: dict[Any, Any] = {}

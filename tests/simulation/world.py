@@ -41,6 +41,7 @@ from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.transport import GatewayClient
 from heliograph.keys import fingerprint, public_key_text
+from heliograph.lake import commits as commits_module
 from heliograph.lake import deliveries as deliveries_module
 from heliograph.lake import durability
 from heliograph.lake import loader as loader_module
@@ -281,6 +282,8 @@ class World:
         yield loader_module, "lake_columns", memory.lake_columns
         yield loader_module, "widen", memory.widen
         yield loader_module, "sync_snapshot", memory.sync_snapshot
+        yield commits_module, "begin", memory.begin
+        yield loader_module, "Marts", memory.NoMarts
         yield Loader, "_read_loaded", _read_loaded
         yield pings_module, "open_pings", self.lake.open_pings
         yield pings_module.PingTable, "_read_latest", _read_latest

@@ -52,6 +52,7 @@ def load(
     while rows := loader.load_round():
         total += rows
         out.print(f"{total:,} rows loaded")
+    loader.make_marts()
     out.print("The lake holds all that the log does.")
 
 

@@ -9,8 +9,9 @@ import ibis
 import msgspec
 
 from heliograph.engines import Stored, open_engine
-from heliograph.insights.tables import Tables, defined_tables
-from heliograph.lake.tables import PING_SCHEMA, event_files, event_schema, ping_files
+from heliograph.insights.tables import Tables, kept_tables
+from heliograph.lake.marts.reading import read_lake
+from heliograph.lake.tables import PING_SCHEMA, ping_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,10 +38,7 @@ def open_lake(settings: Settings, plan: Plan) -> Iterator[OpenLake]:
     Raises:
         EngineError: The engine cannot be had, or cannot be reached; the message says what to do.
     """
-    stored = {
-        "events": Stored(tuple(event_files(settings.lake)), event_schema(plan)),
-        "pings": Stored(tuple(ping_files(settings.lake)), PING_SCHEMA),
-    }
+    pings = Stored(tuple(ping_files(settings.lake)), PING_SCHEMA)
     with open_engine(settings.engine) as engine:
-        opened = engine.open(stored)
-        yield OpenLake(tables=defined_tables(opened["events"], plan), pings=opened["pings"])
+        opened = engine.open({**read_lake(settings.lake, plan), "pings": pings})
+        yield OpenLake(tables=kept_tables(opened, plan), pings=opened["pings"])

@@ -14,8 +14,11 @@ from heliograph.lake.marts.definitions import (
     user_days,
     user_feature_days,
 )
+from heliograph.lake.marts.tables import MARTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from heliograph.plan.model import Plan
 
 
@@ -46,3 +49,16 @@ def defined_tables(events: ibis.Table, plan: Plan) -> Tables:
         session_parts=session_parts(counted, plan),
         instance_days=instance_days(days, plan),
     )
+
+
+def kept_tables(opened: Mapping[str, ibis.Table], plan: Plan) -> Tables:
+    """Return the marts that the loader keeps; where they cannot be had, as they are defined.
+
+    Args:
+        opened: What `heliograph.lake.marts.reading.read_lake` has found under the same plan, opened in some engine.
+        plan: What the questions are asked with.
+    """
+    events = opened["events"]
+    if any(mart.name not in opened for mart in MARTS):
+        return defined_tables(events, plan)
+    return Tables(events=counted_events(events, plan), **{mart.name: opened[mart.name] for mart in MARTS})

@@ -15,6 +15,8 @@ from pydantic import Field
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table.update import ValidatableTableRequirement
 
+from heliograph.lake.transactions import begin
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -67,7 +69,7 @@ def commit(
             table.refresh()
         _check(table, expected)
         try:
-            with table.transaction() as transaction:
+            with begin(table) as transaction:
                 if expected:
                     requirement: Any = _AssertProperties(expected=expected)
                     transaction._stage((), (requirement,))  # noqa: SLF001 - it has no other
@@ -111,7 +113,7 @@ def replace_files(
         if not _holds(table, old):
             return False
         try:
-            with table.transaction() as transaction:
+            with begin(table) as transaction:
                 with transaction.update_snapshot().overwrite() as overwrite:
                     for file in old:
                         overwrite.delete_data_file(file)

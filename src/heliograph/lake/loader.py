@@ -2,7 +2,8 @@
 
 Where it stands in the log is a property of the table, written in the same commit as the rows: a crash leaves both or
 neither. Rows are known by (instance, epoch, sequence); what a disk error made the log hold twice is left out here.
-Pings and deliveries go to tables of their own in the same pass: `heliograph.lake.pings` says how these agree.
+Pings and deliveries go to tables of their own in the same pass: `heliograph.lake.pings` says how these agree; and what
+the rows add to the marts is committed before them, as `heliograph.lake.marts.keeping` explains.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from heliograph.lake.delivered import BodyDecoder
 from heliograph.lake.deliveries import DeliveryTable
 from heliograph.lake.durability import sync_snapshot
 from heliograph.lake.exclusion import LOADER, BusyError, Exclusion
+from heliograph.lake.marts.keeping import Marts
 from heliograph.lake.metrics import LoaderMetric, LoaderMonitor
 from heliograph.lake.pings import PingTable
 from heliograph.lake.places import place_property, read_place, standing_at
@@ -100,14 +102,17 @@ class Loader:
             self._locks = stack.pop_all()
         self._settings = lake
         self._inflated = gateway.maximum_inflated_bytes
+        present = plan.plan if isinstance(plan, FollowedPlan) else plan
         try:
-            self._table = open_events(lake, plan.plan if isinstance(plan, FollowedPlan) else plan)
+            self._table = open_events(lake, present)
         except ColumnTypeError:
             self._locks.close()
             raise
         self._use_columns()
         self._pings = PingTable(lake)
         self._deliveries = DeliveryTable(lake)
+        self.marts: Final = Marts(lake, present)
+        """What it keeps beside the events."""
         self._held_back: int | None = None
         self.account: Final = LoadAccount(None)
         """What it has passed of the gateway's account."""
@@ -128,6 +133,7 @@ class Loader:
         self.account.stand_at(accounts_at(self._folder, self._place))
         self._pings.recall()
         self._deliveries.recall()
+        self.marts.recall(self._table)
         self._is_sure = True
 
     def _read_loaded(self) -> dict[tuple[str, int], int]:
@@ -170,6 +176,8 @@ class Loader:
                 problems.append(str(error))
             else:
                 self._use_columns()
+                self.marts.use(self._file.plan)
+                self.marts.recall(self._table)
                 _log.info("the plan has changed", now=self._file.plan.label)
         if problems:
             _log.error("the plan has changed, and cannot be used", problems=problems)
@@ -222,7 +230,7 @@ class Loader:
         if self._file is not None:
             self._follow(self._file.look())
         self._is_sure = False  # whatever fails from here on, it may be before or after the commit
-        tables: list[pa.Table] = []
+        batches: list[tuple[Place, pa.Table]] = []
         rows = 0
         place = self._place
         loaded: dict[tuple[str, int], int] = {}
@@ -231,13 +239,14 @@ class Loader:
                 self._pings.take(place, entry, body)
             elif entry is not None:
                 self._deliveries.take(place, entry)
-                tables.append(self._new_rows(entry, body, loaded))
-                rows += len(tables[-1])
+                batches.append((place, self._new_rows(entry, body, loaded)))
+                rows += len(batches[-1][1])
             if rows + self._pings.waiting >= self._settings.commit_rows:
                 break
         ping_rows = self._commit_others(place)  # before the events, whose place alone says what is released
         if rows:
-            self._commit_events(tables, place)
+            self.marts.commit(batches, place)
+            self._commit_events([table for _, table in batches], place)
             _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
         elif place != self._place:
             self._commit(None, place)
@@ -246,8 +255,14 @@ class Loader:
             self._loaded |= loaded
             self.monitor.received = self._seen
             self.release()
+        self.marts.make_on(self._table)
         self._is_sure = True
         return rows + ping_rows
+
+    def make_marts(self) -> None:
+        """Make all marts that are being made anew, to the end."""
+        while self.marts.make_on(self._table):
+            pass
 
     def _entries(self) -> Iterable[tuple[Place, Stored | None, bytes]]:
         """Yield the deliveries and pings after where the loader stands, over all segments; None where one begins.

@@ -8,6 +8,7 @@ from heliograph.gateway.log import Place
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
 
 _PROPERTY: Final = "heliograph.loaded"
 """``generation:offset``."""
@@ -15,7 +16,15 @@ _PROPERTY: Final = "heliograph.loaded"
 
 def read_place(table: Table) -> Place:
     """Return the place up to which `table` has all that it takes from the log."""
-    text = table.properties.get(_PROPERTY)
+    return _parse(table.properties.get(_PROPERTY))
+
+
+def snapshot_place(snapshot: Snapshot) -> Place:
+    """Return the place that a mart's snapshot was made for; the beginning of the log, if it does not say."""
+    return _parse(None if snapshot.summary is None else snapshot.summary.additional_properties.get(_PROPERTY))
+
+
+def _parse(text: str | None) -> Place:
     if text is None:
         return Place(0, 0)
     generation, _, offset = text.partition(":")

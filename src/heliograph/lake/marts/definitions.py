@@ -106,22 +106,24 @@ def session_parts(counted: ibis.Table, plan: Plan, *, gap_minutes: int = PART_GA
 
     A part is what is known of a session from some of the events: the whole session is what parts make together that
     overlap, or lie no further apart than the longest pause. That gives the same sessions as all events would, in
-    whatever portions they arrive, as every event of a part has a neighbour within the pause.
+    whatever portions they arrive, as every event of a part has a neighbour within the pause. No part goes beyond its
+    UTC day, so that a day can be made anew by itself; one that goes on after midnight is two that lie close together.
 
     Returns:
-        account, instance, user_id, `begun` and `ended` (of the part: times of its first and last event), name,
-        version, source, `events`: a row for each name, version and source of a part.
+        account, instance, user_id, `day` (date), `begun` and `ended` (of the part: times of its first and last event),
+        name, version, source, `events`: a row for each name, version and source of a part.
     """
     active = counted.filter(counted.user_id.notnull()).join(meanings(plan), "name")
-    order = {"group_by": ["account", "instance", "user_id"], "order_by": "time"}
+    active = active.mutate(day=active.time.cast("date"))
+    order = {"group_by": ["account", "instance", "user_id", "day"], "order_by": "time"}
     before = active.time.lag().over(ibis.window(**order))
     begins = before.isnull() | (active.time > before + ibis.interval(minutes=gap_minutes))
     marked = active.mutate(begins=begins.cast("int64"))
     # By range, not by rows: events at the same microsecond belong together, whichever of them comes first.
     numbered = marked.mutate(part=marked.begins.sum().over(ibis.window(**order, range=(None, 0))))
-    whole = ibis.window(group_by=["account", "instance", "user_id", "part"])
+    whole = ibis.window(group_by=["account", "instance", "user_id", "day", "part"])
     bounded = numbered.mutate(begun=numbered.time.min().over(whole), ended=numbered.time.max().over(whole))
-    keys = ["account", "instance", "user_id", "begun", "ended", "name", "version", "source"]
+    keys = ["account", "instance", "user_id", "day", "begun", "ended", "name", "version", "source"]
     return bounded.group_by(keys).agg(events=bounded.count())
 
 

@@ -1,0 +1,180 @@
+"""Keeps the marts: each commit of events is preceded by what the definitions say of its rows.
+
+Each mart has its place in the log, in the commit of its rows, and is committed before the events. So it stands where
+the events stand, or further on, when a loader was killed in between: the loader reads the log again from where the
+events stand, and a mart leaves out what lies before its own place. Which rows are new is decided by the events alone
+(`heliograph.lake.loader`), so that the second reading finds the same ones, and nothing is lost or doubled, wherever it
+was killed. `instance_days` is made anew from `user_days` for the days that are touched, which may be done twice.
+
+A mart whose definition has changed (`heliograph.lake.marts.tables.State`) is emptied, and made anew from the events,
+some days at a time, oldest first. Its `until` says up to which day it is made; new events of later days are left to it.
+That needs no snapshot to stay, and may be interrupted anywhere, as days are whole when they are taken: it is only done
+while the mart stands no further in the log than the events do.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+
+from heliograph.lake.marts.changing import (
+    add_rows,
+    data_files,
+    event_files_of,
+    paths_of,
+    read_files,
+    replace_rows,
+)
+from heliograph.lake.marts.engine import Definitions
+from heliograph.lake.marts.tables import (
+    INSTANCE_DAYS,
+    MARTS,
+    USER_DAYS,
+    USER_FEATURE_DAYS,
+    State,
+    find_mart,
+    make_mart,
+    read_raw_from,
+    read_state,
+    state_property,
+)
+from heliograph.lake.places import read_place
+from heliograph.lake.storage import connect
+from heliograph.lake.tables import open_catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table
+
+    from heliograph.gateway.log import Place
+    from heliograph.lake.marts.tables import Mart
+    from heliograph.plan.model import Plan
+    from heliograph.settings import LakeSettings
+
+Batch = tuple["Place", pa.Table]
+"""Rows that are new, and the place behind them in the log."""
+_SLICE_ROWS: Final = 1_000_000
+"""Events that are made into marts at once, or those of one day."""
+_KEY: Final = ["account", "instance", "day"]
+_log: Final = structlog.get_logger("heliograph.loader")
+
+
+class Marts:
+    """The marts of one lake, as the loader keeps them.
+
+    Args:
+        settings: Where the lake is.
+        plan: What the definitions depend on.
+    """
+
+    def __init__(self, settings: LakeSettings, plan: Plan) -> None:
+        self._settings = settings
+        self._catalog = open_catalog(settings, make=True)
+        self._definitions = Definitions(plan, connect(settings))
+        self.tables: dict[Mart, Table] = {}
+
+    def use(self, plan: Plan) -> None:
+        """Go on with another plan: marts that depend on what has changed will be made anew."""
+        self._definitions = Definitions(plan, connect(self._settings))
+
+    def recall(self, events: Table) -> None:
+        """Read from the lake what there is; begin what has to be made anew."""
+        for mart in MARTS:
+            table = find_mart(self._catalog, mart)
+            if table is None and events.current_snapshot() is not None:
+                table = make_mart(self._catalog, mart, self._new_state(read_raw_from(events)))
+            if table is not None:
+                self.tables[mart] = table
+        if any(read_state(table).digest != self._definitions.digest for table in self.tables.values()):
+            # All of them, as one is made of another; who is killed in between begins again.
+            for mart, table in self.tables.items():
+                self._begin_anew(mart, table, read_raw_from(events))
+
+    def _new_state(self, until: date | None) -> State:
+        return State(digest=self._definitions.digest, until=until)
+
+    def _begin_anew(self, mart: Mart, table: Table, first: date) -> None:
+        """Empty a mart, but for the days before the first one of which all events are still there."""
+        _log.info("a mart is made anew", mart=mart.name)
+        properties = state_property(self._new_state(first))
+        replace_rows(table, mart, lambda: (data_files(table), self._kept(mart, first)), properties=properties)
+
+    def _kept(self, mart: Mart, first: date) -> pa.Table:
+        """Return what a mart has of the days before `first`, under the present plan."""
+        if first == date.min:
+            return mart.schema.empty_table()
+        of = USER_DAYS if mart in {USER_FEATURE_DAYS, INSTANCE_DAYS} else mart
+        files = paths_of(data_files(self.tables[of], last=first))
+        rows = self._definitions.present(read_files(self.tables[of], of, files).filter(pc.field("day") < first))
+        return rows if of is mart else self._definitions.of_days([mart], rows)[mart]
+
+    def commit(self, batches: Sequence[Batch], place: Place) -> None:
+        """Add what the definitions say of new events, whose own commit follows."""
+        derived: dict[tuple[int, date | None], dict[Mart, pa.Table]] = {}
+        for mart in MARTS:
+            table = self.tables.get(mart)
+            if table is None:
+                table = self.tables[mart] = make_mart(self._catalog, mart, self._new_state(None))
+            at, until = read_place(table), read_state(table).until
+            new = [rows for behind, rows in batches if behind > at and len(rows)]
+            if not new:
+                continue
+            key = len(new), until  # batches are in the order of the log: so many are the last ones
+            if key not in derived:
+                derived[key] = self._definitions.from_batch(MARTS, pa.concat_tables(new), until)
+            rows = derived[key][mart]
+            if not len(rows):
+                continue
+            if mart is INSTANCE_DAYS:
+                self._renew_instance_days(rows.select(_KEY), place)
+            else:
+                add_rows(table, mart, rows, place)
+
+    def _renew_instance_days(self, touched: pa.Table, place: Place | None = None) -> None:
+        """Make the rows of some (account, instance, day) anew from `user_days`."""
+        table, days = self.tables[INSTANCE_DAYS], self.tables[USER_DAYS]
+        first, last = pc.min(touched["day"]).as_py(), pc.max(touched["day"]).as_py()
+        files = paths_of(data_files(days, first=first, last=last))
+        rows = self._definitions.from_days([INSTANCE_DAYS], files, touched)[INSTANCE_DAYS]
+
+        def new() -> tuple[list[DataFile], pa.Table]:
+            old = data_files(table, first=first, last=last)
+            others = read_files(table, INSTANCE_DAYS, paths_of(old)).join(touched, _KEY, join_type="left anti")
+            return old, pa.concat_tables([others.cast(INSTANCE_DAYS.schema), rows])
+
+        replace_rows(table, INSTANCE_DAYS, new, place=place)
+
+    def make_on(self, events: Table) -> bool:
+        """Make a few days more of those marts that are being made; return whether there were any."""
+        place = read_place(events)
+        unfinished = {
+            mart: until
+            for mart, table in self.tables.items()
+            if (until := read_state(table).until) is not None and read_place(table) <= place
+        }
+        if not unfinished:
+            return False
+        first = min(unfinished.values())
+        wanted = [mart for mart, until in unfinished.items() if until == first]
+        until = self._slice_end(events, first)
+        made = self._definitions.from_files(wanted, event_files_of(events, first, until), first=first, until=until)
+        properties = state_property(self._new_state(until))
+        for mart in wanted:
+            add_rows(self.tables[mart], mart, made[mart], read_place(self.tables[mart]), properties)
+        _log.info("marts are made", up_to=None if until is None else str(until), marts=[mart.name for mart in wanted])
+        return True
+
+    def _slice_end(self, events: Table, first: date) -> date | None:
+        """Return the first day that is not made next; None: all that are left are."""
+        total = 0
+        for day, count in self._definitions.count_days(event_files_of(events, first, None), first):
+            if total and total + count > _SLICE_ROWS:
+                return day
+            total += count
+        return None

@@ -1,0 +1,70 @@
+"""Which files hold the lake as of one place in the gateway's log: the events, and the marts made of just these."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heliograph.engines import Stored
+from heliograph.lake.marts.changing import paths_of
+from heliograph.lake.marts.definitions import definition_digest
+from heliograph.lake.marts.tables import MARTS, find_mart, read_state
+from heliograph.lake.places import read_place, snapshot_place
+from heliograph.lake.tables import event_schema, find_events, open_catalog
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
+
+    from heliograph.gateway.log import Place
+    from heliograph.plan.model import Plan
+    from heliograph.settings import LakeSettings
+
+
+def read_lake(settings: LakeSettings, plan: Plan) -> dict[str, Stored]:
+    """Return events and marts, by name, as of the same place in the log.
+
+    The events are looked at first. Each commit of theirs is preceded by those of the marts, so that each mart has a
+    snapshot that stands where the events do, and a later one is left aside. Only a reader that takes minutes for this
+    gets marts that stand before or behind the events, by a commit of the loader.
+
+    Args:
+        settings: Where the lake is.
+        plan: What is asked with.
+
+    Returns:
+        ``events``; and the marts, unless one is not there, is being made, or was made by another definition.
+    """
+    events = find_events(settings)
+    if events is None:
+        return {"events": Stored((), event_schema(plan))}
+    found = {"events": Stored(_files(events, events.current_snapshot()), event_schema(plan))}
+    return found | (_read_marts(settings, definition_digest(plan), read_place(events)) or {})
+
+
+def _read_marts(settings: LakeSettings, digest: str, place: Place) -> dict[str, Stored] | None:
+    catalog = open_catalog(settings)
+    found = {}
+    for mart in MARTS:
+        table = find_mart(catalog, mart)
+        if table is None or not read_state(table).covers(digest):
+            return None
+        found[mart.name] = Stored(_files(table, _snapshot_at(table, place)), mart.schema)
+    return found
+
+
+def _files(table: Table, snapshot: Snapshot | None) -> tuple[str, ...]:
+    if snapshot is None:
+        return ()
+    return tuple(paths_of(task.file for task in table.scan(snapshot_id=snapshot.snapshot_id).plan_files()))
+
+
+def _snapshot_at(table: Table, place: Place) -> Snapshot | None:
+    """Return the newest snapshot that stands no further in the log than `place`."""
+    newest = found = table.current_snapshot()
+    while found is not None:
+        if snapshot_place(found) <= place:
+            return found
+        if found.parent_snapshot_id is None:
+            return None  # it was made of what the events do not have yet
+        found = table.snapshot_by_id(found.parent_snapshot_id)
+    return newest  # all earlier ones have been let go

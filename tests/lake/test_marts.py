@@ -1,0 +1,288 @@
+"""The marts: after whatever has happened they are what their definitions say of the events.
+
+Batches that come late, out of order and twice, loaders that die between any two commits, and changes of the plan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections import Counter
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+from pyiceberg.table import Transaction
+
+from harness import SMALL_PLAN, definition, random_id
+from heliograph.engines import EmbeddedEngine
+from heliograph.gateway.log import Entry, Log
+from heliograph.insights.tables import Tables, defined_tables, kept_tables
+from heliograph.lake.loader import Loader
+from heliograph.lake.marts.reading import read_lake
+from heliograph.lake.marts.tables import MARTS, SESSION_PARTS
+from heliograph.lake.report import count_repeated
+from heliograph.plan.model import Comparison, Plan
+from heliograph.settings import GatewaySettings, LakeSettings
+from heliograph.wire import NDJSON, Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pyarrow as pa
+
+MEMORY = Path("/dev/shm")
+INSTANCES = {"acme-1": "acme", "acme-2": "acme", "other-1": "other"}
+USERS = [random_id(number) for number in range(3)]
+NAMES = ["SearchSubmitted", "goToDefinition", "PageViewed"]
+BEGINNING = datetime(2026, 9, 29, 22, 0, tzinfo=UTC)
+SEARCHED = msgspec.structs.replace(SMALL_PLAN, searches=Comparison(event="SearchSubmitted", by="pattern_type"))
+PLANS = [
+    SMALL_PLAN,
+    SEARCHED,
+    msgspec.structs.replace(
+        SMALL_PLAN,
+        events={
+            "SearchSubmitted": SMALL_PLAN.events["SearchSubmitted"],
+            "jumpToDefinition": definition("search", core=True, renamed_from=("goToDefinition",)),
+            "PageViewed": definition("pages", active=False),
+        },
+    ),
+]
+
+
+class KilledError(BaseException):
+    """Stands for the end of the process."""
+
+
+@contextmanager
+def dying(commits: int, *, after: bool) -> Iterator[Callable[[], int]]:
+    """Die before or after so many commits, of whatever tables; gives how many there were."""
+    done = 0
+    really = Transaction.commit_transaction
+
+    def die(transaction: Transaction) -> Any:
+        nonlocal done
+        done += 1
+        if done == commits and not after:
+            raise KilledError
+        found = really(transaction)
+        if done == commits:
+            raise KilledError
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Transaction, "commit_transaction", die)
+        yield lambda: done
+
+
+class Site:
+    """A log and a lake in a folder, and what it takes to fill them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.gateway = GatewaySettings(log=str(folder / "log"), segment_bytes=16 << 10)
+        self.lake = LakeSettings(warehouse=str(folder / "lake"), catalog=f"sqlite:///{folder / 'lake' / 'catalog.db'}")
+        self.plan = SMALL_PLAN
+        self._last = dict.fromkeys(INSTANCES, 0)
+        self._log: Log | None = None
+
+    def deliver(self, instance: str, events: Sequence[dict[str, Any]], *, twice: bool = False) -> None:
+        """Put a delivery into the log; twice as after a disk error."""
+        if self._log is None:
+            section = self.gateway
+            self._log = Log(
+                Path(section.log), segment_bytes=section.segment_bytes, maximum_bytes=section.maximum_log_bytes
+            )
+        first = self._last[instance] + 1
+        numbered = [{"sequence": number, **each} for number, each in enumerate(events, first)]
+        self._last[instance] += len(events)
+        receipt = Receipt(
+            instance=instance,
+            epoch=1,
+            first=first,
+            last=self._last[instance],
+            accepted=dict(Counter(each["name"] for each in events)),
+            rejected={},
+            absent={},
+            digest="",
+            agreement="agreement-1",
+            received=1_790_000_000_000_000,
+        )
+        entry = Entry(
+            receipt=receipt, account=INSTANCES[instance], plan="small@1", content_type=NDJSON, content_encoding=""
+        )
+        body = b"\n".join(msgspec.json.encode(each) for each in numbered)
+        for _ in range(2 if twice else 1):
+            asyncio.run(self._log.append(entry, body))
+
+    def stop_gateway(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def loader(self, **lake: Any) -> Loader:
+        return Loader(self.gateway, msgspec.structs.replace(self.lake, **lake), self.plan)
+
+    def load(self, **lake: Any) -> None:
+        loader = self.loader(**lake)
+        try:
+            while loader.load_round():
+                pass
+            loader.make_marts()
+        finally:
+            loader.close()
+
+
+def happened(minutes: float, name: str, user: str | None, **fields: Any) -> dict[str, Any]:
+    moment = BEGINNING + timedelta(minutes=minutes)
+    values = {"user_id": user, **fields}
+    return {
+        "name": name,
+        "time": moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        **{key: value for key, value in values.items() if value is not None},
+    }
+
+
+@st.composite
+def events(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw an event: minutes apart, over two months whose border is near."""
+    name = draw(st.sampled_from(NAMES))
+    fields: dict[str, Any] = {
+        "version": draw(st.sampled_from(["5.3.1", "5.4.0"])),
+        "actor": draw(st.sampled_from([None, None, None, "operator"])),
+    }
+    if name == "SearchSubmitted":
+        fields["outcome"] = draw(st.sampled_from(["ok", "error"]))
+        fields["pattern_type"] = draw(st.sampled_from([None, "literal", "regexp"]))
+    minutes = draw(st.sampled_from([0, 1, 20, 29, 30, 31, 45, 60, 110, 119, 121, 130, 150, 1_500, 2_900]))
+    return happened(minutes, name, draw(st.sampled_from([*USERS, None])), **fields)
+
+
+def opened(site: Site, *, kept: bool) -> Tables:
+    stored = read_lake(site.lake, site.plan)
+    tables = EmbeddedEngine().open(stored)
+    if kept:
+        assert {mart.name for mart in MARTS} < tables.keys(), "the marts are not whole"
+        return kept_tables(tables, site.plan)
+    return defined_tables(tables["events"], site.plan)
+
+
+def added_up(rows: pa.Table, mart: Any) -> Counter[tuple[Any, ...]]:
+    """Return what the counts of each key are together; of the parts of sessions see `sessions`."""
+    found: Counter[tuple[Any, ...]] = Counter()
+    for row in rows.to_pylist():
+        key = tuple(row[name] for name in mart.keys)
+        for name in mart.sums or [""]:
+            found[(*key, name)] += row[name] if name else 1
+    return found
+
+
+def sessions(parts: pa.Table, gap: int) -> Counter[Any]:
+    """Return the sessions of each user: begin, end, and the events of each name, version and source."""
+    by_user: dict[Any, list[dict[str, Any]]] = {}
+    for row in parts.to_pylist():
+        by_user.setdefault((row["account"], row["instance"], row["user_id"]), []).append(row)
+    found: Counter[Any] = Counter()
+    for user, rows in by_user.items():
+        rows.sort(key=lambda row: row["begun"])
+        begun, ended, counts = rows[0]["begun"], rows[0]["ended"], Counter[Any]()
+        for row in rows:
+            if row["begun"] > ended + timedelta(minutes=gap):
+                found[user, begun, ended, frozenset(counts.items())] += 1
+                begun, counts = row["begun"], Counter[Any]()
+            ended = max(ended, row["ended"])
+            counts[row["name"], row["version"], row["source"]] += row["events"]
+        found[user, begun, ended, frozenset(counts.items())] += 1
+    return found
+
+
+def assert_kept_is_defined(site: Site) -> None:
+    assert count_repeated(site.lake) == 0
+    kept, defined = opened(site, kept=True), opened(site, kept=False)
+    for mart in MARTS:
+        ours, theirs = (getattr(tables, mart.name).to_pyarrow() for tables in (kept, defined))
+        assert ours.schema.names == theirs.schema.names == mart.schema.names
+        if mart is SESSION_PARTS:
+            for gap in (30, 44, 60):
+                assert sessions(ours, gap) == sessions(theirs, gap), gap
+        else:
+            assert added_up(ours, mart) == added_up(theirs, mart), mart.name
+
+
+BATCHES = st.lists(
+    st.tuples(st.sampled_from(list(INSTANCES)), st.lists(events(), min_size=1, max_size=8), st.booleans()),
+    min_size=1,
+    max_size=3,
+)
+
+
+class Histories(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
+        self.site = Site(self.folder)
+        self.delivered = False
+
+    def teardown(self) -> None:
+        if self.delivered:
+            self.site.load()
+            assert_kept_is_defined(self.site)
+        self.site.stop_gateway()
+        shutil.rmtree(self.folder)
+
+    @rule(batches=BATCHES, commit_rows=st.sampled_from([1, 5, 1_000]))
+    def load(self, batches: Any, commit_rows: int) -> None:
+        self._deliver(batches)
+        self.site.load(commit_rows=commit_rows)
+
+    def _deliver(self, batches: list[tuple[str, list[dict[str, Any]], bool]]) -> None:
+        for instance, batch, twice in batches:
+            self.site.deliver(instance, batch, twice=twice)
+        self.delivered = True
+
+    @rule(plan=st.sampled_from(PLANS))
+    def change_the_plan(self, plan: Plan) -> None:
+        self.site.plan = plan
+
+    @rule(
+        batches=BATCHES, commits=st.integers(1, 12), after=st.booleans(), commit_rows=st.sampled_from([1, 1_000, 1_000])
+    )
+    def load_and_die(self, batches: Any, commits: int, after: bool, commit_rows: int) -> None:
+        """Die before or after some commit, of whatever table."""
+        self._deliver(batches)
+        with suppress(KilledError), dying(commits, after=after):
+            self.site.load(commit_rows=commit_rows)
+
+
+# Each history takes seconds: what fails is told as it is found, and not made small.
+Histories.TestCase.settings = settings(
+    max_examples=6, stateful_step_count=7, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)
+TestHistories = Histories.TestCase
+
+
+def test_a_loader_killed_behind_any_of_its_commits_adds_nothing_twice_and_leaves_nothing_out(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.deliver("acme-1", [happened(0, "PageViewed", USERS[0]), happened(4, "SearchSubmitted", USERS[1])])
+    site.load()
+    commits = 0
+    while True:
+        commits += 1
+        site.deliver("acme-1", [happened(commits * 20, "SearchSubmitted", USERS[0], outcome="ok")])
+        try:
+            with dying(commits, after=True) as count:
+                site.load()
+        except KilledError:
+            site.load()
+            assert_kept_is_defined(site)
+        else:
+            break
+    site.stop_gateway()
+    assert count() == 6, "deliveries, four marts, events"

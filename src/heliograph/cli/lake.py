@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli import lake_erasures
+from heliograph.cli import lake_erasures, lake_upkeep
 from heliograph.cli.common import fail, follow_plan, out, print_json, read_settings, use_logs
 
-app = typer.Typer(no_args_is_help=True, help="The lake: load the gateway's log, see what is stored, erase.")
+app = typer.Typer(
+    no_args_is_help=True, help="The lake: load the gateway's log, see what is stored, keep it in order, erase."
+)
 
 
 @app.command()
@@ -69,6 +71,7 @@ def status(
     Example: heliograph --config vendor.toml lake status
     """
     from heliograph.lake import report  # noqa: PLC0415 - quick --help
+    from heliograph.lake.maintenance.retention import count_retired  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
 
     settings = read_settings(context)
@@ -77,9 +80,11 @@ def status(
         erased = report.count_erased(settings)
     except RegistryError as error:
         fail(error.problems)
-    differences = report.find_differences(settings, events, erased)
+    retired = count_retired(settings.lake)
+    differences = report.find_differences(settings, events, erased, retired)
     if as_json:
-        print_json({"events": events, "pings": pings, "erased": erased, "differences": differences})
+        told = {"events": events, "pings": pings, "erased": erased, "retired": retired, "differences": differences}
+        print_json(told)
     else:
         out.print(report.count_table(events, pings, erased))
     if differences:
@@ -94,3 +99,12 @@ def status(
 
 app.command()(lake_erasures.erase)
 app.command()(lake_erasures.erasures)
+for verb in (
+    lake_upkeep.upkeep,
+    lake_upkeep.compact,
+    lake_upkeep.expire,
+    lake_upkeep.clean,
+    lake_upkeep.retain,
+    lake_upkeep.files,
+):
+    app.command()(verb)

@@ -109,8 +109,7 @@ def replace_files(
     for attempt in range(_ATTEMPTS):
         if attempt:
             wait(pause_after(attempt))
-        table.refresh()
-        if not _holds(table, old):
+        if not holds(table, old):
             return False
         try:
             with begin(table) as transaction:
@@ -128,7 +127,9 @@ def replace_files(
     raise CommitConflictError(f"{'.'.join(table.name())}: others committed to it first, {_ATTEMPTS} times")
 
 
-def _holds(table: Table, files: Iterable[DataFile]) -> bool:
+def holds(table: Table, files: Iterable[DataFile]) -> bool:
+    """Tell whether all these files are a table's as of now."""
+    table.refresh()
     live = {task.file.file_path for task in table.scan().plan_files()}
     return all(file.file_path in live for file in files)
 

@@ -85,6 +85,16 @@ def snapshot_files(table: Table, snapshot: Snapshot, *, added_by: set[int] | Non
     return locations
 
 
+def files_of(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
+    """Return the locations of the files of all these snapshots; what they share is read once."""
+    snapshots = list(snapshots)
+    manifests = {each.manifest_path: each for snapshot in snapshots for each in snapshot.manifests(table.io)}
+    entries = (entry for each in manifests.values() for entry in each.fetch_manifest_entry(table.io))
+    return (
+        {snapshot.manifest_list for snapshot in snapshots} | manifests.keys() | {e.data_file.file_path for e in entries}
+    )
+
+
 def sync_files(locations: Iterable[str]) -> None:
     """Force files of this machine, and that they are in their folders, to disk."""
     paths = [Path(path) for path in map(local_path, locations) if path.startswith("/")]

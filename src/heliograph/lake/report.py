@@ -69,14 +69,21 @@ def count_erased(settings: Settings) -> dict[str, Counts]:
     return {instance: dict(names) for instance, names in total.items()}
 
 
-def find_differences(settings: Settings, events: Mapping[str, Counts], erased: Mapping[str, Counts]) -> list[str]:
+def find_differences(
+    settings: Settings,
+    events: Mapping[str, Counts],
+    erased: Mapping[str, Counts],
+    retired: Mapping[str, Counts] | None = None,
+) -> list[str]:
     """Return where the lake has other events than the gateway had accepted when it was loaded, a line each.
 
     Args:
         settings: Where lake and log are.
         events: The rows in the lake, by instance and name.
         erased: Those that were erased.
+        retired: Those that retention took, if it took any.
     """
+    retired = retired or {}
     table = find_events(settings.lake)
     accounts = None if table is None else accounts_at(Path(settings.gateway.log), read_place(table))
     if accounts is None:  # nothing was loaded, or the log was replaced since
@@ -84,11 +91,13 @@ def find_differences(settings: Settings, events: Mapping[str, Counts], erased: M
     differences = []
     for instance in sorted({*accounts, *events}):
         accepted = accounts[instance].accepted if instance in accounts else {}
-        here = add(events.get(instance, {}), erased.get(instance, {}))
+        here = add(add(events.get(instance, {}), erased.get(instance, {})), retired.get(instance, {}))
         for name in sorted(subtract(accepted, here)):
             row, gone = events.get(instance, {}).get(name, 0), erased.get(instance, {}).get(name, 0)
+            old = retired.get(instance, {}).get(name, 0)
             differences.append(
                 f"{instance}: {name}: {accepted.get(name, 0):,} accepted, {row:,} in the lake, {gone:,} erased"
+                + (f", {old:,} retired" if old else "")
             )
     return differences
 

@@ -10,7 +10,7 @@ import msgspec
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 
-from heliograph.lake.durability import snapshot_files, sync_files
+from heliograph.lake.durability import files_of, snapshot_files, sync_files
 from heliograph.lake.loader import ERASED_EPOCHS, read_erased_epochs
 from heliograph.lake.matching import iceberg_filter, sql_case
 from heliograph.lake.storage import connect, local_path, storage_of
@@ -223,11 +223,8 @@ def unreferenced_files(table: Table) -> list[StoredFile]:
 def referenced_files(table: Table) -> list[str]:
     """Return the locations of all files that any snapshot of a table refers to."""
     metadata = table.metadata
-    locations = [table.metadata_location]
-    for snapshot in metadata.snapshots:
-        locations += snapshot_files(table, snapshot)
-    locations += [each.statistics_path for each in (*metadata.statistics, *metadata.partition_statistics)]
-    return locations
+    statistics = [each.statistics_path for each in (*metadata.statistics, *metadata.partition_statistics)]
+    return [table.metadata_location, *files_of(table, metadata.snapshots), *statistics]
 
 
 def delete_files(table: Table, files: Sequence[StoredFile]) -> None:

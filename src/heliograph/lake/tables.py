@@ -105,7 +105,14 @@ _ARROW_TYPES: Final[dict[IcebergType, pa.DataType]] = {
     StringType(): pa.string(),
     TimestampType(): TIME,
 }
-_PROPERTIES: Final = {"write.parquet.compression-codec": "zstd", "write.parquet.compression-level": "3"}
+PROPERTIES: Final = {
+    "write.parquet.compression-codec": "zstd",
+    "write.parquet.compression-level": "3",
+    # Each commit writes the table's metadata anew; what it was twenty commits ago is of no use to anybody.
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+"""What each table of the lake has."""
 
 
 def event_schema(plan: Plan) -> pa.Schema:
@@ -180,7 +187,7 @@ def open_events(settings: LakeSettings, plan: Plan) -> Table:
     schema = event_schema(plan)
     catalog.create_namespace_if_not_exists(NAMESPACE)
     try:
-        table = catalog.create_table(EVENTS, schema, properties=_PROPERTIES)
+        table = catalog.create_table(EVENTS, schema, properties=PROPERTIES)
         with table.update_spec() as spec:
             spec.add_field("time", MonthTransform(), "month")
     except TableAlreadyExistsError:
@@ -193,37 +200,52 @@ def open_pings(settings: LakeSettings) -> Table:
     """Open the table of pings for writing, made when it is missing."""
     catalog = open_catalog(settings, make=True)
     catalog.create_namespace_if_not_exists(NAMESPACE)
-    return catalog.create_table_if_not_exists(PINGS, PING_SCHEMA, properties=_PROPERTIES)
+    return catalog.create_table_if_not_exists(PINGS, PING_SCHEMA, properties=PROPERTIES)
 
 
 def open_deliveries(settings: LakeSettings) -> Table:
     """Open the table of deliveries for writing, made when it is missing."""
     catalog = open_catalog(settings, make=True)
     catalog.create_namespace_if_not_exists(NAMESPACE)
-    return catalog.create_table_if_not_exists(DELIVERIES, DELIVERY_SCHEMA, properties=_PROPERTIES)
+    return catalog.create_table_if_not_exists(DELIVERIES, DELIVERY_SCHEMA, properties=PROPERTIES)
 
 
 def find_deliveries(settings: LakeSettings) -> Table | None:
     """Return the table of deliveries as of now; None when there is none yet."""
-    return _find(settings, DELIVERIES)
+    return find_table(settings, DELIVERIES)
 
 
 def find_events(settings: LakeSettings) -> Table | None:
     """Return the table of events as of now; None when there is no lake yet."""
-    return _find(settings, EVENTS)
+    return find_table(settings, EVENTS)
 
 
-def _find(settings: LakeSettings, name: str) -> Table | None:
+def find_tables(settings: LakeSettings) -> list[Table]:
+    """Return all tables of the lake as of now, whoever has made them."""
+    catalog = find_catalog(settings)
+    if catalog is None:
+        return []
+    return [catalog.load_table(name) for name in sorted(catalog.list_tables(NAMESPACE))]
+
+
+def find_table(settings: LakeSettings, name: str) -> Table | None:
+    """Return a table as of now; None when it is not there."""
+    catalog = find_catalog(settings)
+    try:
+        return None if catalog is None else catalog.load_table(name)
+    except NoSuchTableError:
+        return None
+
+
+def find_catalog(settings: LakeSettings) -> SqlCatalog | None:
+    """Return the catalog of a lake that is there; it is not made."""
     file = catalog_file(settings)
     if file is not None and not file.exists():
         return None
     catalog = open_catalog(settings)
     if not inspect(catalog.engine).has_table(CATALOG_TABLE):
         return None
-    try:
-        return catalog.load_table(name)
-    except NoSuchTableError:
-        return None
+    return catalog
 
 
 def event_files(settings: LakeSettings) -> list[str]:
@@ -242,5 +264,5 @@ def delivery_files(settings: LakeSettings) -> list[str]:
 
 
 def _files(settings: LakeSettings, name: str) -> list[str]:
-    table = _find(settings, name)
+    table = find_table(settings, name)
     return [] if table is None else sorted(local_path(task.file.file_path) for task in table.scan().plan_files())

@@ -20,6 +20,7 @@ UsageDays = Annotated[int, Meta(ge=35, le=3_650)]
 LedgerDays = Annotated[int, Meta(ge=0, le=3_650)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 Days = Annotated[int, Meta(ge=1, le=366)]
+RetentionDays = Annotated[int, Meta(ge=0, le=36_500)]
 
 
 def _about(text: str, *, path: bool = False, secret: bool = False, whole: bool = False) -> Meta:
@@ -402,6 +403,17 @@ class LakeSettings(Section, frozen=True, kw_only=True):
             "replaced meanwhile. Each commit makes one, and many make commits slow."
         ),
     ] = 300.0
+    retain_events_days: Annotated[
+        RetentionDays, _about("Events that happened more than so many days ago go for good; 0: none does.")
+    ] = 0
+    retain_pings_days: Annotated[RetentionDays, _about("Likewise pings, by the day that they are of; 0: none.")] = 0
+    retain_marts_days: Annotated[
+        RetentionDays,
+        _about(
+            "Likewise what is kept of days, users and sessions, made from events; 0: none. Longer than events, it "
+            "answers most questions when these are gone."
+        ),
+    ] = 0
     orphan_seconds: Annotated[
         PositiveSeconds,
         _about("Age from which on a file that nothing refers to is an orphan: longer than any commit takes."),

@@ -1,0 +1,137 @@
+"""How rows lie in the files that maintenance writes: their order, and how each column is encoded.
+
+PyIceberg's writer, which the loader uses, takes no encodings; these files are written by Arrow. All encodings are ones
+that DuckDB and Spark read.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+    schema_to_pyarrow,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+
+from heliograph.lake.storage import storage_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pyiceberg.table import Table
+
+_ORDER: Final = (
+    "instance",
+    "user_id",
+    "feature",
+    "day",
+    "time",
+    "begun",
+    "sequence",
+    "name",
+    "epoch",
+    "first",
+    "measure",
+    "key",
+)
+"""Rows are sorted by those of these columns that a table has: what questions look for comes together."""
+_RISING: Final = frozenset({"sequence", "received", "first", "last"})
+"""Numbers near those before them: their differences are kept."""
+_UNLIKE: Final = frozenset({"time", "session_id", "begun", "ended", "digest", "receipt", "ledger"})
+"""Values of which hardly two are equal, or only those side by side: a dictionary of them costs more than it saves."""
+_LEVEL: Final = 9
+_ROW_GROUP_ROWS: Final = 262_144
+_DICTIONARY_BYTES: Final = 16 << 20
+
+
+class LayoutError(Exception):
+    """A file does not hold what it should; nothing was changed. The message says which."""
+
+
+def read_rows(table: Table, files: Iterable[DataFile]) -> pa.Table:
+    """Return the rows of files in the columns that the table has now: files from before a column lack it.
+
+    Raises:
+        LayoutError: A file has not as many rows as the table says.
+    """
+    storage = storage_of(table)
+    schema = schema_to_pyarrow(table.schema())
+    parts = []
+    for file in files:
+        with storage.open(file.file_path) as stream, pq.ParquetFile(stream) as parquet:
+            rows = parquet.read()
+        if len(rows) != file.record_count:
+            raise LayoutError(f"{file.file_path}: it has {len(rows)} rows, and should have {file.record_count}")
+        parts.append(_with_columns(rows, schema))
+    return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    names = set(rows.schema.names)
+    columns = [
+        rows.column(field.name).cast(field.type) if field.name in names else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def in_order(rows: pa.Table) -> pa.Table:
+    """Return rows in the order in which they are kept."""
+    keys = [(name, "ascending") for name in _ORDER if name in rows.schema.names]
+    return rows.sort_by(keys) if keys else rows
+
+
+def write_file(table: Table, rows: pa.Table, like: DataFile) -> DataFile:
+    """Write rows to a new file beside another of the same partition, and see that it holds them.
+
+    It is on disk, and nothing refers to it yet.
+
+    Raises:
+        LayoutError: What is read from it is something else.
+    """
+    place = f"{like.file_path.rpartition('/')[0]}/{uuid.uuid4()}-kept.parquet"
+    output = table.io.new_output(place)
+    with output.create() as stream:
+        with pq.ParquetWriter(stream, rows.schema, **encodings(rows.schema.names)) as writer:
+            writer.write_table(rows, row_group_size=_ROW_GROUP_ROWS)
+        metadata = writer.writer.metadata
+    with storage_of(table).open(place) as stream, pq.ParquetFile(stream) as parquet:
+        if not parquet.read().equals(rows):
+            raise LayoutError(f"{place}: it does not hold what was written to it")
+    schema = table.schema()
+    statistics = data_file_statistics_from_parquet_metadata(
+        parquet_metadata=metadata,
+        stats_columns=compute_statistics_plan(schema, table.properties),
+        parquet_column_mapping=parquet_path_to_id_mapping(schema),
+    )
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=place,
+        file_format=FileFormat.PARQUET,
+        partition=like.partition,
+        file_size_in_bytes=len(output),
+        sort_order_id=None,
+        spec_id=like.spec_id,
+        equality_ids=None,
+        key_metadata=None,
+        **statistics.to_serialized_dict(),
+    )
+
+
+def encodings(names: Sequence[str]) -> dict[str, Any]:
+    """Return how Arrow's Parquet writer is to write columns of these names."""
+    plain = {name: "PLAIN" for name in names if name in _UNLIKE}
+    rising = {name: "DELTA_BINARY_PACKED" for name in names if name in _RISING}
+    return {
+        "compression": "zstd",
+        "compression_level": _LEVEL,
+        "column_encoding": {**plain, **rising},
+        "use_dictionary": [name for name in names if name not in plain and name not in rising],
+        "dictionary_pagesize_limit": _DICTIONARY_BYTES,
+    }

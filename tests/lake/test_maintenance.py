@@ -1,0 +1,357 @@
+"""Maintenance: the rows of a lake stay what they are, whatever is done to its files."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyiceberg.exceptions import CommitFailedException
+
+from harness import SMALL_PLAN, definition
+from heliograph.lake import commits
+from heliograph.lake.commits import CommitConflictError, commit
+from heliograph.lake.exclusion import BusyError, Exclusion
+from heliograph.lake.maintenance import compaction as compaction_module
+from heliograph.lake.maintenance import layout as layout_module
+from heliograph.lake.maintenance import retention as retention_module
+from heliograph.lake.maintenance.inventory import inventory_table, take_inventory
+from heliograph.lake.maintenance.layout import LayoutError
+from heliograph.lake.maintenance.retention import count_retired
+from heliograph.lake.report import count_events
+from heliograph.lake.tables import NAMESPACE, event_files, open_catalog
+from heliograph.plan.model import BooleanProperty, IntegerProperty, Plan
+from keeping import BEGIN, KeptLake, row
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Transaction
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> KeptLake:
+    return KeptLake(tmp_path)
+
+
+def fill(lake: KeptLake, files: int = 5, rows: int = 4) -> None:
+    for file in range(files):
+        lake.append(row(file * rows + n, user=n % 3, day=n) for n in range(1, rows + 1))
+
+
+def stored(lake: KeptLake) -> set[str]:
+    return {str(path) for path in Path(lake.settings.warehouse).rglob("*.parquet")}
+
+
+def test_compaction_makes_one_file_of_many_with_the_same_rows_in_the_order_of_questions(lake: KeptLake) -> None:
+    fill(lake)
+    before = lake.rows()
+    [done] = lake.keeper().compact()
+    assert (done.files_before, done.files_after, done.rows, done.left_out) == (5, 1, 20, 0)
+    assert lake.rows() == before
+    [file] = event_files(lake.settings)
+    rows = pq.read_table(file, partitioning=None).to_pylist()
+    assert rows == sorted(rows, key=lambda each: (each["instance"], each["user_id"], each["time"], each["sequence"]))
+    assert len(stored(lake)) == 6, "whoever has begun to read goes on with the files of before"
+
+
+def test_a_partition_with_few_files_is_left_alone_and_each_month_is_one(tmp_path: Path) -> None:
+    lake = KeptLake(tmp_path, compact_files=3)
+    for month in (0, 40):
+        for n in range(1, 4 if month else 3):
+            lake.append([row(100 * month + n, day=month)])
+    before = lake.rows()
+    [done] = lake.keeper().compact()
+    assert (done.files_before, done.files_after) == (3, 1)
+    assert lake.rows() == before
+    assert len(event_files(lake.settings)) == 3
+    [again] = lake.keeper().compact()
+    assert again.files_before == 0
+
+
+def test_files_that_are_large_enough_are_not_rewritten_again_and_none_becomes_too_large(tmp_path: Path) -> None:
+    lake = KeptLake(tmp_path, file_rows=10)
+    lake.append(row(n) for n in range(1, 8))
+    for n in range(8, 20):
+        lake.append([row(n)])
+    before = lake.rows()
+    lake.keeper().compact()
+    sizes = sorted(task.file.record_count for task in lake.newest().scan().plan_files())
+    assert max(sizes) == 10
+    assert lake.rows() == before
+    lake.keeper().compact(everything=True)
+    assert max(task.file.record_count for task in lake.newest().scan().plan_files()) <= 10
+    assert lake.rows() == before
+
+
+def test_a_row_that_stands_twice_is_left_out_once_and_told(lake: KeptLake, capsys: pytest.CaptureFixture[str]) -> None:
+    lake.append([row(1), row(2)])
+    lake.append([row(2), row(3)])
+    [done] = lake.keeper().compact()
+    assert done.left_out == 1
+    assert sum(lake.rows().values()) == 3
+    assert "rows stood twice in the lake" in capsys.readouterr().out
+
+
+def test_all_tables_of_the_namespace_are_kept_whoever_made_them(lake: KeptLake) -> None:
+    schema = pa.schema([("account", pa.string()), ("day", pa.date32()), ("events", pa.int64())])
+    table = open_catalog(lake.settings).create_table(f"{NAMESPACE}.some_days", schema)
+    rows = [{"account": "acme", "day": date(2026, 10, n), "events": n} for n in range(1, 6)]
+    for each in rows:
+        table.append(pa.Table.from_pylist([each], schema))
+    done = {each.table: each for each in lake.keeper().compact()}
+    assert done[f"{NAMESPACE}.some_days"].files_before == 5
+    table.refresh()
+    assert table.scan().to_arrow().to_pylist() == rows
+
+
+LARGE = BooleanProperty(description="Whether it is.")
+LINES = IntegerProperty(description="How many.", maximum=1_000)
+
+
+def later_plan(version: int, **properties: Any) -> Plan:
+    """The small plan with one more event."""
+    events = {**SMALL_PLAN.events, "Opened": definition("search", properties=properties)}
+    return msgspec.structs.replace(SMALL_PLAN, version=version, events=events)
+
+
+def test_files_of_three_versions_of_the_plan_become_one_and_older_events_have_nothing_of_the_newer_columns(
+    lake: KeptLake,
+) -> None:
+    lake.append([row(1), row(2)])
+    lake.widen(later_plan(2, large=LARGE))
+    lake.append([row(3, large=True), row(4)])
+    lake.keeper().compact()
+    lake.widen(later_plan(3, large=LARGE, lines=LINES))
+    lake.append([row(5, large=False, lines=7)])
+    before = lake.rows()
+    lake.keeper().compact()
+    assert lake.rows() == before
+    [file] = event_files(lake.settings)
+    told = {each["sequence"]: (each["large"], each["lines"]) for each in pq.read_table(file).to_pylist()}
+    assert told == {1: (None, None), 2: (None, None), 3: (True, None), 4: (None, None), 5: (False, 7)}
+    assert pq.read_schema(file).field("lines").metadata[b"PARQUET:field_id"], "engines find columns by their ids"
+    lake.later = timedelta(days=1)
+    lake.keeper().expire()
+    assert lake.rows() == before
+    assert stored(lake) == {file}
+
+
+def test_a_snapshot_stays_until_it_has_been_replaced_for_as_long_as_a_question_may_take(lake: KeptLake) -> None:
+    fill(lake)
+    lake.later = timedelta(days=30)
+    fresh = lake.keeper().expire()
+    assert fresh[0].snapshots == 4, "the newest was replaced by none, however old it is"
+    reading = set(event_files(lake.settings))
+    lake.later = timedelta()
+    lake.keeper().compact()
+    assert lake.keeper().expire()[0].files == 0
+    assert reading <= stored(lake), "what was the newest a moment ago may be read right now"
+    lake.later = timedelta(seconds=lake.settings.keep_snapshots_seconds + 5)
+    [foreseen] = lake.keeper(dry_run=True).expire()
+    [done] = lake.keeper().expire()
+    assert foreseen == done
+    assert done.snapshots == 1
+    assert stored(lake) == set(event_files(lake.settings))
+
+
+def test_an_orphan_goes_once_it_is_old_enough_that_nobody_can_be_about_to_commit_it(lake: KeptLake) -> None:
+    fill(lake)
+    orphan = Path(event_files(lake.settings)[0]).with_name("orphan.parquet")
+    orphan.write_bytes(b"a commit that never came")
+    assert lake.keeper().clean()[0].files == 0
+    lake.later = timedelta(seconds=lake.settings.orphan_seconds + 5)
+    before = lake.rows()
+    assert lake.keeper(dry_run=True).clean()[0].files == 1
+    assert orphan.exists()
+    assert lake.keeper().clean()[0].files == 1
+    assert not orphan.exists()
+    assert lake.rows() == before
+
+
+def test_rows_of_days_before_the_bound_go_from_each_class_and_how_many_events_that_were_stays_known(
+    tmp_path: Path,
+) -> None:
+    lake = KeptLake(tmp_path, retain_events_days=30, retain_marts_days=60)
+    today = lake.now().date()
+    old, new = (today - BEGIN.date()).days - 40, (today - BEGIN.date()).days - 2
+    lake.append([row(1, day=old), row(2, day=old)])
+    lake.append([row(3, day=old), row(4, day=new)])
+    lake.append([row(5, day=new)])
+    schema = pa.schema([("instance", pa.string()), ("day", pa.date32())])
+    days = open_catalog(lake.settings).create_table(f"{NAMESPACE}.some_days", schema)
+    days.append(
+        pa.Table.from_pylist([{"instance": "one", "day": today - timedelta(days=n)} for n in (40, 59, 61, 70)], schema)
+    )
+    [foreseen, _] = lake.keeper(dry_run=True).retain()
+    [events, marts] = lake.keeper().retain()
+    assert (foreseen.rows, events.rows, marts.rows) == (3, 3, 2)
+    assert count_events(lake.settings) == {"one": {"SearchSubmitted": 2}}
+    assert count_retired(lake.settings) == {"one": {"SearchSubmitted": 3}}
+    days.refresh()
+    assert len(days.scan().to_arrow()) == 2
+    assert not [name for name in lake.newest().properties if name.startswith("heliograph.retired.")]
+    lake.later = timedelta(seconds=lake.settings.keep_snapshots_seconds + 5)
+    lake.keeper().expire()
+    assert stored(lake) >= set(event_files(lake.settings))
+    assert not [file for file in stored(lake) if "/events/" in file and file not in event_files(lake.settings)]
+
+
+@pytest.mark.parametrize("step", ["replace_files", "settle", "commit"])
+def test_retention_that_is_killed_at_any_step_counts_each_event_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    lake = KeptLake(tmp_path, retain_events_days=1)
+    lake.append([row(1), row(2)])
+    lake.append([row(3)])
+
+    class KilledError(BaseException):
+        """Stands for the end of the process."""
+
+    for after in (False, True):
+        really = getattr(retention_module, step)
+
+        def die(*arguments: Any, really: Any = really, after: bool = after, **named: Any) -> None:
+            if after:
+                really(*arguments, **named)
+            raise KilledError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(retention_module, step, die)
+            patch.setattr("heliograph.lake.maintenance.upkeep.settle", retention_module.settle)
+            with pytest.raises(KilledError):
+                lake.keeper().retain()
+        here = sum(count_events(lake.settings).get("one", {}).values())
+        assert here + sum(count_retired(lake.settings).get("one", {}).values()) == 3
+    lake.keeper().retain()
+    assert count_events(lake.settings) == {}
+    assert count_retired(lake.settings) == {"one": {"SearchSubmitted": 3}}
+
+
+def test_what_was_rewritten_meanwhile_by_somebody_else_does_not_come_back(
+    lake: KeptLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(lake)
+    really = layout_module.write_file
+
+    def write_file(*arguments: Any) -> Any:
+        new = really(*arguments)
+        lake.newest().delete("sequence = 3")  # an erasure commits while the new file is not committed yet
+        return new
+
+    monkeypatch.setattr(compaction_module, "write_file", write_file)
+    [done] = lake.keeper().compact()
+    assert done.overtaken == 1
+    assert sum(lake.rows().values()) == 19
+    assert not [file for file in stored(lake) if "-kept" in file], "what must not come in is not left lying about"
+    monkeypatch.undo()
+    lake.keeper().compact()
+    assert sum(lake.rows().values()) == 19
+    assert len(event_files(lake.settings)) == 1
+
+
+def test_what_the_loader_commits_meanwhile_stays_and_compaction_commits_beside_it(
+    lake: KeptLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(lake)
+    really = layout_module.write_file
+
+    def write_file(*arguments: Any) -> Any:
+        new = really(*arguments)
+        lake.append([row(1_000)])
+        return new
+
+    monkeypatch.setattr(compaction_module, "write_file", write_file)
+    [done] = lake.keeper().compact()
+    assert (done.files_before, done.overtaken) == (5, 0)
+    assert sum(lake.rows().values()) == 21
+    assert len(event_files(lake.settings)) == 2
+
+
+def test_a_file_that_does_not_hold_what_was_written_is_noticed_before_it_replaces_others(
+    lake: KeptLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(lake)
+    before, files = lake.rows(), event_files(lake.settings)
+    really = pq.ParquetWriter.write_table
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", lambda self, rows, **more: really(self, rows.slice(1), **more))
+    with pytest.raises(LayoutError, match="does not hold what was written"):
+        lake.keeper().compact()
+    assert event_files(lake.settings) == files
+    assert lake.rows() == before
+
+
+def test_a_commit_that_others_overtake_is_made_anew_and_one_whose_ground_has_moved_is_not(
+    lake: KeptLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = lake.newest(), lake.newest()
+    commit(first, lambda it: it.set_properties({"place": "1"}), relying_on={"place": None})
+    with pytest.raises(CommitConflictError, match="somebody else has changed place"):
+        commit(second, lambda it: it.set_properties({"place": "2"}), relying_on={"place": None}, wait=lambda _: None)
+    third = lake.newest()
+    lake.append([row(1)])
+
+    def change(transaction: Transaction) -> None:
+        transaction.append(pa.Table.from_pylist([row(2)], third.schema().as_arrow()))
+        transaction.set_properties({"a": "b"})
+
+    commit(third, change, relying_on={"place": "1"}, wait=lambda _: None)
+    assert sum(lake.rows().values()) == 2
+    assert lake.newest().properties["place"] == "1"
+    monkeypatch.setattr(
+        "pyiceberg.catalog.sql.SqlCatalog.commit_table",
+        lambda *_: (_ for _ in ()).throw(CommitFailedException("others came first")),
+    )
+    monkeypatch.setattr(commits, "_ATTEMPTS", 2)
+    with pytest.raises(CommitConflictError, match="others committed to it first"):
+        commit(lake.newest(), lambda it: it.set_properties({"place": "3"}), wait=lambda _: None)
+
+
+def test_maintenance_waits_for_an_erasure_and_an_erasure_for_the_piece_of_work_before_it(lake: KeptLake) -> None:
+    fill(lake)
+    exclusion = Exclusion(lake.settings, wait=lambda _: None)
+    with exclusion.erasing(), pytest.raises(BusyError, match="somebody else is at work"):
+        lake.keeper().compact()
+    with exclusion.rewriting():
+        with pytest.raises(BusyError), exclusion.erasing(seconds=1):
+            pass
+        with pytest.raises(BusyError), exclusion.rewriting(seconds=1):
+            pass
+    with exclusion.erasing():
+        pass
+    assert lake.keeper().compact()[0].files_before == 5
+
+
+def test_the_inventory_tells_files_bytes_and_what_maintenance_would_do(lake: KeptLake) -> None:
+    fill(lake)
+    [found] = take_inventory(lake.settings, lake.now())
+    assert (found.rows, found.files, found.to_compact, found.snapshots, found.outdated) == (20, 5, 5, 5, 0)
+    assert found.bytes == sum(Path(file).stat().st_size for file in event_files(lake.settings))
+    assert found.stored_files > 5
+    assert inventory_table([found]).row_count == 1
+    assert json.loads(msgspec.json.encode(found))["bytes_per_row"] == round(found.bytes / 20, 2)
+
+
+def test_upkeep_leaves_one_file_one_snapshot_and_no_orphans_once_time_has_passed(lake: KeptLake) -> None:
+    fill(lake)
+    before = lake.rows()
+    lake.keeper().upkeep()
+    lake.later = timedelta(days=2)
+    lake.keeper().upkeep()
+    [found] = take_inventory(lake.settings, lake.now())
+    assert (found.files, found.snapshots, found.to_compact) == (1, 1, 0)
+    assert lake.rows() == before
+    names = sorted(path.name for path in Path(lake.settings.warehouse).rglob("events/**/*") if path.is_file())
+    assert len([name for name in names if not name.endswith(".metadata.json")]) <= 4, names
+
+
+def test_a_lake_that_is_not_there_needs_nothing_and_is_not_made(tmp_path: Path) -> None:
+    made = KeptLake(tmp_path / "other")
+    made.settings = msgspec.structs.replace(
+        made.settings, warehouse=str(tmp_path / "none"), catalog=f"sqlite:///{tmp_path}/none/catalog.db"
+    )
+    assert made.keeper().upkeep().compacted == []
+    assert not (tmp_path / "none" / "catalog.db").exists()

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections import defaultdict
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from asking import user_id
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from heliograph.plan.model import Plan
 
 ONE = timedelta(days=1)
+Measures: TypeAlias = dict[str, tuple[int, int, int]]
+"""Of each user: active days, features, core actions."""
 
 
 class Reading:
@@ -181,13 +183,13 @@ def power_users(read: Reading, rule: Any) -> list[Row]:
     for unit, events in read.by_unit(read.active(first)).items():
         if not events:
             continue
-        measures: dict[str, tuple[int, int, int]] = {}
+        measures: Measures = {}
         for user in users(events):
             own = [event for event in events if event.user == user]
             core = sum(map(read.is_core, own))
             measures[user] = (len({read.day(e) for e in own}), len({read.feature(e) for e in own}), core)
 
-        def count(days: int, features: int, percentile: int, measures: dict[str, tuple[int, int, int]] = measures) -> int | None:
+        def count(days: int, features: int, percentile: int, measures: Measures = measures) -> int | None:
             if len(measures) < rule.minimum_users:
                 return None
             return sum(

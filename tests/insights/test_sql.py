@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -198,6 +199,12 @@ def test_whatever_is_typed_ends_in_rows_or_in_words(text: str) -> None:
     else:
         return
     assert problems
+
+
+def test_the_parser_alone_keeps_out_each_source_in_each_place() -> None:
+    for source, around in itertools.product(SOURCES, AROUND):
+        statement = around.replace("{source}", source).replace("{path}", "/x")
+        assert read_problems(statement.replace("{{", "{").replace("}}", "}"), {"user_days": DAYS}), statement
 
 
 def test_the_connection_alone_keeps_files_out_where_the_parser_is_passed_by(

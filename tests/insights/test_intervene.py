@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import statistics
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from asking import rows_of
-from heliograph.insights.intervene import InterventionRule, answer_intervene, deviations
+from heliograph.insights.intervene import InterventionRule, answer_intervene, window_measures
 from heliograph.insights.scope import QuestionError
 
 if TYPE_CHECKING:
@@ -38,17 +37,27 @@ def advice(answer: Answer) -> list[tuple[str, str, str | None]]:
     return [(row["account"], row["status"], row["component"]) for row in answer.table.to_pylist()]
 
 
-def test_two_bad_weeks_in_a_row_name_the_component_and_the_evidence(
+def test_a_change_names_the_component_its_first_day_and_the_evidence(
     plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
     tables = make_tables([*usual(), *week(1, searches=1), *week(0, searches=2)])
     answer = answer_intervene(tables, plan, make_scope("2026-03-31"))
     assert advice(answer) == [("acme", "intervene", "core_actions")]
     (row,) = answer.table.to_pylist()
-    assert (row["baseline"], row["previous"], row["latest"]) == (40, 10, 20)
-    # All baseline weeks are alike, so that the scale is chance's: the root of 40.
-    assert (row["previous_score"], row["latest_score"]) == pytest.approx((30 / 40**0.5, 20 / 40**0.5))
-    assert answer.notes == ("acme: core actions: 10, then 20, against a median of 40 before.",)
+    assert (row["baseline"], row["latest"], row["change"]) == (40, 15, 0.5)
+    assert row["since"] == date(2026, 3, 18)
+    # All weeks before are alike, so that the scale is chance's: a deviation of 1 for twice the root.
+    fall = 2 * (40.375**0.5 - (10.375**0.5 + 20.375**0.5) / 2)
+    assert row["score"] == pytest.approx(fall * (8 * 2 / 10) ** 0.5)
+    assert answer.notes == ("acme: core actions: 15 since 2026-03-18, against 40 before.",)
+
+
+def test_a_change_of_five_weeks_ago_is_dated_there(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
+    weeks = [week(number, users=4 if number < 5 else 12) for number in range(10)]
+    answer = answer_intervene(make_tables([row for rows in weeks for row in rows]), plan, make_scope("2026-03-31"))
+    rows = {row["component"]: row for row in answer.table.to_pylist()}
+    assert {row["since"] for row in rows.values()} == {LAST - timedelta(days=5 * 7 - 1)}
+    assert (rows["active_users"]["baseline"], rows["active_users"]["latest"]) == (12, 4)
 
 
 def test_one_bad_week_or_a_good_one_is_steady(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
@@ -62,8 +71,8 @@ def test_one_bad_week_or_a_good_one_is_steady(plan: Plan, make_tables: MakeTable
 def test_a_fall_beyond_chance_but_too_small_to_matter_is_steady(
     plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
-    # 340 core actions after weeks of 400: three deviations, but 15 %.
-    weeks = [week(number, searches=40 if number > 1 else 34) for number in range(10)]
+    # 320 core actions after weeks of 400: five deviations, but 20 %.
+    weeks = [week(number, searches=40 if number > 1 else 32) for number in range(10)]
     rows = [row | {"at": f"{row['at'][:10]}T09:00"} for rows in weeks for row in rows]
     tables, scope = make_tables(rows), make_scope("2026-03-31")
     assert advice(answer_intervene(tables, plan, scope)) == [("acme", "steady", "core_actions")]
@@ -80,19 +89,19 @@ def test_a_rise_of_failures_is_worse_and_a_fall_is_not(
     answer = answer_intervene(tables, plan, make_scope("2026-03-31"))
     assert advice(answer)[0] == ("acme", "intervene", "failures")
     assert advice(answer)[1][:2] == ("mended", "steady")
-    assert "share of failures: 34.0%, then 34.0%, against a median of 0.0% before" in answer.notes[0]
+    assert "share of failures: 34.0% since 2026-03-18, against 0.0% before" in answer.notes[0]
 
 
 def test_a_component_with_too_few_windows_of_its_own_has_no_score(
     plan: Plan, make_tables: MakeTables, make_scope: MakeScope
 ) -> None:
-    # Outcomes are known of five of the eight windows of the baseline; whether the failures are new is not.
+    # Outcomes are known of five of the eight weeks before; whether the failures are new is not.
     known = [row | {"outcome": "ok" if row in usual(weeks=range(2, 7)) else None} for row in usual()]
     failing = [row | {"outcome": "error"} for row in week(1) + week(0)]
     tables, scope = make_tables([*known, *failing]), make_scope("2026-03-31")
     assert advice(answer_intervene(tables, plan, scope))[0][1] == "steady"
-    (failures,) = [row for row in rows_of(deviations(tables, plan, scope)) if row["component"] == "failures"]
-    assert (failures["windows"], failures["latest"], failures["latest_score"]) == (5, 1.0, None)
+    rule = InterventionRule(minimum_windows=7)
+    assert advice(answer_intervene(tables, plan, scope, rule=rule))[0][1:] == ("intervene", "failures")
 
 
 def test_fewer_features_for_each_user_are_worse(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
@@ -102,7 +111,7 @@ def test_fewer_features_for_each_user_are_worse(plan: Plan, make_tables: MakeTab
         for name in ("SearchSubmitted", "goToDefinition", "SearchNotebookPageViewed")
         if name == "SearchSubmitted" or row["at"] < str(LAST - timedelta(days=14))
     ]
-    answer = answer_intervene(make_tables(rich), plan, make_scope("2026-03-31"), rule=InterventionRule(threshold=1.9))
+    answer = answer_intervene(make_tables(rich), plan, make_scope("2026-03-31"), rule=InterventionRule(threshold=2))
     assert ("acme", "intervene", "breadth") in advice(answer)
 
 
@@ -113,13 +122,14 @@ def test_no_data_is_no_score(plan: Plan, make_tables: MakeTables, make_scope: Ma
     gone = usual("gone", range(20, 30))
     answer = answer_intervene(make_tables([*silent, *new, *small, *gone]), plan, make_scope("2026-03-31"))
     assert {row[1:] for row in advice(answer)} == {("too_thin", None)}
-    assert all(row["latest_score"] is None for row in answer.table.to_pylist())
+    assert all(row["score"] is None for row in answer.table.to_pylist())
     silence = "nothing arrived in one of the latest two windows or both; the last event is of"
+    thin = "something arrived in 5 of the latest 10 windows; at least 8 are needed; the last event is of"
     assert answer.notes == (
         f"gone is too thin: {silence} 2025-11-08.",
-        "new is too thin: something arrived in 3 of 8 windows of the baseline; at least 6 are needed.",
+        f"new is too thin: {thin} 2026-03-28.",
         f"silent is too thin: {silence} 2026-03-14.",
-        "small is too thin: 4 users in the median window; at least 5 are needed.",
+        "small is too thin: 4 users in the median window; at least 5 are needed; the last event is of 2026-03-28.",
     )
 
 
@@ -135,10 +145,9 @@ def test_the_day_in_progress_is_in_no_window(plan: Plan, make_tables: MakeTables
     tables = make_tables([*usual(weeks=range(10)), {"user": "ann", "at": "2026-04-01T09:00"}])
     answer = answer_intervene(tables, plan, make_scope("2026-04-01", now="2026-04-01T10:00"))
     assert answer.parameters["last_complete_day"] == "2026-03-31"
-    assert answer.table["latest"].to_pylist() == answer.table["previous"].to_pylist()
+    assert answer.table["latest"].to_pylist() == answer.table["baseline"].to_pylist()
     day = make_scope("2026-04-01", now="2026-04-01T10:00")
-    users = [row for row in rows_of(deviations(tables, plan, day)) if row["component"] == "active_users"]
-    assert [row["latest"] for row in users] == [10]
+    assert {row["active_users"] for row in rows_of(window_measures(tables, plan, day))} == {10}
     assert advice(answer)[0][:2] == ("acme", "steady")
 
 
@@ -149,11 +158,11 @@ def test_an_empty_lake_has_nothing_to_compare(plan: Plan, make_tables: MakeTable
 
 
 def test_rules_out_of_bounds_are_refused(plan: Plan, make_tables: MakeTables, make_scope: MakeScope) -> None:
-    with pytest.raises(QuestionError, match="baseline_windows"):
-        answer_intervene(make_tables([]), plan, make_scope("2026-03-31"), rule=InterventionRule(baseline_windows=3))
+    with pytest.raises(QuestionError, match="windows"):
+        answer_intervene(make_tables([]), plan, make_scope("2026-03-31"), rule=InterventionRule(windows=3))
 
 
-def test_scores_of_the_history_equal_the_definition_computed_by_hand(
+def test_measures_of_the_history_equal_plain_sql(
     history_tables: Tables, history_plan: Plan, make_scope: MakeScope, ask_source: AskSource
 ) -> None:
     instance, until = "dlt-hub-dlt", "2026-03-31"
@@ -168,14 +177,6 @@ def test_scores_of_the_history_equal_the_definition_computed_by_hand(
     )
     assert len(weeks) == 10
     scope = make_scope(until, unit="instance", instances=(instance,))
-    found = {row["component"]: row for row in rows_of(deviations(history_tables, history_plan, scope))}
-    for place, component in ((1, "active_users"), (2, "core_actions"), (3, "breadth")):
-        values = [row[place] for row in weeks]
-        median = statistics.median(values[2:])
-        spread = 1.4826 * statistics.median(abs(value - median) for value in values[2:])
-        for window, name in ((0, "latest"), (1, "previous")):
-            chance = (median / weeks[window][1] if component == "breadth" else median) ** 0.5
-            assert found[component]["baseline"] == pytest.approx(median)
-            assert found[component][name] == pytest.approx(values[window])
-            score = (median - values[window]) / max(spread, chance)
-            assert found[component][f"{name}_score"] == pytest.approx(score)
+    found = rows_of(window_measures(history_tables, history_plan, scope))
+    assert [(row["window"], row["active_users"], row["core_actions"]) for row in found] == [row[:3] for row in weeks]
+    assert [row["breadth"] for row in found] == pytest.approx([row[3] for row in weeks])

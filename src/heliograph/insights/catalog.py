@@ -25,7 +25,7 @@ from heliograph.insights.activity import (
 from heliograph.insights.adoption import AdoptionRule, adoption, feature_adoption
 from heliograph.insights.curve import CurveRule, power_user_curve
 from heliograph.insights.funnel import FunnelRule, funnel
-from heliograph.insights.intervene import InterventionRule, deviations
+from heliograph.insights.intervene import InterventionRule, window_measures
 from heliograph.insights.lifecycle import LifecycleRule, lifecycle
 from heliograph.insights.power_users import PowerUserRule, power_users
 from heliograph.insights.retention import RetentionRule, retention
@@ -173,9 +173,9 @@ METRICS: Final = (
         reads=("user_days",),
     ),
     Metric(
-        name="deviations",
-        words="How far is each account from its own past?",
-        function=deviations,
+        name="components",
+        words="What do the components of intervene measure, window by window?",
+        function=window_measures,
         rule=InterventionRule,
         reads=_USE,
     ),

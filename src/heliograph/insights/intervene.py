@@ -1,34 +1,38 @@
 """Is there a moment when we should step in with enablement or a message?
 
-An account is compared with nothing but its own past. Each of four components is measured in windows of whole weeks;
-the latest two are compared with the preceding eight, the baseline. To step in is advised when the same component is
-worse than its baseline in both, beyond chance and by a margin that matters.
+An account is compared with nothing but its own past. Each of four components is measured in windows of whole weeks,
+and the latest ten of them are divided where the level changed most (`heliograph.insights.change`). To step in is
+advised when the level of a component is worse since then, beyond chance, and both of the latest windows are by a margin
+that matters.
 
-The score of a window is a modified z-score, ``(value - median) / scale`` (Iglewicz and Hoaglin 1993), with
-``1.4826 * MAD`` of the baseline as the scale, but no less than the standard deviation that chance alone gives: the
-median absolute deviation of eight windows is often 0. Chance alone is Poisson for counts (the variance is the
-median), the mean of as many Poisson counts as there are users for breadth, and binomial for the share of failures,
-with half a failure added. Two windows in a row beyond two deviations on the same side is stricter than the second
-zone rule of the Western Electric handbook (1956), two out of three.
+Each component is first brought to a scale on which chance alone has a deviation of 1: counts by twice the root
+(Anscombe 1948; chance is Poisson), the share of failures by twice the arc sine of the root (chance is binomial), and
+breadth, which is a mean over users, by its Poisson deviation.
+
+How often the advice was right is measured, and told with it: `heliograph.insights.backtest`.
 """
 
 from __future__ import annotations
 
-import math
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get_args
 
 import ibis
 import msgspec
+import numpy as np
 import pyarrow as pa
 from msgspec import Meta
 
 from heliograph.insights.activity import use
 from heliograph.insights.answer import Answer, scope_parameters
+from heliograph.insights.change import Change, find_change
 from heliograph.insights.filters import scoped, up_to, within
 from heliograph.insights.scope import Scope, Window, checked, number_of
 
 if TYPE_CHECKING:
-    from datetime import date
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
 
     from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
@@ -45,37 +49,57 @@ COMPONENTS: Final = {
 """What is watched, with words for people. A rise of failures is worse; of the others, a fall."""
 
 LATEST: Final = 2
-"""Windows, in a row, that are compared with the baseline."""
+"""Windows, the latest, in which something must have arrived for there to be a score."""
+_LEAST_FAILURES: Final = 0.01
+"""A rise of failures is measured against so many, at least."""
+_COLUMNS: Final = ("users", "outcomes", *COMPONENTS)
 
-NORMAL_MAD: Final = 1.4826
-"""Makes the median absolute deviation estimate the standard deviation of a normal distribution."""
+Measures: TypeAlias = dict[int, dict[str, float | None]]
+"""What a unit did, by window: 0 is the latest. A window in which nothing arrived is not there."""
 
 
 class InterventionRule(msgspec.Struct, frozen=True, kw_only=True):
-    """When to step in."""
+    """When to step in. The defaults of the last two were chosen by back-tests; see docs/exploring.md."""
 
     window_days: Annotated[int, Meta(ge=1, le=28)] = 7
     """Days of a window: whole weeks, so that weekdays and weekends do not differ between windows."""
-    baseline_windows: Annotated[int, Meta(ge=4, le=52)] = 8
-    """Windows before the latest two that make the baseline."""
-    minimum_windows: Annotated[int, Meta(ge=4)] = 6
-    """Windows of the baseline in which something arrived, at least."""
+    windows: Annotated[int, Meta(ge=6, le=52)] = 10
+    """Windows that are looked at, up to the latest."""
+    minimum_windows: Annotated[int, Meta(ge=4)] = 8
+    """Windows of these in which something arrived, at least."""
     minimum_users: Annotated[int, Meta(ge=1)] = 5
-    """Active users in the median window of the baseline, at least."""
+    """Active users in the median window, at least."""
     minimum_outcomes: Annotated[int, Meta(ge=1)] = 30
     """Events with an outcome in a window for its share of failures to count, at least."""
-    threshold: Annotated[float, Meta(gt=0)] = 2.0
-    """Score in both windows, at least."""
-    minimum_change: Annotated[float, Meta(ge=0, le=1)] = 0.2
-    """Change for the worse in both windows, at least, as a share of the baseline."""
+    threshold: Annotated[float, Meta(gt=0)] = 3.0
+    """Score of the change, at least, in standard deviations."""
+    minimum_change: Annotated[float, Meta(ge=0, le=1)] = 0.35
+    """Change for the worse in each of the latest two windows, at least, as a share of the level before."""
 
     @property
     def days(self) -> int:
         """The days of all windows together."""
-        return self.window_days * (self.baseline_windows + LATEST)
+        return self.window_days * self.windows
 
 
-def window_measures(tables: Tables, plan: Plan, scope: Scope, *, rule: InterventionRule) -> ibis.Table:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one component of one unit."""
+
+    component: str
+    since: date
+    """The first day of the window with which the present level begins."""
+    baseline: float
+    """The mean before it."""
+    latest: float
+    """The mean since."""
+    score: float
+    """Deviations for the worse."""
+    change: float
+    """For the worse, in the better one of the latest two windows, as a share of the baseline."""
+    deviates: bool
+
+
+def window_measures(tables: Tables, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> ibis.Table:
     """Return the components of each unit in each window in which anything arrived from it.
 
     A window without a single event, of whatever kind, is missing: silence of the connection is not told apart from
@@ -85,11 +109,15 @@ def window_measures(tables: Tables, plan: Plan, scope: Scope, *, rule: Intervent
         The unit, `window` (0: the latest), `users`, `outcomes` (events that have one), and a column for each of
         `COMPONENTS`; null where it is undefined, such as the breadth of nobody.
     """
-    days = Window(last=scope.last_complete_day, days=rule.days)
-    tables = scoped(tables, plan, scope)
-    arrived = within(tables.instance_days, days)
+    rule = checked(rule or InterventionRule())
+    return measures_of(scoped(tables, plan, scope), scope, Window(last=scope.last_complete_day, days=rule.days), rule)
+
+
+def measures_of(known: Tables, scope: Scope, days: Window, rule: InterventionRule) -> ibis.Table:
+    """Return `window_measures` of some days, of tables that the scope has been applied to."""
+    arrived = within(known.instance_days, days)
     arrived = arrived.select(scope.unit, window=_window(arrived.day.epoch_days().cast("int64"), days, rule)).distinct()
-    active = use(tables, days)
+    active = use(known, days)
     active = active.mutate(window=_window(active.day, days, rule))
     keys = [scope.unit, "window"]
     totals = active.group_by(keys).agg(
@@ -111,57 +139,56 @@ def window_measures(tables: Tables, plan: Plan, scope: Scope, *, rule: Intervent
         core_actions=table.core.cast("float64"),
         breadth=table.pairs / table.users.nullif(0),
         failures=ibis.ifelse(table.outcomes >= rule.minimum_outcomes, table.failed / table.outcomes, None),
-    )
+    ).order_by(keys)
 
 
-def deviations(tables: Tables, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> ibis.Table:
-    """Return how far each component of each unit lies from its own baseline in the latest two windows.
+def by_unit(table: pa.Table) -> dict[str, Measures]:
+    """Return the rows of `window_measures` by unit and window."""
+    units: dict[str, Measures] = {}
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    for place, unit in enumerate(columns[table.column_names[0]]):
+        values = {name: columns[name][place] for name in _COLUMNS}
+        units.setdefault(unit, {})[columns["window"][place]] = values
+    return units
 
-    Returns:
-        The unit, `component` (of `COMPONENTS`), `windows` (of the baseline, with data), `baseline` (their median),
-        `previous` and `latest` (the values of the last two windows), `previous_score` and `latest_score` (deviations
-        for the worse are positive), and `deviates`: whether both pass the threshold and the margin. Whatever has no
-        data is null.
+
+def findings(measures: Measures, rule: InterventionRule, *, last: date) -> list[Finding]:
+    """Return what became of each component that has enough windows; none of a unit that is too thin.
+
+    Args:
+        measures: Of one unit, up to the window 0.
+        rule: What is enough, and when a finding deviates.
+        last: The last day of the window 0.
     """
-    rule = checked(rule or InterventionRule())
-    measures = window_measures(tables, plan, scope, rule=rule)
-    long = ibis.union(
-        *(
-            measures.select(
-                scope.unit,
-                "window",
-                component=ibis.literal(name),
-                value=measures[name],
-                size=measures.outcomes if name == "failures" else measures.users,
-            )
-            for name in COMPONENTS
+    if why_too_thin(measures, rule) is not None:
+        return []
+    windows = sorted((window for window in measures if window < rule.windows), reverse=True)
+    found = []
+    for component in COMPONENTS:
+        known = [window for window in windows if measures[window][component] is not None]
+        change = _change(component, [measures[window] for window in known])
+        if len(known) < rule.minimum_windows or change is None or not set(range(LATEST)) <= set(known):
+            continue
+        since = last - timedelta(days=(known[change.at] + 1) * rule.window_days - 1)
+        latest = [measures[window][component] or 0.0 for window in range(LATEST)]
+        found.append(_finding(component, change, latest, since, rule))
+    return found
+
+
+def why_too_thin(measures: Measures, rule: InterventionRule) -> str | None:
+    """Return why a unit has no score; None if it has one."""
+    known = [measures[window] for window in measures if window < rule.windows]
+    if any(window not in measures for window in range(LATEST)):
+        return "nothing arrived in one of the latest two windows or both"
+    if len(known) < rule.minimum_windows:
+        return (
+            f"something arrived in {len(known)} of the latest {rule.windows} windows; at least {rule.minimum_windows} "
+            "are needed"
         )
-    )
-    keys = [scope.unit, "component"]
-    # Ibis compiles a median with a condition to what Spark refuses, so that the values carry the condition.
-    long = long.mutate(past=ibis.ifelse(long.window >= LATEST, long.value, None))
-    medians = long.group_by(keys).agg(baseline=long.past.median(), windows=long.past.count())
-    table = long.inner_join(medians, keys)
-    table = table.mutate(distance=(table.past - table.baseline).abs())
-    spreads = table.group_by(keys).agg(spread=table.distance.median() * NORMAL_MAD)
-    table = table.inner_join(spreads, keys)
-    worse = ibis.ifelse(table.component == "failures", table.value - table.baseline, table.baseline - table.value)
-    scale = ibis.greatest(table.spread, _chance(table).sqrt())
-    table = table.mutate(
-        score=ibis.ifelse(table.windows >= rule.minimum_windows, worse / scale, None),
-        matters=worse >= rule.minimum_change * table.baseline,
-    )
-    passes = (table.score >= rule.threshold) & table.matters
-    result = table.group_by(keys).agg(
-        windows=table.windows.max(),
-        baseline=table.baseline.max(),
-        previous=table.value.max(where=table.window == 1),
-        latest=table.value.max(where=table.window == 0),
-        previous_score=table.score.max(where=table.window == 1),
-        latest_score=table.score.max(where=table.window == 0),
-        passing=table.count(where=passes & (table.window < LATEST)),
-    )
-    return result.mutate(deviates=result.passing == LATEST).drop("passing").order_by(keys)
+    users = float(np.median([float(each["users"] or 0) for each in known]))
+    if users < rule.minimum_users:
+        return f"{users:g} users in the median window; at least {rule.minimum_users} are needed"
+    return None
 
 
 def answer_intervene(tables: Tables, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> Answer:
@@ -175,32 +202,27 @@ def answer_intervene(tables: Tables, plan: Plan, scope: Scope, *, rule: Interven
     """
     rule = checked(rule or InterventionRule())
     days = Window(last=scope.last_complete_day, days=rule.days)
-    measured: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in deviations(tables, plan, scope, rule=rule).to_pyarrow().to_pylist():
-        measured.setdefault(row[scope.unit], {})[row["component"]] = row
-    seen = up_to(scoped(tables, plan, scope).instance_days, days.last)
+    known = scoped(tables, plan, scope)
+    measured = by_unit(measures_of(known, scope, days, rule).to_pyarrow())
+    seen = up_to(known.instance_days, days.last)
     seen = seen.group_by(scope.unit).agg(latest=seen.day.max()).order_by(scope.unit)
     rows, notes = [], []
     for each in seen.to_pyarrow().to_pylist():
-        name = each[scope.unit]
-        components = measured.get(name, {})
-        if thin := _why_too_thin(components, each["latest"], rule):
+        name, measures = each[scope.unit], measured.get(each[scope.unit], {})
+        if thin := why_too_thin(measures, rule):
             rows.append({scope.unit: name, "status": "too_thin"})
-            notes.append(f"{name} is too thin: {thin}.")
+            notes.append(f"{name} is too thin: {thin}; the last event is of {each['latest']}.")
             continue
-        deviating = [row for row in components.values() if row["deviates"]]
-        rows += [{**row, "status": "intervene"} for row in deviating]
-        notes += [f"{name}: {_evidence(row)}." for row in deviating]
-        if not deviating:
-            closest = max(components.values(), key=_closeness)
-            rows.append({**closest, "status": "steady"})
+        shown, words = _advice(findings(measures, rule, last=days.last))
+        rows += [{**row, scope.unit: name} for row in shown]
+        notes += [f"{name}: {each}." for each in words]
     return Answer(
         question="Is there a moment when we should step in with enablement or a message?",
         definition=(
-            f"Each {scope.unit} against its own past: {', '.join(COMPONENTS.values())}, in the latest two windows of "
-            f"{rule.window_days} days to {days.last} and the {rule.baseline_windows} before them. Intervene: the same "
-            f"component is worse than its baseline in both, by a score of {rule.threshold:g} and by "
-            f"{rule.minimum_change:.0%} or more; otherwise the component that is closest to it is shown."
+            f"Each {scope.unit} against its own past: {', '.join(COMPONENTS.values())}, in the {rule.windows} "
+            f"windows of {rule.window_days} days to {days.last}. Intervene: the level of one of them changed for the "
+            f"worse, two windows ago or earlier, by {rule.threshold:g} deviations, and in both of "
+            f"the latest by {rule.minimum_change:.0%} or more; otherwise the component that is closest to it is shown."
         ),
         table=_table(rows, scope),
         parameters=scope_parameters(scope, last_complete_day=days.last.isoformat(), **msgspec.structs.asdict(rule)),
@@ -208,49 +230,70 @@ def answer_intervene(tables: Tables, plan: Plan, scope: Scope, *, rule: Interven
     )
 
 
+def _advice(found: Sequence[Finding]) -> tuple[list[dict[str, Any]], list[str]]:
+    deviating = sorted((each for each in found if each.deviates), key=lambda each: -each.score)
+    shown = deviating or sorted(found, key=lambda each: -each.score)[:1]
+    status = "intervene" if deviating else "steady"
+    rows = [{**msgspec.structs.asdict(each), "status": status} for each in shown]
+    return rows or [{"status": "steady"}], [_evidence(each) for each in deviating]
+
+
+def _finding(component: str, change: Change, latest: Sequence[float], since: date, rule: InterventionRule) -> Finding:
+    sign = -1 if component == "failures" else 1
+    score, worse = sign * change.score, min(sign * (change.before - each) for each in latest)
+    # From no failure at all, any rise would be without end.
+    floor = _LEAST_FAILURES if component == "failures" else 0.0
+    share = worse / max(change.before, floor) if change.before or floor else 0.0
+    return Finding(
+        component=component,
+        since=since,
+        baseline=change.before,
+        latest=change.after,
+        score=score,
+        change=share,
+        deviates=score >= rule.threshold and share >= rule.minimum_change,
+    )
+
+
+def _change(component: str, windows: Sequence[Mapping[str, float | None]]) -> Change | None:
+    """Return the change of a component in windows that have it, in the order of time."""
+
+    def column(name: str) -> npt.NDArray[np.float64]:
+        return np.array([each[name] for each in windows], np.float64)
+
+    if not windows:
+        return None
+    values = column(component)
+    match component:
+        case "failures":
+            levelled = 2 * np.arcsin(np.sqrt(values)) * np.sqrt(np.median(column("outcomes")))
+        case "breadth":
+            # The number of features of all users together is Poisson, at most: nobody counts a feature twice.
+            levelled = values * np.sqrt(np.median(column("users")) / max(float(np.median(values)), 1.0))
+        case _:
+            levelled = 2 * np.sqrt(values + 3 / 8)
+    return find_change(values, levelled)
+
+
 def _table(rows: list[dict[str, Any]], scope: Scope) -> pa.Table:
     words = (scope.unit, "status", "component")
-    numbers = ("baseline", "previous", "latest", "previous_score", "latest_score")
-    schema = pa.schema([*((name, pa.string()) for name in words), *((name, pa.float64()) for name in numbers)])
+    numbers = ("baseline", "latest", "change", "score")
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in words),
+            ("since", pa.date32()),
+            *((name, pa.float64()) for name in numbers),
+        ]
+    )
     urgency = get_args(Status).index
     return pa.Table.from_pylist(sorted(rows, key=lambda row: urgency(row["status"])), schema)
 
 
-def _closeness(row: dict[str, Any]) -> float:
-    scores = (row["previous_score"], row["latest_score"])
-    return -math.inf if None in scores else min(scores)
-
-
-def _why_too_thin(rows: dict[str, dict[str, Any]], latest: date, rule: InterventionRule) -> str | None:
-    if not rows or rows["active_users"]["latest"] is None or rows["active_users"]["previous"] is None:
-        return f"nothing arrived in one of the latest two windows or both; the last event is of {latest}"
-    users = rows["active_users"]
-    if users["windows"] < rule.minimum_windows:
-        return (
-            f"something arrived in {users['windows']} of {rule.baseline_windows} windows of the baseline; "
-            f"at least {rule.minimum_windows} are needed"
-        )
-    if users["baseline"] < rule.minimum_users:
-        return f"{users['baseline']:g} users in the median window; at least {rule.minimum_users} are needed"
-    return None
-
-
-def _evidence(row: dict[str, Any]) -> str:
-    shown = "{:.1%}" if row["component"] == "failures" else "{:.3g}"
-    previous, latest, baseline = (shown.format(row[name]) for name in ("previous", "latest", "baseline"))
-    return f"{COMPONENTS[row['component']]}: {previous}, then {latest}, against a median of {baseline} before"
+def _evidence(finding: Finding) -> str:
+    shown = "{:.1%}" if finding.component == "failures" else "{:.3g}"
+    before, now = shown.format(finding.baseline), shown.format(finding.latest)
+    return f"{COMPONENTS[finding.component]}: {now} since {finding.since}, against {before} before"
 
 
 def _window(day: ibis.Value, days: Window, rule: InterventionRule) -> ibis.Value:
     return (number_of(days.last) - day) // rule.window_days
-
-
-def _chance(table: ibis.Table) -> ibis.Value:
-    """Return the variance that chance alone gives a component, and a positive number at that."""
-    size = ibis.greatest(table["size"], 1)
-    smoothed = (table.baseline * size + 0.5) / (size + 1)
-    return ibis.cases(
-        (table.component == "failures", smoothed * (1 - smoothed) / size),
-        (table.component == "breadth", table.baseline / size),
-        else_=ibis.greatest(table.baseline, 1),
-    )

@@ -1,0 +1,57 @@
+"""Where in a series of windows something changed for good, and how sure that is.
+
+The one place that divides a series best into two levels is found by `ruptures` (Truong, Oudre, Vayatis 2020): its
+`KernelCPD` with a linear kernel, which is least squares, exactly and in C. We took it for its exactness at tens of
+microseconds a series, where the alternatives in Python took half a millisecond or more, and scipy and statsmodels have
+tests for a place that is already known.
+
+The score is that of two means with a known deviation: ``(before - after) / sd * sqrt(k (n - k) / n)``, where the
+deviation is the larger of what chance alone gives and of what the series shows from window to window. The latter is
+the median absolute difference of neighbours, divided by the root of two, which one change does not move.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import ruptures
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+SHORTEST: Final = 2
+"""Windows on either side of a change: one bad window is none."""
+NORMAL_MAD: Final = 1.4826
+"""Makes the median absolute deviation estimate the standard deviation of a normal distribution."""
+
+
+class Change(NamedTuple):
+    """The place that divides a series best."""
+
+    at: int
+    """The position of the first value of the new level."""
+    before: float
+    """The mean of the values before it."""
+    after: float
+    score: float
+    """Deviations by which the level fell; negative if it rose."""
+
+
+def find_change(values: npt.NDArray[np.float64], levelled: npt.NDArray[np.float64]) -> Change | None:
+    """Return the change of a series; None where there are too few values for two levels.
+
+    Args:
+        values: In the order of time.
+        levelled: The same, transformed such that chance alone gives each of them a standard deviation of 1.
+    """
+    count = len(values)
+    if count < 2 * SHORTEST:
+        return None
+    model = ruptures.KernelCPD(kernel="linear", min_size=SHORTEST, jump=1).fit(levelled)
+    at = int(model.predict(n_bkps=1)[0])
+    own = NORMAL_MAD * float(np.median(np.abs(np.diff(levelled)))) / float(np.sqrt(2))
+    fall = float(levelled[:at].mean() - levelled[at:].mean()) / max(own, 1.0)
+    return Change(
+        at, float(values[:at].mean()), float(values[at:].mean()), fall * float(np.sqrt(at * (count - at) / count))
+    )

@@ -25,11 +25,11 @@ ANSWER = Answer(
 )
 
 
-def shown(answer: Answer, **options: int) -> str:
+def shown(answer: Answer, *, most: int | None = None) -> str:
     console = Console(width=100, record=True, file=None, quiet=True)
     console.quiet = False
     with console.capture() as captured:
-        console.print(answer.as_rich(**options))
+        console.print(answer.as_rich(most=most))
     return captured.get()
 
 

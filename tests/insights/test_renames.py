@@ -68,8 +68,8 @@ def answers(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def ask(table: pa.Table, folder: str) -> dict[str, Any]:
         lake = LakeSettings(warehouse=str(tmp_path / folder), catalog=f"sqlite:///{tmp_path / folder / 'catalog.db'}")
         open_events(lake, plan).append(table)
-        monkeypatch.setattr("heliograph.cli.ask.read_settings", lambda _: Settings(lake=lake))
-        monkeypatch.setattr("heliograph.cli.ask.read_plan", lambda _: renamed(plan))
+        monkeypatch.setattr("heliograph.cli.asking.read_settings", lambda _: Settings(lake=lake))
+        monkeypatch.setattr("heliograph.cli.asking.read_plan", lambda _: renamed(plan))
         found = {}
         for question in QUESTIONS:
             result = CliRunner().invoke(app, ["ask", *question, "--json"])

@@ -2,76 +2,38 @@
 
 from __future__ import annotations
 
-import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-import msgspec
 import typer
 
-from heliograph.cli.common import fail, out, read_plan, read_settings
+from heliograph.cli import charts
+from heliograph.cli.asking import FORM, UNTIL_PING, WHAT, WHEN, WHO, Asked, numbers, verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import ibis
-
     from heliograph.insights.answer import Answer
+    from heliograph.insights.opening import OpenLake
     from heliograph.insights.scope import Scope
-    from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The five questions, who is active, and what pings say: asked of the lake, answered with their evidence.",
+    help="The five questions, every metric, and what pings say: asked of the lake, answered with their evidence.",
     epilog="Example: heliograph ask power-users --account acme --json",
 )
 
-Accounts: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--account", metavar="NAME", help="Only this account; may be repeated.")
+_Days: TypeAlias = Annotated[
+    int | None, typer.Option(help="Days that count, up to the last, where there is no --since.")
 ]
-Instances: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--instance", metavar="NAME", help="Only this instance; may be repeated.")
-]
-Until: TypeAlias = Annotated[
-    datetime | None,
-    typer.Option(
-        "--until",
-        formats=["%Y-%m-%d"],
-        metavar="DATE",
-        help="The last day that counts (UTC), such as 2026-10-31. Default: the day of the latest event.",
-    ),
-]
-UntilPing: TypeAlias = Annotated[
-    datetime | None,
-    typer.Option(
-        "--until",
-        formats=["%Y-%m-%d"],
-        metavar="DATE",
-        help="The last day that counts (UTC), such as 2026-10-31. Default: the day of the latest ping.",
-    ),
-]
-By: TypeAlias = Annotated[
-    Literal["account", "instance"], typer.Option("--by", help="Whose users are counted together.")
-]
-AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print JSON: the definition, the parameters, the notes and the rows.")
-]
-AsCsv: TypeAlias = Annotated[bool, typer.Option("--csv", help="Print the rows as CSV, and the notes as errors.")]
 
 
-@app.command()
+@verb(app, {**WHO, **WHAT, "zone": WHEN["zone"], **FORM})
 def searches(
-    context: typer.Context,
+    asked: Asked,
     *,
     user: Annotated[
         str, typer.Option("--user", metavar="ID", help="The user's random id: 32 hexadecimal digits in lower case.")
     ],
-    month: Annotated[str, typer.Option("--month", metavar="MONTH", help="The calendar month (UTC), such as 2026-10.")],
-    account: Accounts = None,
-    instance: Instances = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
+    month: Annotated[str, typer.Option("--month", metavar="MONTH", help="The calendar month, such as 2026-10.")],
 ) -> None:
     """How many regex searches and literal searches did user X run this month?
 
@@ -80,18 +42,12 @@ def searches(
 
     Example: heliograph ask searches --user 9f86d081884c7d659a2feaa0c55ad015 --month 2026-10
     """
-
-    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
-        from heliograph.insights.searches import answer_searches  # noqa: PLC0415 - quick --help
-
-        return answer_searches(tables, plan, scope, user=user, month=month)
-
-    _ask(context, answer, account=account, instance=instance, as_json=as_json, as_csv=as_csv)
+    asked.question("searches", user=user, month=month)
 
 
-@app.command()
+@verb(app)
 def power_users(
-    context: typer.Context,
+    asked: Asked,
     *,
     active_days: Annotated[
         int | None, typer.Option(help="Active days in 28 that a power user has, at least. Default: 10.")
@@ -106,12 +62,6 @@ def power_users(
             "Default: 75."
         ),
     ] = None,
-    by: By = "account",
-    account: Accounts = None,
-    instance: Instances = None,
-    until: Until = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
 ) -> None:
     """How many users are power users?
 
@@ -120,30 +70,16 @@ def power_users(
 
     Example: heliograph ask power-users --account acme --active-days 12
     """
-    thresholds = {"active_days": active_days, "features": features, "percentile": percentile}
-
-    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
-        from heliograph.insights.power_users import PowerUserRule, answer_power_users  # noqa: PLC0415 - quick --help
-
-        rule = PowerUserRule(**{name: value for name, value in thresholds.items() if value is not None})
-        return answer_power_users(tables, plan, scope, rule=rule)
-
-    _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
+    asked.question("power-users", active_days=active_days, features=features, percentile=percentile)
 
 
-@app.command()
+@verb(app)
 def multi_feature_sessions(
-    context: typer.Context,
+    asked: Asked,
     *,
     gap_minutes: Annotated[
         int | None, typer.Option(help="The longest pause within a session, in minutes. Default: 30.")
     ] = None,
-    by: By = "account",
-    account: Accounts = None,
-    instance: Instances = None,
-    until: Until = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
 ) -> None:
     """How many users use several features in one session?
 
@@ -152,57 +88,45 @@ def multi_feature_sessions(
 
     Example: heliograph ask multi-feature-sessions --by instance --until 2026-10-31
     """
-
-    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
-        from heliograph.insights.sessions import (  # noqa: PLC0415 - quick --help
-            SessionRule,
-            answer_multi_feature_sessions,
-        )
-
-        rule = SessionRule() if gap_minutes is None else SessionRule(gap_minutes=gap_minutes)
-        return answer_multi_feature_sessions(tables, plan, scope, rule=rule)
-
-    _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
+    asked.question("multi-feature-sessions", gap_minutes=gap_minutes)
 
 
-@app.command()
+@verb(app)
 def intervene(
-    context: typer.Context,
+    asked: Asked,
     *,
-    by: By = "account",
-    account: Accounts = None,
-    instance: Instances = None,
-    until: Until = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
+    threshold: Annotated[
+        float | None, typer.Option(help="Score of a change, at least, in standard deviations. Default: 3.0.")
+    ] = None,
+    minimum_change: Annotated[
+        float | None,
+        typer.Option(help="Change for the worse, at least, as a share of the level before. Default: 0.35."),
+    ] = None,
+    backtest: Annotated[
+        Literal["lake", "simulated"] | None,
+        typer.Option(help="Tell how often the advice would have been right: in this lake, or of simulated accounts."),
+    ] = None,
 ) -> None:
     """Is there a moment when we should step in with enablement or a message?
 
-    Compares the latest two weeks of each account with its own eight weeks before: active users, core actions,
-    features for each user, and the share of failures. Step in when one of them is clearly worse in both weeks. An
-    account with too little data is too thin, and has no score.
+    Finds where the latest ten weeks of each account changed most: active users, core actions, features for each user,
+    and the share of failures. Step in when one of them is clearly worse since then. An account with too little data is
+    too thin, and has no score. How often such advice was right is told beside it.
 
     Example: heliograph ask intervene --account acme
     """
-
-    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
-        from heliograph.insights.intervene import answer_intervene  # noqa: PLC0415 - quick --help
-
-        return answer_intervene(tables, plan, scope)
-
-    _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
+    if backtest == "simulated":
+        asked.simulated_back_test(threshold=threshold, minimum_change=minimum_change)
+    else:
+        question = "back-test" if backtest == "lake" else "intervene"
+        asked.question(question, threshold=threshold, minimum_change=minimum_change)
 
 
-@app.command()
+@verb(app, {**WHO, **WHAT, **WHEN, **FORM})
 def stickiest(
-    context: typer.Context,
+    asked: Asked,
     *,
     top: Annotated[int, typer.Option(help="How many features, pairs and triples to show.")] = 5,
-    account: Accounts = None,
-    instance: Instances = None,
-    until: Until = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
 ) -> None:
     """Which feature, or set of features, is stickiest?
 
@@ -211,53 +135,178 @@ def stickiest(
 
     Example: heliograph ask stickiest --top 10
     """
-
-    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
-        from heliograph.insights.stickiest import answer_stickiest  # noqa: PLC0415 - quick --help
-
-        return answer_stickiest(tables, plan, scope, top=top)
-
-    _ask(context, answer, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
+    asked.question("stickiest", top=top)
 
 
-@app.command()
+@verb(app)
 def active(
-    context: typer.Context,
+    asked: Asked,
     *,
     days: Annotated[int, typer.Option(help="How many days to show, up to the last.")] = 7,
-    by: By = "account",
-    account: Accounts = None,
-    instance: Instances = None,
-    until: Until = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
 ) -> None:
     """How many users are active, and how often do they come back?
 
     A user is active on a day with a qualifying event. Daily, weekly (7 days) and monthly (28 days) active users for
     each day, and stickiness: the mean of the daily over 28 days, divided by the monthly.
 
-    Example: heliograph ask active --by instance --days 28 --csv
+    Example: heliograph ask active --by everyone --days 28 --feature search --csv
     """
-
-    def answer(tables: Tables, plan: Plan, scope: Scope) -> Answer:
-        from heliograph.insights.activity import answer_activity  # noqa: PLC0415 - quick --help
-
-        return answer_activity(tables, plan, scope, days=days)
-
-    _ask(context, answer, by=by, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
+    series = {"monthly_active_users": "m", "weekly_active_users": "w", "daily_active_users": "d"}
+    asked.question("active", chart=charts.lines("day", series), days=days)
 
 
-@app.command()
+@verb(app)
+def trailing_active_users(
+    asked: Asked,
+    *,
+    days: Annotated[int | None, typer.Option(help="Days of the window that ends with each day. Default: 28.")] = None,
+) -> None:
+    """How many users were active in any number of days that end with each day?
+
+    Distinct users, for every day since the data began, quiet days included. `heliograph ask active` has the usual
+    windows of 1, 7 and 28 days beside one another.
+
+    Example: heliograph ask trailing-active-users --days 90 --since 2026-10-01
+    """
+    asked.question("trailing-active-users", chart=charts.lines("day", {"active_users": "a"}), days=days)
+
+
+@verb(app)
+def calendar_months(asked: Asked) -> None:
+    """How many users were active in each calendar month?
+
+    Distinct users of the month, whatever its length. A month that is not over, or began before the data did, is not
+    complete.
+
+    Example: heliograph ask calendar-months --by everyone --since 2026-01-01 --zone Europe/Berlin
+    """
+    asked.question("calendar-month-active-users", chart=charts.bars("month", "active_users"))
+
+
+@verb(app)
+def power_user_curve(asked: Asked, *, days: _Days = None) -> None:
+    """How many users were active on exactly so many of the days?
+
+    The histogram of active days in 28, which is also called L28. Where many are active on nearly all days, it smiles.
+
+    Example: heliograph ask power-user-curve --account acme --feature search
+    """
+    asked.question("power-user-curve", chart=charts.bars("active_days", "users", notes=["share"]), days=days)
+
+
+@verb(app)
+def retention(
+    asked: Asked,
+    *,
+    kind: Annotated[
+        Literal["n_day", "unbounded", "bracket"] | None,
+        typer.Option(
+            help="Active on exactly that day, on it or any later one, or from it to the day before the next. "
+            "Default: n_day."
+        ),
+    ] = None,
+    days: Annotated[
+        str | None,
+        typer.Option(metavar="DAYS", help="Days after a user's first, with commas between. Default: 1,7,14,28."),
+    ] = None,
+    cohort_days: Annotated[
+        int | None, typer.Option(help="Days whose new users make a cohort: 1, 7 or 28. Default: 7.")
+    ] = None,
+) -> None:
+    """How many of those who began to use the product come back?
+
+    By cohorts of users whose first days lie close together: the share of each that was active so many days later. Only
+    users count for whom that day is over; a tilde marks a cohort of which some are still to come.
+
+    Example: heliograph ask retention --account acme --kind unbounded --days 1,7,28
+    """
+    chart = charts.heat_map("cohort", "from_day", "share", size="users", complete="complete")
+    asked.question("retention", chart=chart, kind=kind, days=numbers("--days", days), cohort_days=cohort_days)
+
+
+@verb(app)
+def lifecycle(
+    asked: Asked,
+    *,
+    period_days: Annotated[int | None, typer.Option(help="Days of a period: 1, 7 or 28. Default: 7.")] = None,
+) -> None:
+    """How many users are new, return, come back after a pause, or stay away?
+
+    For each period: those who were active are new, returning from the period before, or resurrecting; dormant are
+    those who were active in the period before and are not now.
+
+    Example: heliograph ask lifecycle --by everyone --period-days 28
+    """
+    series = {"active": "a", "new": "n", "dormant": "d"}
+    asked.question("lifecycle", chart=charts.lines("period", series), period_days=period_days)
+
+
+@verb(app)
+def components(asked: Asked) -> None:
+    """What do the components of `intervene` measure, window by window?
+
+    Active users, core actions, features for each user and the share of failures of the latest ten weeks: what
+    `heliograph ask intervene` decides by. A week in which nothing arrived is not there.
+
+    Example: heliograph ask components --account acme --csv
+    """
+    asked.question("components")
+
+
+@verb(app)
+def funnel(
+    asked: Asked,
+    *,
+    steps: Annotated[list[str], typer.Option("--step", metavar="EVENT", help="An event; two or more, in their order.")],
+    order: Annotated[
+        Literal["ordered", "exact", "any"] | None,
+        typer.Option(help="In this order, in this order with nothing between, or in any. Default: ordered."),
+    ] = None,
+    window_hours: Annotated[
+        int | None, typer.Option(help="Hours from the first step within which all others count. Default: 168.")
+    ] = None,
+    days: _Days = None,
+) -> None:
+    """How many users go through these steps, and where do they stop?
+
+    Steps follow each other in time, within the window from the first one. Pending are users who can still come further.
+
+    Example: heliograph ask funnel --step SearchSubmitted --step SearchResultClicked --step goToDefinition
+    """
+    chart = charts.bars("name", "users", notes=["share", "share_of_previous"])
+    asked.question("funnel", chart=chart, steps=tuple(steps), order=order, window_hours=window_hours, days=days)
+
+
+@verb(app)
+def adoption(asked: Asked, *, days: _Days = None) -> None:
+    """How broadly, how often and how deeply is the product used?
+
+    Features of each user, active days of each, and core actions a day; and the share of those with access who use it at
+    all, where the pings say how many there are.
+
+    Example: heliograph ask adoption --account acme --month 2026-10
+    """
+    asked.question("adoption", days=days)
+
+
+@verb(app)
+def feature_adoption(asked: Asked, *, days: _Days = None) -> None:
+    """How many users does each feature have, and how do they use it?
+
+    For each feature of the plan, those that nobody uses included: its users, as a share of all active users, the days
+    on which they use it, and how much on each.
+
+    Example: heliograph ask feature-adoption --by everyone --client web
+    """
+    chart = charts.bars("feature", "users", notes=["breadth", "frequency", "depth"])
+    asked.question("feature-adoption", chart=chart, days=days)
+
+
+@verb(app, {**WHO, **UNTIL_PING, **FORM})
 def critical(
-    context: typer.Context,
+    asked: Asked,
     *,
     top: Annotated[int, typer.Option(help="How many features to show.")] = 3,
-    account: Accounts = None,
-    instance: Instances = None,
-    until: UntilPing = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
 ) -> None:
     """What does the latest ping of each instance say?
 
@@ -267,26 +316,21 @@ def critical(
     Example: heliograph ask critical --account acme
     """
 
-    def answer(events: ibis.Table, pings: ibis.Table, plan: Plan, scope: Scope) -> Answer:  # noqa: ARG001 - as others
+    def answer(lake: OpenLake, plan: Plan, scope: Scope) -> Answer:  # noqa: ARG001 - as the others
         from heliograph.insights.critical import answer_critical  # noqa: PLC0415 - quick --help
 
-        return answer_critical(pings, scope, top=top)
+        return answer_critical(lake.pings, scope, top=top)
 
-    _ask_pings(context, answer, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
+    asked.pings(answer)
 
 
-@app.command()
+@verb(app, {**WHO, **UNTIL_PING, **FORM})
 def pings(
-    context: typer.Context,
+    asked: Asked,
     *,
     last: Annotated[
         int, typer.Option("--last", metavar="DAYS", help="How many days to compare, up to that of the latest ping.")
     ] = 28,
-    account: Accounts = None,
-    instance: Instances = None,
-    until: UntilPing = None,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
 ) -> None:
     """Do the pings say what the events say?
 
@@ -296,96 +340,9 @@ def pings(
     Example: heliograph ask pings --account acme --last 7
     """
 
-    def answer(events: ibis.Table, pings: ibis.Table, plan: Plan, scope: Scope) -> Answer:
+    def answer(lake: OpenLake, plan: Plan, scope: Scope) -> Answer:
         from heliograph.insights.reconcile import answer_reconcile  # noqa: PLC0415 - quick --help
 
-        return answer_reconcile(events, pings, plan, scope, days=last)
+        return answer_reconcile(lake.tables.events, lake.pings, plan, scope, days=last)
 
-    _ask_pings(context, answer, account=account, instance=instance, until=until, as_json=as_json, as_csv=as_csv)
-
-
-def _ask_pings(
-    context: typer.Context,
-    answer: Callable[[ibis.Table, ibis.Table, Plan, Scope], Answer],
-    *,
-    account: list[str] | None,
-    instance: list[str] | None,
-    until: datetime | None,
-    as_json: bool,
-    as_csv: bool,
-) -> None:
-    """Open the lake's events and pings, settle what is asked of the pings, answer, and print."""
-    from heliograph.engines import EngineError  # noqa: PLC0415 - quick --help
-    from heliograph.insights.opening import open_lake  # noqa: PLC0415 - quick --help
-    from heliograph.insights.resolve import resolve_scope  # noqa: PLC0415 - quick --help
-    from heliograph.insights.scope import QuestionError  # noqa: PLC0415 - quick --help
-
-    if as_json and as_csv:
-        fail(["Choose --json or --csv, not both."])
-    settings = read_settings(context)
-    plan = read_plan(settings)
-    try:
-        with open_lake(settings, plan) as lake:
-            scope = resolve_scope(
-                lake.pings,
-                now=datetime.now(UTC),
-                until=until.date() if until else None,
-                unit="instance",
-                accounts=account or (),
-                instances=instance or (),
-                noun="ping",
-            )
-            answered = answer(lake.tables.events, lake.pings, plan, scope)
-    except (EngineError, QuestionError) as error:
-        fail(error.problems)
-    _show(answered, as_json=as_json, as_csv=as_csv)
-
-
-def _ask(
-    context: typer.Context,
-    answer: Callable[[Tables, Plan, Scope], Answer],
-    *,
-    by: Literal["account", "instance"] = "account",
-    account: list[str] | None,
-    instance: list[str] | None,
-    until: datetime | None = None,
-    as_json: bool,
-    as_csv: bool,
-) -> None:
-    """Open the lake, settle what is asked about, answer, and print."""
-    from heliograph.engines import EngineError  # noqa: PLC0415 - quick --help
-    from heliograph.insights.opening import open_lake  # noqa: PLC0415 - quick --help
-    from heliograph.insights.resolve import resolve_scope  # noqa: PLC0415 - quick --help
-    from heliograph.insights.scope import QuestionError  # noqa: PLC0415 - quick --help
-
-    if as_json and as_csv:
-        fail(["Choose --json or --csv, not both."])
-    settings = read_settings(context)
-    plan = read_plan(settings)
-    try:
-        with open_lake(settings, plan) as lake:
-            scope = resolve_scope(
-                lake.tables.instance_days,
-                now=datetime.now(UTC),
-                until=until.date() if until else None,
-                unit=by,
-                accounts=account or (),
-                instances=instance or (),
-            )
-            answered = answer(lake.tables, plan, scope)
-    except (EngineError, QuestionError) as error:
-        fail(error.problems)
-    if until is None and "until" in answered.parameters and answered.table.num_rows:
-        note = f"Up to {scope.until}, the day of the latest event; choose another with --until."
-        answered = msgspec.structs.replace(answered, notes=(*answered.notes, note))
-    _show(answered, as_json=as_json, as_csv=as_csv)
-
-
-def _show(answer: Answer, *, as_json: bool, as_csv: bool) -> None:
-    if as_json:
-        sys.stdout.write(answer.as_json() + "\n")
-    elif as_csv:
-        sys.stdout.write(answer.as_csv())
-        sys.stderr.writelines(f"{note}\n" for note in answer.notes)
-    else:
-        out.print(answer.as_rich())
+    asked.pings(answer)

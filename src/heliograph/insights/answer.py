@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, TypeAlias
+from html import escape
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 Parameters: TypeAlias = dict[str, Any]
 """What was assumed or chosen, by name; values that JSON can hold."""
+
+
+_NOTEBOOK_ROWS: Final = 50
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,15 +57,35 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         csv.write_csv(self.table, buffer)
         return buffer.getvalue().decode()
 
-    def as_rich(self, *, most: int | None = None) -> RenderableType:
-        """Return the answer for a terminal: the question, the table with its first `most` rows, the notes."""
+    def as_rich(self, *, most: int | None = None, chart: RenderableType | None = None) -> RenderableType:
+        """Return the answer for a terminal: the question, the table with its first `most` rows, the notes.
+
+        Args:
+            most: Rows that are shown; None: all.
+            chart: Stands in the place of the table.
+        """
         parts: list[RenderableType] = [Text(self.question, style="bold"), Text(self.definition, style="dim")]
-        if self.table.num_rows:
+        if chart is not None:
+            parts += [Text(), chart]
+        elif self.table.num_rows:
             parts.append(_rich_table(self.table.slice(0, most)))
-        if most is not None and self.table.num_rows > most:
+        if chart is None and most is not None and self.table.num_rows > most:
             parts.append(Text(f"… and {self.table.num_rows - most:,} more", style="dim"))
         parts.extend(Text(f"• {note}") for note in self.notes)
         return Group(*parts)
+
+    def _repr_html_(self) -> str:
+        """Return the answer as a notebook shows it."""
+        head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in self.table.column_names)
+        rows = self.table.slice(0, _NOTEBOOK_ROWS).to_pylist()
+        body = "".join(f"<tr>{''.join(f'<td>{escape(_cell(v))}</td>' for v in row.values())}</tr>" for row in rows)
+        more = self.table.num_rows - len(rows)
+        notes = [*self.notes, *([f"… and {more:,} more rows: `.table` has all of them."] if more else [])]
+        return (
+            f"<p><b>{escape(self.question)}</b><br>{escape(self.definition)}</p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
+        )
 
 
 def _rich_table(table: pa.Table) -> Table:

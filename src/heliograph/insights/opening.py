@@ -41,4 +41,5 @@ def open_lake(settings: Settings, plan: Plan) -> Iterator[OpenLake]:
     pings = Stored(tuple(ping_files(settings.lake)), PING_SCHEMA)
     with open_engine(settings.engine) as engine:
         opened = engine.open({**read_lake(settings.lake, plan), "pings": pings})
-        yield OpenLake(tables=kept_tables(opened, plan), pings=opened["pings"])
+        tables = msgspec.structs.replace(kept_tables(opened, plan), pings=opened["pings"])
+        yield OpenLake(tables=tables, pings=opened["pings"])

@@ -1,0 +1,178 @@
+"""Asks any question by its name: for the command line, and for programs.
+
+A name is that of one of the five questions, or of a metric of `heliograph.insights.catalog`. What is particular to it
+are the fields of its rule; who and when it is about is `Filters`, and the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
+
+from heliograph.insights.activity import NoRule, answer_activity
+from heliograph.insights.answer import Answer, scope_notes, scope_parameters
+from heliograph.insights.backtest import answer_own_back_test, recorded_notes
+from heliograph.insights.catalog import METRICS, Metric
+from heliograph.insights.intervene import InterventionRule, answer_intervene
+from heliograph.insights.power_users import PowerUserRule, answer_power_users
+from heliograph.insights.resolve import resolve_filters, resolve_scope
+from heliograph.insights.scope import QuestionError, Scope, Unit
+from heliograph.insights.searches import answer_searches, parse_month
+from heliograph.insights.sessions import SessionRule, answer_multi_feature_sessions
+from heliograph.insights.stickiest import StickinessRule, answer_stickiest
+
+if TYPE_CHECKING:
+    from heliograph.insights.tables import Tables
+    from heliograph.plan.model import Plan
+
+Words: TypeAlias = tuple[str, ...]
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """Who and when a question is about, as a person chooses it."""
+
+    accounts: Words = ()
+    """Only these; empty: all."""
+    instances: Words = ()
+    features: Words = ()
+    """Keys of the plan."""
+    versions: Words = ()
+    """Of the product, such as ``5.3`` (with all 5.3.x), ``=5.3`` or ``>=5.2``."""
+    clients: Words = ()
+    """Sources of the plan, such as ``web``."""
+    since: date | None = None
+    """The first day that is answered for; None: what the question says."""
+    until: date | None = None
+    """The last day that counts; None: that of the latest event."""
+    month: str | None = None
+    """A calendar month, such as ``2026-10``, in the place of both."""
+    zone: str = "UTC"
+    """The time zone in which days begin and end."""
+    by: Unit = "account"
+    """Whose users are counted together."""
+
+
+def _answer_intervene(tables: Tables, plan: Plan, scope: Scope, *, rule: InterventionRule) -> Answer:
+    """Answer whether to step in, and how often such advice was right."""
+    answer = answer_intervene(tables, plan, scope, rule=rule)
+    return (
+        msgspec.structs.replace(answer, notes=(*answer.notes, *recorded_notes())) if answer.table.num_rows else answer
+    )
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """A question whose answer has words of its own."""
+
+    answer: Callable[..., Answer]
+    rule: type[msgspec.Struct] = NoRule
+    beside: frozenset[str] = frozenset()
+    """Parameters that are not of the rule."""
+
+
+_TOLD: Final = {
+    "searches": _Told(answer_searches, beside=frozenset({"user", "month"})),
+    "power-users": _Told(answer_power_users, PowerUserRule),
+    "multi-feature-sessions": _Told(answer_multi_feature_sessions, SessionRule),
+    "intervene": _Told(_answer_intervene, InterventionRule),
+    "stickiest": _Told(answer_stickiest, StickinessRule, frozenset({"top"})),
+    "back-test": _Told(answer_own_back_test, InterventionRule),
+    "active": _Told(answer_activity, beside=frozenset({"days"})),
+}
+_METRICS: Final = {metric.name: metric for metric in METRICS}
+NAMES: Final = tuple(sorted(_TOLD.keys() | _METRICS.keys()))
+"""All that can be asked by name."""
+
+
+def find_scope(filters: Filters, tables: Tables, plan: Plan, *, now: datetime) -> Scope:
+    """Return the scope of `filters`, after a look at what there is.
+
+    Raises:
+        QuestionError: A name is unknown, a month or a version is ill-formed, or a month stands beside a day.
+    """
+    since, until = filters.since, filters.until
+    if filters.month is not None:
+        if since or until:
+            raise QuestionError(["Choose a month, or a first and last day; not both."])
+        window = parse_month(filters.month)
+        since, until = window.first, window.last
+    scope = resolve_scope(
+        tables.instance_days,
+        now=now,
+        since=since,
+        until=until,
+        unit=filters.by,
+        accounts=filters.accounts,
+        instances=filters.instances,
+        zone=filters.zone,
+    )
+    return resolve_filters(
+        scope, tables, plan, features=filters.features, versions=filters.versions, clients=filters.clients
+    )
+
+
+def ask(name: str, tables: Tables, plan: Plan, scope: Scope, **chosen: Any) -> Answer:
+    """Answer the question of this name.
+
+    Args:
+        name: One of `NAMES`.
+        tables: The lake.
+        plan: Says what its events mean.
+        scope: Who and when it is about.
+        chosen: Parameters of the question; without one, its default.
+
+    Raises:
+        QuestionError: There is no such question or parameter, or a value is out of bounds.
+    """
+    if (told := _TOLD.get(name)) is not None:
+        beside = {key: chosen.pop(key) for key in [*chosen] if key in told.beside}
+        if told.rule is NoRule:
+            _rule(name, NoRule, chosen)
+            return told.answer(tables, plan, scope, **beside)
+        return told.answer(tables, plan, scope, rule=_rule(name, told.rule, chosen), **beside)
+    return _answer_metric(metric_of(name), tables, plan, scope, chosen)
+
+
+def metric_of(name: str) -> Metric:
+    """Return the metric of this name.
+
+    Raises:
+        QuestionError: There is none.
+    """
+    try:
+        return _METRICS[name]
+    except KeyError:
+        raise QuestionError([f"There is no question {name!r}. There are {', '.join(NAMES)}."]) from None
+
+
+def _answer_metric(metric: Metric, tables: Tables, plan: Plan, scope: Scope, chosen: dict[str, Any]) -> Answer:
+    rule = _rule(metric.name, metric.rule, chosen)
+    table = metric.function(tables, plan, scope, rule=rule).to_pyarrow()
+    notes = scope_notes(scope) if table.num_rows else [f"There is nothing to count until {scope.until}."]
+    if "complete" in table.column_names and not all(table["complete"].to_pylist()):
+        notes.append("Where complete says no, days are missing that are not over, or lie before the first event.")
+    return Answer(
+        question=metric.words,
+        definition=_definition(metric),
+        table=table,
+        parameters=scope_parameters(scope, **msgspec.to_builtins(rule)),
+        notes=tuple(notes),
+    )
+
+
+def _definition(metric: Metric) -> str:
+    """Return the first paragraph of what the function says of itself, on one line."""
+    return " ".join((metric.function.__doc__ or metric.words).split("\n\n")[0].split())
+
+
+def _rule(name: str, kind: type[msgspec.Struct], chosen: dict[str, Any]) -> msgspec.Struct:
+    known = [field.name for field in msgspec.structs.fields(kind)]
+    if unknown := sorted(chosen.keys() - set(known)):
+        there = f"It has {', '.join(known)}." if known else "It has none."
+        raise QuestionError([f"{name} has no parameter {' or '.join(unknown)}. {there}"])
+    try:
+        return msgspec.convert(chosen, kind)
+    except msgspec.ValidationError as error:
+        raise QuestionError([f"A parameter of {name} is out of bounds: {error}."]) from None

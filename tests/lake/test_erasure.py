@@ -332,15 +332,15 @@ def test_every_table_of_the_lake_loses_what_it_has_of_an_order(lake: Lake) -> No
     accounts = [ACCOUNT, ACCOUNT, "other"]
     users = [USER, ANOTHER_USER, USER]
     moments = [lake.clock().replace(tzinfo=None) - timedelta(days=9), *[lake.clock().replace(tzinfo=None)] * 2]
-    _mart(lake, "user_days", pa.table({"instance": whose, "user_id": users, "day": days}))
+    _mart(lake, "people", pa.table({"instance": whose, "user_id": users, "day": days}))
     _mart(lake, "arrivals", pa.table({"account": accounts, "received": pa.array(moments, pa.timestamp("us"))}))
     _mart(lake, "totals", pa.table({"account": accounts, "n": [1, 2, 3]}))
     _mart(lake, "calendar", pa.table({"day": days}))
 
     lake.order(instance=INSTANCE, user_id=USER)
     assert lake.carry_out() == []
-    assert [row["user_id"] for row in _mart_rows(lake, "user_days")] == [ANOTHER_USER, USER]
-    assert lake.proof().tables == {EVENTS: 5, f"{NAMESPACE}.user_days": 1}
+    assert [row["user_id"] for row in _mart_rows(lake, "people")] == [ANOTHER_USER, USER]
+    assert lake.proof().tables == {EVENTS: 5, f"{NAMESPACE}.people": 1}
     assert len(_mart_rows(lake, "arrivals")) == len(_mart_rows(lake, "totals")) == 3
 
     lake.send(INSTANCE, 6, 8)
@@ -369,7 +369,7 @@ def test_a_proof_names_every_file_that_was_looked_through(lake: Lake) -> None:
     checked = subprocess.run(
         ["sha256sum", "--check"], input="\n".join(data), text=True, capture_output=True, check=True
     )
-    assert checked.stdout.count(": OK") == len(data) == 2  # events, and deliveries
+    assert checked.stdout.count(": OK") == len(data) == 6  # events, deliveries, and four marts
 
 
 def test_destinations_are_told_before_it_is_proved(lake: Lake) -> None:

@@ -26,6 +26,7 @@ from heliograph.lake import erasure as erasure_module
 from heliograph.lake.proving import Scan
 from heliograph.registry.erasures import read_erasures
 from heliograph.wire import NDJSON, Receipt
+from marting import assert_kept_is_defined
 
 MEMORY = Path("/dev/shm")
 ACCOUNTS = {INSTANCE: ACCOUNT, OTHER: OTHERS_ACCOUNT}
@@ -53,6 +54,8 @@ class Histories(RuleBasedStateMachine):
         self._erase()
         self._check()
         assert self.lake.pending() == []
+        if any(self.last.values()):
+            assert_kept_is_defined(self.lake.settings.lake, self.lake.vendor.plan)
         self._close_gateway()
         self.lake.registry.close()
         self.patch.undo()

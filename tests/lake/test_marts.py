@@ -22,21 +22,16 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from pyiceberg.table import Transaction
 
 from harness import SMALL_PLAN, definition, random_id
-from heliograph.engines import EmbeddedEngine
 from heliograph.gateway.log import Entry, Log
-from heliograph.insights.tables import Tables, defined_tables, kept_tables
 from heliograph.lake.loader import Loader
-from heliograph.lake.marts.reading import read_lake
-from heliograph.lake.marts.tables import MARTS, SESSION_PARTS
 from heliograph.lake.report import count_repeated
 from heliograph.plan.model import Comparison, Plan
 from heliograph.settings import GatewaySettings, LakeSettings
 from heliograph.wire import NDJSON, Receipt
+from marting import assert_kept_is_defined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    import pyarrow as pa
 
 MEMORY = Path("/dev/shm")
 INSTANCES = {"acme-1": "acme", "acme-2": "acme", "other-1": "other"}
@@ -165,57 +160,6 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
     return happened(minutes, name, draw(st.sampled_from([*USERS, None])), **fields)
 
 
-def opened(site: Site, *, kept: bool) -> Tables:
-    stored = read_lake(site.lake, site.plan)
-    tables = EmbeddedEngine().open(stored)
-    if kept:
-        assert {mart.name for mart in MARTS} < tables.keys(), "the marts are not whole"
-        return kept_tables(tables, site.plan)
-    return defined_tables(tables["events"], site.plan)
-
-
-def added_up(rows: pa.Table, mart: Any) -> Counter[tuple[Any, ...]]:
-    """Return what the counts of each key are together; of the parts of sessions see `sessions`."""
-    found: Counter[tuple[Any, ...]] = Counter()
-    for row in rows.to_pylist():
-        key = tuple(row[name] for name in mart.keys)
-        for name in mart.sums or [""]:
-            found[(*key, name)] += row[name] if name else 1
-    return found
-
-
-def sessions(parts: pa.Table, gap: int) -> Counter[Any]:
-    """Return the sessions of each user: begin, end, and the events of each name, version and source."""
-    by_user: dict[Any, list[dict[str, Any]]] = {}
-    for row in parts.to_pylist():
-        by_user.setdefault((row["account"], row["instance"], row["user_id"]), []).append(row)
-    found: Counter[Any] = Counter()
-    for user, rows in by_user.items():
-        rows.sort(key=lambda row: row["begun"])
-        begun, ended, counts = rows[0]["begun"], rows[0]["ended"], Counter[Any]()
-        for row in rows:
-            if row["begun"] > ended + timedelta(minutes=gap):
-                found[user, begun, ended, frozenset(counts.items())] += 1
-                begun, counts = row["begun"], Counter[Any]()
-            ended = max(ended, row["ended"])
-            counts[row["name"], row["version"], row["source"]] += row["events"]
-        found[user, begun, ended, frozenset(counts.items())] += 1
-    return found
-
-
-def assert_kept_is_defined(site: Site) -> None:
-    assert count_repeated(site.lake) == 0
-    kept, defined = opened(site, kept=True), opened(site, kept=False)
-    for mart in MARTS:
-        ours, theirs = (getattr(tables, mart.name).to_pyarrow() for tables in (kept, defined))
-        assert ours.schema.names == theirs.schema.names == mart.schema.names
-        if mart is SESSION_PARTS:
-            for gap in (30, 44, 60):
-                assert sessions(ours, gap) == sessions(theirs, gap), gap
-        else:
-            assert added_up(ours, mart) == added_up(theirs, mart), mart.name
-
-
 BATCHES = st.lists(
     st.tuples(st.sampled_from(list(INSTANCES)), st.lists(events(), min_size=1, max_size=8), st.booleans()),
     min_size=1,
@@ -233,7 +177,8 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         if self.delivered:
             self.site.load()
-            assert_kept_is_defined(self.site)
+            assert count_repeated(self.site.lake) == 0
+            assert_kept_is_defined(self.site.lake, self.site.plan)
         self.site.stop_gateway()
         shutil.rmtree(self.folder)
 
@@ -281,7 +226,7 @@ def test_a_loader_killed_behind_any_of_its_commits_adds_nothing_twice_and_leaves
                 site.load()
         except KilledError:
             site.load()
-            assert_kept_is_defined(site)
+            assert_kept_is_defined(site.lake, site.plan)
         else:
             break
     site.stop_gateway()

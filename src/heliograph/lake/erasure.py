@@ -19,6 +19,9 @@ from heliograph.consent.erasure import ErasureProof
 from heliograph.gateway.log import Log, LogFullError, segments
 from heliograph.gateway.scrub import request_scrub
 from heliograph.lake.exclusion import BusyError, Exclusion
+from heliograph.lake.marts.changing import data_files
+from heliograph.lake.marts.erasing import erase_from_marts, find_remains, first_day
+from heliograph.lake.marts.tables import MARTS
 from heliograph.lake.matching import Scope
 from heliograph.lake.proving import Finding, Scan
 from heliograph.lake.rewriting import (
@@ -55,6 +58,7 @@ AGAIN_SECONDS: Final = 60.0
 """Pause after an attempt that did not succeed."""
 SETTLE_SECONDS: Final = 2.0
 """How long after an order's last moment it begins: what arrived in that moment is in the log by then."""
+_MARTS: Final = frozenset(mart.table for mart in MARTS)
 _MOST_AT_ONCE: Final = 100
 """Orders that share one pass over the files."""
 _SCRUBS: Final = 5
@@ -243,9 +247,13 @@ class Eraser:
         """Take the rows out of every table, the events first; return the orders with the first day they cover."""
         scopes = [Scope(each) for each in orders]
         for table in self._tables():
+            if table_name(table) in _MARTS:
+                continue
             erase_rows(table, scopes)
             if table_name(table) == EVENTS:
-                scopes = [Scope(each, read_erased(table, each.order.id).first_day) for each in orders]
+                events = table
+                scopes = [Scope(each, first_day(events, each)) for each in orders]
+        erase_from_marts(self._loader.marts, events, scopes)
         return scopes
 
     def delete_remains(self) -> int:
@@ -270,7 +278,11 @@ class Eraser:
 
     def prove(self, scopes: Sequence[Scope], removed: int) -> list[Finding]:
         """Look through all files, and finish the orders of which nothing is found; return what is found."""
-        scan = Scan(scopes)
+        events = next(table for table in self._tables() if table_name(table) == EVENTS)
+        remains = find_remains(self._loader.marts, events, scopes)
+        made_anew = (file for table in self._loader.marts.tables.values() for file in data_files(table))
+        scan = Scan(scopes, made_anew=frozenset(self._storage.identity(file.file_path) for file in made_anew))
+        scan.findings += [Finding(erasure, f"{mart}: it is not what the events left give") for erasure, mart in remains]
         scan.scan_warehouse(self._storage, but=self._registry_files())
         scan.scan_log(self._settings.gateway, self._wait)
         found = {finding.erasure for finding in scan.findings}

@@ -97,10 +97,17 @@ class Scope(NamedTuple):
         return after and received <= _microseconds(order.until)
 
 
-def sql_case(scopes: Iterable[Scope], columns: Collection[str]) -> tuple[str, dict[str, Any]] | None:
+def sql_case(
+    scopes: Iterable[Scope], columns: Collection[str], *, day: str = '"day"'
+) -> tuple[str, dict[str, Any]] | None:
     """Return SQL for the id of the first order that covers a row, null for none, and its parameters.
 
     None when no order has anything to do with such a table.
+
+    Args:
+        scopes: The orders.
+        columns: Of the table.
+        day: SQL for the column `day`, where it is to be worked out.
     """
     branches: list[str] = []
     parameters: dict[str, Any] = {}
@@ -112,12 +119,11 @@ def sql_case(scopes: Iterable[Scope], columns: Collection[str]) -> tuple[str, di
     for scope in scopes:
         found = scope.comparisons(columns)
         if found is not None:
-            terms = [
-                f'"{column}" in ({", ".join(map(name, value))})'
-                if operator == "in"
-                else f'"{column}" {operator} {name(value)}'
-                for column, operator, value in found
-            ]
+            terms = []
+            for column, operator, value in found:
+                left = day if column == "day" else f'"{column}"'
+                right = f"({', '.join(map(name, value))})" if operator == "in" else name(value)
+                terms.append(f"{left} {operator} {right}")
             branches.append(f"when {' and '.join(terms)} then {name(scope.id)}")
     return (f"case {' '.join(branches)} end", parameters) if branches else None
 

@@ -50,12 +50,19 @@ class Scanned(NamedTuple):
 
 
 class Scan:
-    """Looks through files for what orders cover, and keeps the list of them."""
+    """Looks through files for what orders cover, and keeps the list of them.
 
-    def __init__(self, scopes: Sequence[Scope]) -> None:
+    Args:
+        scopes: The orders.
+        made_anew: Files of marts whose rows were held against what the events left give: only users are searched for.
+    """
+
+    def __init__(self, scopes: Sequence[Scope], *, made_anew: frozenset[str] = frozenset()) -> None:
         self.files: list[Scanned] = []
         self.findings: list[Finding] = []
         self._scopes = scopes
+        self._of_users = [scope for scope in scopes if scope.pending.order.user_digest is not None]
+        self._made_anew = made_anew
         self._shared: set[bytes] = set()
         self._needles = {
             scope.id: scope.pending.user_id.encode() for scope in scopes if scope.pending.user_id is not None
@@ -141,7 +148,7 @@ class Scan:
 
     def _count(self, storage: Storage, place: str, columns: Sequence[str]) -> list[tuple[str | None, str, int]]:
         """Return how many rows of a file each order covers, and those of its users that none does."""
-        case = sql_case(self._scopes, columns)
+        case = sql_case(self._of_users if place in self._made_anew else self._scopes, columns)
         if case is None:
             return []
         sql, parameters = case

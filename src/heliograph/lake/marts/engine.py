@@ -91,9 +91,9 @@ class Definitions:
         self._renamed = present_names(plan)
         self._compiled = _compile(plan, self.digest)
         self._columns = self._compiled.columns
-        self._connection = connection
+        self.connection = connection
         for name, meanings in self._compiled.meanings.items():
-            self._connection.register(name, meanings)
+            self.connection.register(name, meanings)
 
     def from_batch(self, wanted: Collection[Mart], events: pa.Table, until: date | None = None) -> dict[Mart, pa.Table]:
         """Return what the definitions say of some events, those before `until` alone."""
@@ -103,11 +103,11 @@ class Definitions:
             events.column(field.name) if field.name in events.schema.names else pa.nulls(len(events), field.type)
             for field in self._columns
         ]
-        self._connection.register("events", pa.table(columns, names=self._columns.names))
+        self.connection.register("events", pa.table(columns, names=self._columns.names))
         try:
             return self._derive(wanted)
         finally:
-            self._connection.unregister("events")
+            self.connection.unregister("events")
 
     def from_files(
         self,
@@ -129,7 +129,7 @@ class Definitions:
         """
         if not files:
             return {mart: mart.schema.empty_table() for mart in wanted}
-        known = self._connection.read_parquet(list(files), union_by_name=True, hive_partitioning=False).columns
+        known = self.connection.read_parquet(list(files), union_by_name=True, hive_partitioning=False).columns
         columns = ", ".join(
             f'"{field.name}"' if field.name in known else f'null::varchar as "{field.name}"' for field in self._columns
         )
@@ -140,11 +140,11 @@ class Definitions:
             where time >= $first and time < $until and ({sql})
         """  # noqa: S608 - made from names of columns, with all values as parameters
         last = date.max if until is None else until
-        self._connection.execute(query, {**parameters, "files": files, "first": first, "until": last})
+        self.connection.execute(query, {**parameters, "files": files, "first": first, "until": last})
         try:
             return self._derive(wanted)
         finally:
-            self._connection.execute("drop table events")
+            self.connection.execute("drop table events")
 
     def from_days(
         self, wanted: Collection[Mart], files: Sequence[str], touched: pa.Table | None = None
@@ -160,24 +160,24 @@ class Definitions:
             return {mart: mart.schema.empty_table() for mart in wanted}
         query = "create temp table user_days as from read_parquet($files, hive_partitioning = false)"
         if touched is not None:
-            self._connection.register("touched", touched)
+            self.connection.register("touched", touched)
             query += """
                 semi join touched using (account, instance, day)
                 where day between (select min(day) from touched) and (select max(day) from touched)
             """
-        self._connection.execute(query, {"files": files})
+        self.connection.execute(query, {"files": files})
         try:
             return {mart: self._run(mart) for mart in wanted}
         finally:
-            self._connection.execute("drop table user_days")
+            self.connection.execute("drop table user_days")
 
     def of_days(self, wanted: Collection[Mart], days: pa.Table) -> dict[Mart, pa.Table]:
         """Return the marts that are made of `user_days`, from its rows."""
-        self._connection.register(USER_DAYS.name, days)
+        self.connection.register(USER_DAYS.name, days)
         try:
             return {mart: self._run(mart) for mart in wanted}
         finally:
-            self._connection.unregister(USER_DAYS.name)
+            self.connection.unregister(USER_DAYS.name)
 
     def count_days(self, files: Sequence[str], first: date) -> list[tuple[date, int]]:
         """Return how many events there are in files of each day from the first on, in order."""
@@ -188,7 +188,15 @@ class Definitions:
             from read_parquet($files, union_by_name = true, hive_partitioning = false)
             where time >= $first group by all order by all
         """
-        return self._connection.execute(query, {"files": files, "first": first}).fetchall()
+        return self.connection.execute(query, {"files": files, "first": first}).fetchall()
+
+    def where(self, rows: pa.Table, condition: str, parameters: dict[str, Any]) -> pa.Table:
+        """Return those rows that fulfil a condition in SQL."""
+        self.connection.register("given", rows)
+        try:
+            return self.connection.sql(f"from given where {condition}", params=parameters).to_arrow_table()
+        finally:
+            self.connection.unregister("given")
 
     def present(self, rows: pa.Table) -> pa.Table:
         """Return rows that were made under an earlier plan with the names that their events have now."""
@@ -206,4 +214,4 @@ class Definitions:
         return {mart: rows for mart, rows in found.items() if mart in wanted}
 
     def _run(self, mart: Mart) -> pa.Table:
-        return self._connection.sql(self._compiled.sql[mart.name]).to_arrow_table().cast(mart.schema)
+        return self.connection.sql(self._compiled.sql[mart.name]).to_arrow_table().cast(mart.schema)

@@ -76,12 +76,12 @@ class Marts:
     def __init__(self, settings: LakeSettings, plan: Plan) -> None:
         self._settings = settings
         self._catalog = open_catalog(settings, make=True)
-        self._definitions = Definitions(plan, connect(settings))
+        self.definitions = Definitions(plan, connect(settings))
         self.tables: dict[Mart, Table] = {}
 
     def use(self, plan: Plan) -> None:
         """Go on with another plan: marts that depend on what has changed will be made anew."""
-        self._definitions = Definitions(plan, connect(self._settings))
+        self.definitions = Definitions(plan, connect(self._settings))
 
     def recall(self, events: Table) -> None:
         """Read from the lake what there is; begin what has to be made anew."""
@@ -91,13 +91,13 @@ class Marts:
                 table = make_mart(self._catalog, mart, self._new_state(read_raw_from(events)))
             if table is not None:
                 self.tables[mart] = table
-        if any(read_state(table).digest != self._definitions.digest for table in self.tables.values()):
+        if any(read_state(table).digest != self.definitions.digest for table in self.tables.values()):
             # All of them, as one is made of another; who is killed in between begins again.
             for mart, table in self.tables.items():
                 self._begin_anew(mart, table, read_raw_from(events))
 
     def _new_state(self, until: date | None) -> State:
-        return State(digest=self._definitions.digest, until=until)
+        return State(digest=self.definitions.digest, until=until)
 
     def _begin_anew(self, mart: Mart, table: Table, first: date) -> None:
         """Empty a mart, but for the days before the first one of which all events are still there."""
@@ -111,8 +111,8 @@ class Marts:
             return mart.schema.empty_table()
         of = USER_DAYS if mart in {USER_FEATURE_DAYS, INSTANCE_DAYS} else mart
         files = paths_of(data_files(self.tables[of], last=first))
-        rows = self._definitions.present(read_files(self.tables[of], of, files).filter(pc.field("day") < first))
-        return rows if of is mart else self._definitions.of_days([mart], rows)[mart]
+        rows = self.definitions.present(read_files(self.tables[of], of, files).filter(pc.field("day") < first))
+        return rows if of is mart else self.definitions.of_days([mart], rows)[mart]
 
     def commit(self, batches: Sequence[Batch], place: Place) -> None:
         """Add what the definitions say of new events, whose own commit follows."""
@@ -127,7 +127,7 @@ class Marts:
                 continue
             key = len(new), until  # batches are in the order of the log: so many are the last ones
             if key not in derived:
-                derived[key] = self._definitions.from_batch(MARTS, pa.concat_tables(new), until)
+                derived[key] = self.definitions.from_batch(MARTS, pa.concat_tables(new), until)
             rows = derived[key][mart]
             if not len(rows):
                 continue
@@ -141,7 +141,7 @@ class Marts:
         table, days = self.tables[INSTANCE_DAYS], self.tables[USER_DAYS]
         first, last = pc.min(touched["day"]).as_py(), pc.max(touched["day"]).as_py()
         files = paths_of(data_files(days, first=first, last=last))
-        rows = self._definitions.from_days([INSTANCE_DAYS], files, touched)[INSTANCE_DAYS]
+        rows = self.definitions.from_days([INSTANCE_DAYS], files, touched)[INSTANCE_DAYS]
 
         def new() -> tuple[list[DataFile], pa.Table]:
             old = data_files(table, first=first, last=last)
@@ -163,7 +163,7 @@ class Marts:
         first = min(unfinished.values())
         wanted = [mart for mart, until in unfinished.items() if until == first]
         until = self._slice_end(events, first)
-        made = self._definitions.from_files(wanted, event_files_of(events, first, until), first=first, until=until)
+        made = self.definitions.from_files(wanted, event_files_of(events, first, until), first=first, until=until)
         properties = state_property(self._new_state(until))
         for mart in wanted:
             add_rows(self.tables[mart], mart, made[mart], read_place(self.tables[mart]), properties)
@@ -173,7 +173,7 @@ class Marts:
     def _slice_end(self, events: Table, first: date) -> date | None:
         """Return the first day that is not made next; None: all that are left are."""
         total = 0
-        for day, count in self._definitions.count_days(event_files_of(events, first, None), first):
+        for day, count in self.definitions.count_days(event_files_of(events, first, None), first):
             if total and total + count > _SLICE_ROWS:
                 return day
             total += count

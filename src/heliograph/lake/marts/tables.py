@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -108,6 +108,8 @@ _STATE: Final = "heliograph.mart"
 """The property with a mart's `State`, as JSON."""
 RAW_FROM: Final = "heliograph.raw-from"
 """The property of `events` with the first day of which all events are still there; none: nothing has run out."""
+RETIRED_UNTIL: Final = "heliograph.retired-until"
+"""The property of `events` with the latest arrival, in UTC, of an event that was past its retention and is gone."""
 _TYPES: Final[dict[pa.DataType, IcebergType]] = {
     pa.string(): StringType(),
     pa.int64(): LongType(),
@@ -148,6 +150,12 @@ def state_property(state: State) -> dict[str, str]:
 def read_raw_from(events: Table) -> date:
     """Return the first day of which the table of events still has all events."""
     return date.fromisoformat(events.properties.get(RAW_FROM, "0001-01-01"))
+
+
+def read_retired_until(events: Table) -> datetime | None:
+    """Return when the latest of those events had arrived that retention has taken; None: it has taken none."""
+    text = events.properties.get(RETIRED_UNTIL)
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def find_mart(catalog: SqlCatalog, mart: Mart) -> Table | None:

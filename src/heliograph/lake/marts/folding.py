@@ -1,0 +1,112 @@
+"""Folding: several rows of one key become one, and parts of sessions that belong together one part.
+
+Whoever reads a mart adds up its rows, so that nothing changes for them but the time it takes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from heliograph.lake.marts.changing import data_files, paths_of, read_files, replace_rows
+from heliograph.lake.marts.definitions import PART_GAP_MINUTES
+from heliograph.lake.marts.tables import INSTANCE_DAYS, SESSION_PARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+    import pyarrow as pa
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table
+    from pyiceberg.typedef import Record
+
+    from heliograph.lake.marts.tables import Mart
+
+_TIERS: Final = (256 << 10, 8 << 20)
+"""Sizes in bytes: files below the first are folded together, then those below the next; larger ones stay."""
+MOST_FILES: Final = 32
+"""Files of a tier in a month: more are folded."""
+_log: Final = structlog.get_logger("heliograph.loader")
+
+
+def folded(connection: duckdb.DuckDBPyConnection, mart: Mart, rows: pa.Table) -> pa.Table:
+    """Return the rows of a mart with one for each key."""
+    connection.register("unfolded", rows)
+    try:
+        return connection.sql(_sql(mart)).to_arrow_table().cast(mart.schema)
+    finally:
+        connection.unregister("unfolded")
+
+
+def _sql(mart: Mart) -> str:
+    if not mart.sums:
+        return "from unfolded"
+    source = "unfolded"
+    if mart is SESSION_PARTS:
+        source = f"""(
+            select * replace (
+                min(begun) over (partition by account, instance, user_id, day, part) as begun,
+                max(ended) over (partition by account, instance, user_id, day, part) as ended
+            )
+            from (
+                select *, sum(begins) over (
+                    partition by account, instance, user_id, day order by begun, ended
+                    range between unbounded preceding and current row  -- rows of one part belong together
+                ) as part
+                from (
+                    select *, coalesce(begun > interval {PART_GAP_MINUTES} minutes + max(ended) over (
+                        partition by account, instance, user_id, day order by begun, ended
+                        rows between unbounded preceding and 1 preceding
+                    ), true)::int as begins
+                    from unfolded
+                )
+            )
+        )"""  # noqa: S608 - of constants alone
+    keys = ", ".join(f'"{name}"' for name in mart.keys)
+    sums = ", ".join(f'sum("{name}")::bigint as "{name}"' for name in mart.sums)
+    columns = ", ".join(f'"{name}"' for name in mart.schema.names)
+    return f"select {columns} from (select {keys}, {sums} from {source} group by {keys})"  # noqa: S608 - likewise
+
+
+def count_differing(connection: duckdb.DuckDBPyConnection, mart: Mart, ours: pa.Table, theirs: pa.Table) -> int:
+    """Return how many rows, once folded, stand on one side alone."""
+    connection.register("ours", folded(connection, mart, ours))
+    connection.register("theirs", folded(connection, mart, theirs))
+    query = """
+        select count(*) from (
+            (from ours except all from theirs) union all (from theirs except all from ours)
+        )
+    """
+    found = connection.sql(query).fetchall()
+    connection.unregister("ours")
+    connection.unregister("theirs")
+    return int(found[0][0])
+
+
+def fold_small_files(table: Table, mart: Mart, connection: duckdb.DuckDBPyConnection) -> bool:
+    """Fold the small files of one month, if there are many; return whether there were."""
+    if mart is INSTANCE_DAYS or not (found := _too_many(data_files(table))):
+        return False
+    month = found[0].partition
+    before = len(found)
+
+    def new() -> tuple[Sequence[DataFile], pa.Table]:
+        files = _too_many([file for file in data_files(table) if file.partition == month])
+        return files, folded(connection, mart, read_files(table, mart, paths_of(files)))
+
+    replace_rows(table, mart, new)
+    _log.info("folded", mart=mart.name, files=before)
+    return True
+
+
+def _too_many(files: Sequence[DataFile]) -> list[DataFile]:
+    """Return the files of the lowest tier of some month that has too many of them."""
+    tiers: dict[tuple[int, Record], list[DataFile]] = defaultdict(list)
+    for file in files:
+        tier = sum(file.file_size_in_bytes >= size for size in _TIERS)
+        if tier < len(_TIERS):
+            tiers[tier, file.partition].append(file)
+    return next((tiers[key] for key in sorted(tiers, key=str) if len(tiers[key]) > MOST_FILES), [])

@@ -1,0 +1,87 @@
+"""What the loader does for the marts between its rounds, a small piece at a time.
+
+Marts that are being made get further days; small files are folded; old snapshots go, as each makes every commit slower.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from heliograph.lake.maintenance.expiry import expire
+from heliograph.lake.marts.folding import MOST_FILES, fold_small_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from pyiceberg.table import Table
+
+    from heliograph.lake.marts.keeping import Marts
+    from heliograph.lake.marts.tables import Mart
+    from heliograph.settings import LakeSettings
+
+_LOOK_SECONDS: Final = 5.0
+"""How often it is seen whether somebody wants the marts made anew."""
+_MORE_FILES: Final = 16
+"""By so many a mart's files have to become more before one looks again whether some can be folded."""
+_MOST_SNAPSHOTS: Final = 64
+_EXPIRE_SECONDS: Final = 60.0
+
+
+class Tending:
+    """Looks after the marts of one loader.
+
+    Args:
+        marts: As the loader keeps them.
+        settings: How long snapshots stay.
+        now: The clock by which they are old.
+        ticks: Seconds by a clock that nobody sets.
+    """
+
+    def __init__(
+        self,
+        marts: Marts,
+        settings: LakeSettings,
+        *,
+        now: Callable[[], datetime],
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._marts = marts
+        self._settings = settings
+        self._now = now
+        self._ticks = ticks
+        self._looked = ticks()
+        self._expired = dict.fromkeys(marts.tables, 0.0)
+        self._files: dict[Mart, int] = {}
+
+    def round(self, events: Table) -> None:
+        """Do one piece, if anything is to be done; all tables stand at the same place of the log."""
+        if self._ticks() - self._looked >= _LOOK_SECONDS:
+            self._looked = self._ticks()
+            self._marts.recall(events)
+        if self._marts.make_on(events) or self._fold():
+            return
+        self._expire()
+
+    def _fold(self) -> bool:
+        for mart, table in self._marts.tables.items():
+            if _count_files(table) > self._files.get(mart, MOST_FILES):
+                if fold_small_files(table, mart, self._marts.definitions.connection):
+                    return True
+                self._files[mart] = _count_files(table) + _MORE_FILES
+        return False
+
+    def _expire(self) -> None:
+        for mart, table in self._marts.tables.items():
+            is_due = self._ticks() - self._expired.get(mart, -_EXPIRE_SECONDS) >= _EXPIRE_SECONDS
+            if is_due and len(table.metadata.snapshots) > _MOST_SNAPSHOTS:
+                self._expired[mart] = self._ticks()
+                expire(table, self._settings, self._now())
+                return
+
+
+def _count_files(table: Table) -> int:
+    snapshot = table.current_snapshot()
+    summary = None if snapshot is None else snapshot.summary
+    return 0 if summary is None else int(summary.additional_properties.get("total-data-files", 0))

@@ -20,15 +20,22 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from pyiceberg.table import Transaction
+from typer.testing import CliRunner
 
 from harness import SMALL_PLAN, definition, random_id
+from heliograph.cli import app
 from heliograph.gateway.log import Entry, Log
 from heliograph.lake.loader import Loader
+from heliograph.lake.marts import folding, tending
+from heliograph.lake.marts.report import ask_anew, take_stock
+from heliograph.lake.marts.tables import USER_DAYS, find_mart
 from heliograph.lake.report import count_repeated
+from heliograph.lake.tables import open_catalog
 from heliograph.plan.model import Comparison, Plan
 from heliograph.settings import GatewaySettings, LakeSettings
 from heliograph.wire import NDJSON, Receipt
 from marting import assert_kept_is_defined
+from updating import write_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -130,7 +137,8 @@ class Site:
         try:
             while loader.load_round():
                 pass
-            loader.make_marts()
+            while loader.make_on():
+                pass
         finally:
             loader.close()
 
@@ -173,6 +181,12 @@ class Histories(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self.site = Site(self.folder)
         self.delivered = False
+        self.patch = pytest.MonkeyPatch()
+        # Few files and snapshots are many here.
+        self.patch.setattr(folding, "MOST_FILES", 2)
+        self.patch.setattr(tending, "MOST_FILES", 2)
+        self.patch.setattr(tending, "_MORE_FILES", 1)
+        self.patch.setattr(tending, "_MOST_SNAPSHOTS", 4)
 
     def teardown(self) -> None:
         if self.delivered:
@@ -180,6 +194,7 @@ class Histories(RuleBasedStateMachine):
             assert count_repeated(self.site.lake) == 0
             assert_kept_is_defined(self.site.lake, self.site.plan)
         self.site.stop_gateway()
+        self.patch.undo()
         shutil.rmtree(self.folder)
 
     @rule(batches=BATCHES, commit_rows=st.sampled_from([1, 5, 1_000]))
@@ -191,6 +206,10 @@ class Histories(RuleBasedStateMachine):
         for instance, batch, twice in batches:
             self.site.deliver(instance, batch, twice=twice)
         self.delivered = True
+
+    @rule()
+    def rebuild(self) -> None:
+        ask_anew(self.site.lake)
 
     @rule(plan=st.sampled_from(PLANS))
     def change_the_plan(self, plan: Plan) -> None:
@@ -231,3 +250,52 @@ def test_a_loader_killed_behind_any_of_its_commits_adds_nothing_twice_and_leaves
             break
     site.stop_gateway()
     assert count() == 6, "deliveries, four marts, events"
+
+
+def test_folding_leaves_one_row_a_key_and_one_file_a_month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "MOST_FILES", 1)
+    monkeypatch.setattr(tending, "MOST_FILES", 1)
+    monkeypatch.setattr(tending, "_MORE_FILES", 0)
+    site = Site(tmp_path)
+    for minutes in (120, 145, 165, 300):  # two parts of one session, and one that joins them; and another session
+        site.deliver("acme-1", [happened(minutes, "PageViewed", USERS[0]), happened(minutes, "PageViewed", USERS[0])])
+        site.load()
+    site.load()
+    site.stop_gateway()
+    standing = take_stock(site.lake, site.plan)
+    assert [(each.table.rpartition(".")[2], each.rows, each.files) for each in standing] == [
+        ("user_days", 1, 1),
+        ("user_feature_days", 1, 1),
+        ("session_parts", 2, 1),
+        ("instance_days", 1, 1),
+    ]
+    assert_kept_is_defined(site.lake, site.plan)
+
+
+def test_the_command_line_tells_how_marts_stand_finds_a_difference_and_makes_them_anew(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    config = tmp_path / "vendor.toml"
+    write_plan(tmp_path / "plan.yaml", site.plan)
+    config.write_text(
+        f'[gateway]\nlog = "{site.gateway.log}"\n[plan]\nfile = "{tmp_path / "plan.yaml"}"\n'
+        f'[lake]\nwarehouse = "{site.lake.warehouse}"\ncatalog = "{site.lake.catalog}"\n'
+    )
+
+    def marts(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["--config", str(config), "lake", "marts", "--json", *arguments])
+
+    site.deliver("acme-1", [happened(minutes, "PageViewed", USERS[0]) for minutes in (0, 3_000)])
+    site.load()
+    site.stop_gateway()
+    found = msgspec.json.decode(marts().stdout)
+    assert [each["state"] for each in found] == ["whole"] * 4
+    assert (found[0]["first_day"], found[0]["last_day"]) == ("2026-09-29", "2026-10-02")
+    assert marts("--check").exit_code == 0
+    table = find_mart(open_catalog(site.lake), USER_DAYS)
+    assert table is not None
+    table.delete("day = '2026-09-29'")
+    told = marts("--check")
+    assert told.exit_code == 1
+    assert "heliograph.user_days: 1 rows differ in the days from 2026-09-29 on" in told.stderr
+    assert marts("--rebuild", "--check").exit_code == 0
+    assert_kept_is_defined(site.lake, site.plan)

@@ -146,8 +146,13 @@ class NoMarts:
 
     def commit(self, *_: object) -> None: ...
 
-    def make_on(self, *_: object) -> bool:
-        return False
+
+class NoTending:
+    """Stands for what is done for them."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def round(self, *_: object) -> None: ...
 
 
 def highest(rows: Iterator[tuple[Any, Any]]) -> dict[Any, Any]:

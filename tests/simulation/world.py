@@ -46,7 +46,8 @@ from heliograph.lake import deliveries as deliveries_module
 from heliograph.lake import durability
 from heliograph.lake import loader as loader_module
 from heliograph.lake import pings as pings_module
-from heliograph.lake.loader import Loader, read_erased_epochs
+from heliograph.lake.erased import read_erased_epochs
+from heliograph.lake.loader import Loader
 from heliograph.plan.model import IntegerProperty
 from heliograph.registry.snapshot import InstanceRecord, Permission, Snapshot
 from heliograph.settings import AgentSettings, GatewaySettings, LakeSettings, RecorderSettings, Settings
@@ -284,6 +285,7 @@ class World:
         yield loader_module, "sync_snapshot", memory.sync_snapshot
         yield commits_module, "begin", memory.begin
         yield loader_module, "Marts", memory.NoMarts
+        yield loader_module, "Tending", memory.NoTending
         yield Loader, "_read_loaded", _read_loaded
         yield pings_module, "open_pings", self.lake.open_pings
         yield pings_module.PingTable, "_read_latest", _read_latest

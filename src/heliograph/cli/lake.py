@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from heliograph.cli import lake_erasures, lake_upkeep
+from heliograph.cli import lake_erasures, lake_marts, lake_upkeep
 from heliograph.cli.common import fail, follow_plan, out, print_json, read_settings, use_logs
 
 app = typer.Typer(
@@ -54,7 +54,8 @@ def load(
     while rows := loader.load_round():
         total += rows
         out.print(f"{total:,} rows loaded")
-    loader.make_marts()
+    while loader.make_on():
+        pass
     out.print("The lake holds all that the log does.")
 
 
@@ -97,6 +98,7 @@ def status(
         )
 
 
+app.command()(lake_marts.marts)
 app.command()(lake_erasures.erase)
 app.command()(lake_erasures.erasures)
 for verb in (

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 ERASED_EPOCHS: Final = "heliograph.erased-epochs"
-"""The property of `events` with the last sequence number erased of each epoch: JSON, ``{instance: {epoch: number}}``."""
+"""The property of `events` with the last number erased of each epoch: JSON, ``{instance: {epoch: number}}``."""
 
 
 def read_erased_epochs(table: Table) -> dict[str, dict[int, int]]:

@@ -12,10 +12,10 @@ import fcntl
 import os
 import time
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
@@ -39,8 +39,10 @@ from heliograph.lake.commits import CommitConflictError, commit
 from heliograph.lake.delivered import BodyDecoder
 from heliograph.lake.deliveries import DeliveryTable
 from heliograph.lake.durability import sync_snapshot
+from heliograph.lake.erased import read_erased_epochs
 from heliograph.lake.exclusion import LOADER, BusyError, Exclusion
 from heliograph.lake.marts.keeping import Marts
+from heliograph.lake.marts.tending import Tending
 from heliograph.lake.metrics import LoaderMetric, LoaderMonitor
 from heliograph.lake.pings import PingTable
 from heliograph.lake.places import place_property, read_place, standing_at
@@ -60,17 +62,12 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pyiceberg.table import Table, Transaction
+    from pyiceberg.table import Transaction
 
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, LakeSettings
 
 _LOCK: Final = "loader.lock"
-ERASED_EPOCHS: Final = "heliograph.erased-epochs"
-"""The table's property with the last sequence number erased of each epoch: JSON, ``{instance: {epoch: number}}``.
-
-What was loaded is known by the rows that are there; of those that are not any more, this has to tell.
-"""
 _SORT: Final = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending"), ("sequence", "ascending")]
 _POLL_SECONDS: Final = 0.3
 _log: Final = structlog.get_logger("heliograph.loader")
@@ -113,6 +110,7 @@ class Loader:
         self._deliveries = DeliveryTable(lake)
         self.marts: Final = Marts(lake, present)
         """What it keeps beside the events."""
+        self._tending = Tending(self.marts, lake, now=lambda: datetime.now(UTC))
         self._held_back: int | None = None
         self.account: Final = LoadAccount(None)
         """What it has passed of the gateway's account."""
@@ -245,8 +243,9 @@ class Loader:
                 break
         ping_rows = self._commit_others(place)  # before the events, whose place alone says what is released
         if rows:
-            self.marts.commit(batches, place)
-            self._commit_events([table for _, table in batches], place)
+            whole = [(behind, self._widened(table)) for behind, table in batches]
+            self.marts.commit(whole, place)
+            self._commit_events([table for _, table in whole], place)
             _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
         elif place != self._place:
             self._commit(None, place)
@@ -255,14 +254,13 @@ class Loader:
             self._loaded |= loaded
             self.monitor.received = self._seen
             self.release()
-        self.marts.make_on(self._table)
+        self._tending.round(self._table)
         self._is_sure = True
         return rows + ping_rows
 
-    def make_marts(self) -> None:
-        """Make all marts that are being made anew, to the end."""
-        while self.marts.make_on(self._table):
-            pass
+    def make_on(self) -> bool:
+        """Make a few days more of the marts that are being made anew; return whether there were any."""
+        return self.marts.make_on(self._table)
 
     def _entries(self) -> Iterable[tuple[Place, Stored | None, bytes]]:
         """Yield the deliveries and pings after where the loader stands, over all segments; None where one begins.
@@ -348,7 +346,7 @@ class Loader:
             ) from None
 
     def _commit_events(self, tables: Sequence[pa.Table], place: Place) -> None:
-        rows = pa.concat_tables([self._widened(table) for table in tables]).sort_by(_SORT)
+        rows = pa.concat_tables(tables).sort_by(_SORT)
         counts = self.account.commit(rows)
         began = time.perf_counter()
         self._commit(rows, place)
@@ -415,9 +413,3 @@ def _hold_lake(lake: LakeSettings) -> Iterator[None]:
             yield
     except BusyError as error:
         raise LoaderRunningError(f"{error}. Stop it first, or name another lake.") from None
-
-
-def read_erased_epochs(table: Table) -> dict[str, dict[int, int]]:
-    """Return the last sequence number erased of each epoch, by instance."""
-    text = table.properties.get(ERASED_EPOCHS, "{}")
-    return msgspec.json.decode(text, type=dict[str, dict[int, int]])

@@ -11,7 +11,7 @@ from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 
 from heliograph.lake.durability import files_of, snapshot_files, sync_files
-from heliograph.lake.loader import ERASED_EPOCHS, read_erased_epochs
+from heliograph.lake.erased import ERASED_EPOCHS, read_erased_epochs
 from heliograph.lake.matching import iceberg_filter, sql_case
 from heliograph.lake.storage import connect, local_path, storage_of
 from heliograph.lake.tables import DELIVERIES, EVENTS, NAMESPACE

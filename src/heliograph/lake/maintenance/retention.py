@@ -20,6 +20,7 @@ from pyiceberg.types import DateType
 
 from heliograph.lake.commits import commit, holds, replace_files
 from heliograph.lake.maintenance.layout import in_order, read_rows, write_file
+from heliograph.lake.marts.tables import retired_properties
 from heliograph.lake.rewriting import columns_of, table_name
 from heliograph.lake.storage import connect, local_path, storage_of
 from heliograph.lake.tables import DELIVERIES, EVENTS, NAMESPACE, PINGS, PROPERTIES, TIME, find_table
@@ -103,7 +104,7 @@ def retain_file(table: Table, file: DataFile, into: Retained, *, dry_run: bool =
     if not dry_run:
         kept = rows.filter(pc.invert(pc.fill_null(is_old, fill_value=False)))
         new = [write_file(table, in_order(kept), file)] if len(kept) else []
-        if not replace_files(table, [file], new, properties=_counts(table, old)):
+        if not replace_files(table, [file], new, properties=_counts(table, old, into.before)):
             storage_of(table).delete(each.file_path for each in new)
             into.overtaken += 1
             return
@@ -111,14 +112,15 @@ def retain_file(table: Table, file: DataFile, into: Retained, *, dry_run: bool =
     into.files += 1
 
 
-def _counts(table: Table, old: pa.Table) -> dict[str, str]:
-    """Return the property that says how many events of each instance and name go; other tables need none."""
+def _counts(table: Table, old: pa.Table, before: date) -> dict[str, str]:
+    """Return the properties that say how many events of each instance and name go, and of which days; else none."""
     if table_name(table) != EVENTS:
         return {}
     counts: dict[str, Counts] = {}
     for row in old.group_by(["instance", "name"]).aggregate([([], "count_all")]).to_pylist():
         counts.setdefault(row["instance"], {})[row["name"]] = row["count_all"]
-    return {f"{_PENDING}{uuid.uuid4()}": json.dumps(counts)}
+    latest = pc.max(old.column("received")).as_py()
+    return {f"{_PENDING}{uuid.uuid4()}": json.dumps(counts), **retired_properties(table, before, latest)}
 
 
 def settle(catalog: SqlCatalog, now: datetime) -> None:

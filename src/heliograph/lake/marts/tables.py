@@ -158,6 +158,22 @@ def read_retired_until(events: Table) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+def retired_properties(events: Table, before: date, received: datetime) -> dict[str, str]:
+    """Return the properties that say what retention takes: events of days before one, the latest of which had arrived.
+
+    Args:
+        events: Their table.
+        before: The first day that stays.
+        received: When the latest of those that go had arrived, in UTC.
+    """
+    known = read_retired_until(events)
+    moment = received.replace(tzinfo=UTC)
+    return {
+        RAW_FROM: max(before, read_raw_from(events)).isoformat(),
+        RETIRED_UNTIL: (moment if known is None else max(moment, known)).replace(tzinfo=None).isoformat(),
+    }
+
+
 def find_mart(catalog: SqlCatalog, mart: Mart) -> Table | None:
     """Return a mart's table as of now; None when there is none yet."""
     try:

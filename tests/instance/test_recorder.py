@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +139,57 @@ def test_a_process_without_free_descriptors_cannot_flush_and_is_told_so(recorder
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert recorder.flush()
+
+
+@pytest.mark.parametrize("noticed_by", ["the caller", "the thread that keeps flushing"])
+def test_what_a_disk_may_have_lost_is_told_and_nothing_is_written_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed_by: str
+) -> None:
+    quiet = 60_000 if noticed_by == "the caller" else 1
+    recorder = Recorder(RecorderSettings(outbox=str(tmp_path), sync_milliseconds=quiet))
+    with failing_disk(monkeypatch) as failed:
+        assert recorder.record("Opened")
+        if noticed_by != "the caller":
+            assert failed.wait(10)
+        assert not recorder.flush()
+    # The kernel tells of it once: from here on the disk says that all is well.
+    assert recorder.record("Opened")
+    assert recorder.flush()
+    recorder.close()
+    before, after = read_epochs(tmp_path)
+    assert [len(each.read(START, 1_000).lines) for each in (before, after)] == [1, 1]
+
+
+def test_a_segment_that_cannot_be_finished_is_the_last_of_its_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(RecorderSettings(outbox=str(tmp_path), maximum_bytes=100_000, sync_milliseconds=60_000))
+    taken = 0
+    with failing_disk(monkeypatch) as failed:
+        while not failed.is_set():
+            taken += recorder.record("Opened", user="x" * 200)
+    assert recorder.record("Opened")
+    assert not recorder.flush()
+    assert recorder.flush()
+    recorder.close()
+    before, after = read_epochs(tmp_path)
+    assert len(before.read(START, 1_000).lines) == taken
+    chunk = after.read(START, 1_000)
+    assert (len(chunk.lines), chunk.dropped) == (1, {"Opened": {Verdict.OUTBOX_FAILED: 1}})
+
+
+@contextmanager
+def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Let nothing be forced to disk inside the block, and say when it was tried."""
+    tried = threading.Event()
+
+    def fail(_: int) -> None:
+        tried.set()
+        raise OSError(errno.EIO, "the disk failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fail)
+        yield tried
 
 
 def test_a_full_outbox_drops_new_events_and_says_how_many(tmp_path: Path) -> None:

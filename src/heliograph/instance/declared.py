@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from heliograph.frames import file_identity, write_atomically
+from heliograph.frames import file_identity, make_folder, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +110,6 @@ class DeclaredWriter:
         """
         if declaration is self._told and self._file == file_identity(self._outbox / DECLARED_FILE):
             return
-        self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._outbox)
         write_atomically(self._outbox / DECLARED_FILE, msgspec.json.encode(declaration))
         self._told, self._file = declaration, file_identity(self._outbox / DECLARED_FILE)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import structlog
 import zstandard
 
-from heliograph.frames import encode_frame, read_frames, write_atomically, write_fully
+from heliograph.frames import encode_frame, make_folder, read_frames, write_atomically, write_fully
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -88,7 +88,7 @@ class KeptBytes:
                     if self._days == 0 or _day(path) < today - timedelta(days=self._days):
                         path.unlink()
         elif self._days:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder)
         self._tidied = today
 
     def _append(self, frame: bytes, today: date) -> None:

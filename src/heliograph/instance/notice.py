@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 from msgspec.structs import replace
 
-from heliograph.frames import file_identity, write_atomically
+from heliograph.frames import file_identity, make_folder, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +77,7 @@ class NoticeWriter:
         notice = Notice(level=level, until=until, keep_local=self._keep_local)
         if self._is_told(notice, now):
             return
-        self._outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._outbox)
         write_atomically(self._outbox / NOTICE_FILE, msgspec.json.encode(notice))
         self._told, self._told_at, self._file = notice, now, file_identity(self._outbox / NOTICE_FILE)
 

@@ -115,6 +115,8 @@ class EpochWriter:
         self.epoch: Final = new_epoch() if epoch is None else epoch
         self.last = 0
         """The sequence number of the last event appended; 0 before the first."""
+        self.failed = False
+        """Whether the disk has refused to keep what was written: nothing may be written behind it."""
         self.folder: Final = outbox / f"{self.epoch:020d}"
         self._outbox = outbox
         self._maximum_bytes = maximum_bytes
@@ -252,7 +254,11 @@ class EpochWriter:
     def _begin_segment(self) -> None:
         # Once the new file is there, a reader may take the old one for finished: nothing may be written to it any more.
         if self._segment >= 0:
-            os.fdatasync(self._segment)
+            try:
+                os.fdatasync(self._segment)
+            except OSError:
+                self.failed = True
+                raise
         path = self.folder / f"{self.last + 1:020d}{SUFFIX}"
         old, self._segment = self._segment, os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         self._first = self.last + 1

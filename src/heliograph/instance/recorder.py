@@ -83,6 +83,7 @@ class Recorder:
         self._dropped: VerdictCounts = {}
         self._noted = 0
         self._synced: tuple[int, int, int] | None = None
+        self._lost = False
         self._flusher: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -138,6 +139,8 @@ class Recorder:
                 (self._writer or self._open()).append_recorded(event)
             self._recorded[name] = self._recorded.get(name, 0) + 1
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
+            if self._writer is not None and self._writer.failed:
+                self._give_up(self._writer)
             return self._drop(name, _verdict_on(error))
         else:
             return True
@@ -269,7 +272,7 @@ class Recorder:
                 self._watch.look()
                 with contextlib.suppress(OSError):  # the next time it may work
                     self._measure()
-            self.flush()
+            self._sync()
 
     def _measure(self) -> None:
         with self._lock:
@@ -296,22 +299,53 @@ class Recorder:
             self._noted = count
 
     def flush(self) -> bool:
-        """Wait until all that was recorded is on disk; tell whether it is."""
+        """Wait until all that was recorded is on disk; tell whether it is.
+
+        A disk that has failed once may have lost what it was to take, and takes no notice of it the next time. So
+        False also says that it failed since the last call; what is recorded after that is in a new epoch.
+        """
+        synced = self._sync()
+        lost, self._lost = self._lost, False
+        return synced and not lost
+
+    def _sync(self) -> bool:
         try:
             self._sign_ins.sync()
             with self._lock:
                 writer = self._writer
                 place = None if writer is None else (writer.epoch, *writer.place)
                 new = writer is not None and place != self._synced
-                descriptors = [writer.duplicate_descriptor() if writer is not None and new else None]
-                descriptors += self._held.descriptors()
+                own = writer.duplicate_descriptor() if writer is not None and new else None
+                held = [*self._held.descriptors()]
         except OSError:
             return False
-        synced = [_sync(descriptor) for descriptor in descriptors if descriptor is not None]
-        if all(synced):
+        own_synced = own is None or _force(own)
+        held_synced = [*map(_force, held)]  # each, as it closes the descriptor
+        if own_synced and all(held_synced):
             self._synced = place
             return True
+        with self._lock:
+            if not all(held_synced):
+                self._held.close()
+            if writer is not None and writer is self._writer and not own_synced:
+                self._give_up(writer)
+            self._lost = True
         return False
+
+    def _give_up(self, writer: EpochWriter) -> None:
+        """Write nothing more behind what the disk may have lost: no reader would get past it after a power cut."""
+        self._lost = True
+        self._writer, self._reopen_at = None, 0.0
+        self._end_epoch(writer, EpochWriter.abandon)
+
+    def _end_epoch(self, writer: EpochWriter, end: Callable[[EpochWriter], None]) -> None:
+        try:
+            self._note_dropped(writer)
+            end(writer)
+        except OSError:
+            writer.abandon()
+        # The next epoch counts its own drops.
+        self._dropped, self._left_out, self._noted = {}, {}, 0
 
     def close(self) -> None:
         """Force everything to disk and end this process's epoch. Recording again begins a new one."""
@@ -328,15 +362,8 @@ class Recorder:
             self._watch.begin_process()  # recording again looks again
             self._reopen_at = 0.0
             self._held.close()
-            if writer is None:
-                return
-            try:
-                self._note_dropped(writer)
-                writer.close()
-            except OSError:
-                writer.abandon()
-            # The next epoch counts its own drops.
-            self._dropped, self._left_out, self._noted = {}, {}, 0
+            if writer is not None:
+                self._end_epoch(writer, EpochWriter.close)
 
     @property
     def recorded(self) -> dict[str, int]:
@@ -369,7 +396,7 @@ def _verdict_on(error: Exception) -> Verdict:
     return Verdict.UNRECORDABLE
 
 
-def _sync(descriptor: int) -> bool:
+def _force(descriptor: int) -> bool:
     """Force a file to disk, and close it; tell whether it is there."""
     try:
         os.fdatasync(descriptor)

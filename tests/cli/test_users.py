@@ -13,7 +13,8 @@ from heliograph.cli import app
 from heliograph.instance.notice import NoticeWriter
 from heliograph.instance.opt_outs import OptOutsFile
 from heliograph.instance.outbox_reading import Position
-from heliograph.instance.state import Progress, State
+from heliograph.instance.progress import Progress
+from heliograph.instance.state import State
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from harness import SMALL_PLAN
 from heliograph.difference import Difference, Differing, in_words
 from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance import bookkeeping as bookkeeping_module
 from heliograph.instance import counted as counted_module
-from heliograph.instance import exporter as exporter_module
 from heliograph.instance.account import InstanceAccount, read_account, read_passed
 from heliograph.instance.comparison import compare
 from heliograph.instance.exporter import Exporter
@@ -250,7 +250,7 @@ def test_a_receipt_that_is_counted_twice_is_named(
     def doubled(counted: Counted, receipt: Receipt) -> Counted:
         return counted_module.take_receipt(counted_module.take_receipt(counted, receipt), receipt)
 
-    monkeypatch.setattr(exporter_module, "take_receipt", doubled)
+    monkeypatch.setattr(bookkeeping_module, "take_receipt", doubled)
     append(writer, *["SearchSubmitted"] * 4)
     ends.drain()
     difference = only(ends.account())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,8 +128,9 @@ def test_a_running_agent_notices_a_recorded_choice_at_its_next_round(instance: I
     assert instance.account().dropped == {"PageViewed": {Verdict.NOT_PERMITTED: 1}}
     instance.verb("events")
     assert instance.agent.round() is not Left.MORE
-    instance.recorder.record("PageViewed", user=1)  # what was recorded before the agent took notice stays
-    assert instance.agent.round() is Left.MORE
+    while not instance.recorder.record("PageViewed", user=1):  # it may have seen the no, and looks once a second
+        time.sleep(0.05)
+    assert instance.agent.round() is Left.MORE  # what was recorded before the agent took notice stays
     assert instance.account().delivered == {"PageViewed": 2}
 
 

@@ -17,7 +17,7 @@ from heliograph.instance.accounting import Accounting
 from heliograph.instance.counted import Counted, by_name, settle
 from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.present_names import PresentNames
-from heliograph.instance.state import Progress
+from heliograph.instance.progress import Progress
 from heliograph.wire import Counts, VerdictCounts, merge_counts, total_counts
 
 if TYPE_CHECKING:

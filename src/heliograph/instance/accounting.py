@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from heliograph.instance.batch import Recorded
     from heliograph.instance.counted import Counted
     from heliograph.instance.outbox_reading import Chunk
-    from heliograph.instance.state import Owed, Progress
+    from heliograph.instance.progress import Owed, Progress
     from heliograph.plan.model import Plan
     from heliograph.wire import Counts, Receipt
 

@@ -35,9 +35,9 @@ from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.exporter import FUTURE
 from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.present_names import PresentNames
+from heliograph.instance.progress import Leaving, Progress
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.refusals import Objections
-from heliograph.instance.state import Leaving, Progress
 from heliograph.instance.withheld import heard
 from heliograph.plan.canonical import CanonicalPlanError, read_canonical
 from heliograph.plan.narrow import narrowed

@@ -13,7 +13,8 @@ from heliograph.instance.counted import by_name, receipt_names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from heliograph.instance.state import Progress, State
+    from heliograph.instance.progress import Progress
+    from heliograph.instance.state import State
     from heliograph.instance.transport import GatewayAccount
 
 

@@ -15,29 +15,27 @@ import structlog
 from msgspec.structs import replace
 
 from heliograph.event import UNDECLARED, Verdict, epoch_began
-from heliograph.instance.accounting import Accounting
-from heliograph.instance.actors import Marks, MarkTable
 from heliograph.instance.answers import Action
 from heliograph.instance.bandwidth import Bandwidth
 from heliograph.instance.batch import BatchBuilder
-from heliograph.instance.counted import Counted, take_receipt
+from heliograph.instance.bookkeeping import Bookkeeping
 from heliograph.instance.outbox_reading import START, Chunk, EpochReader, read_epochs, sweep_removed
 from heliograph.instance.present_names import PresentNames
+from heliograph.instance.progress import Leaving, Owed, Progress
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.read_ahead import Place, ReadAhead, read_events
 from heliograph.instance.refusals import Objections
 from heliograph.instance.splitting import Splits
 from heliograph.instance.standstill import Standstill
-from heliograph.instance.state import Leaving, Owed, Progress, StaleError
+from heliograph.instance.state import StaleError
 from heliograph.instance.transport import GatewayRefusalError, StandstillError, TransportError
-from heliograph.instance.usage import Tally
 from heliograph.ledger.entries import GIVEN_UP, SPLIT, Moved, Refused
 from heliograph.wire import Receipt, VerdictCounts, merge_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from heliograph.instance.batch import Recorded
+    from heliograph.instance.counted import Counted
     from heliograph.instance.outbox_reading import Position
     from heliograph.instance.read_ahead import Events
     from heliograph.instance.state import State
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
 
 FUTURE: Final = timedelta(minutes=15)
 """How far ahead of the clock an event's time may lie."""
-_PURGE_EVENTS: Final = 100_000
 _REST: Final = timedelta(minutes=1)
 _MOST_TIMES: Final = 4
 """A backlog is delivered in batches of up to so many times `agent.batch_events`: large ones cost less an event."""
@@ -92,8 +89,6 @@ class Exporter:
         self._batch_events = agent.batch_events
         self._most_events = max(agent.batch_events, min(_MOST_TIMES * agent.batch_events, _MOST_GROWN))
         self._reads_ahead = read_ahead
-        self._agent = agent
-        self._usage_days = agent.usage_days
         self._held_for = timedelta(days=agent.held_days)
         self._outbox = Path(recorder.outbox)
         sweep_removed(self._outbox)
@@ -104,7 +99,7 @@ class Exporter:
         self._generation = self._objections.generation
         state.kept.bound(days=agent.ledger_days, maximum_bytes=agent.ledger_bytes)
         self._pseudonyms = Pseudonyms(state)
-        self._marks = MarkTable(state.connection)
+        self._books = Bookkeeping(agent, state, self._objections, self._latest)
         self.use_plan(plan, withdrawn=withdrawn)
         self.standstill: Final = Standstill(state.connection, now)
         """Whether delivery stands still although the gateway answers."""
@@ -129,8 +124,7 @@ class Exporter:
         self._withdrawn = withdrawn
         self._resting = set()
         self._builder = BatchBuilder(plan, self._pseudonyms)
-        self._accounting = Accounting(plan)
-        self._tally = Tally(plan, days=self._usage_days)
+        self._books.use_plan(plan, self._builder)
 
     def deliver_round(self, may_send: Callable[[], bool] = lambda: True) -> int:
         """Deliver one batch of each epoch that has something, and return how many numbers were delivered.
@@ -177,49 +171,17 @@ class Exporter:
             tally: Whether it counts as use all the same.
             sendable: Whether that use may go into a ping.
         """
-        purged = 0
         self._resting.clear()
-        for reader in read_epochs(self._outbox):
-            closed = reader.is_closed()
-            progress = self._load(reader)
-            while True:
-                # What was begun is dropped by itself, so that its receipt can still be told apart, should there be one.
-                chunk = reader.read(progress.position, _PURGE_EVENTS, last=progress.begun)
-                if chunk.end == progress.position:
-                    break
-                numbers = chunk.numbers
-                dropped = (
-                    Owed(chunk.last, self._accounting.verdicts_on(chunk, Verdict.NOT_PERMITTED)) if numbers else None
-                )
-                progress = replace(
-                    progress,
-                    position=chunk.end,
-                    sending=None,
-                    owed=[*progress.owed, *([dropped] if dropped else [])],
-                    dropped=chunk.dropped or progress.dropped,
-                    left_out=chunk.left_out or progress.left_out,
-                    counted=self._accounting.count(progress, chunk),
-                )
-                tallied = self._tally_of(chunk, locally=not sendable) if tally else []
-                self._save(reader, progress, tallied, sendable=sendable)
-                purged += numbers
-            reader.release(progress.position)
-            if closed and reader.is_recorders:
-                # What is owed is still to be told: only then the epoch itself is deleted.
-                reader.clear()
+        readers = read_epochs(self._outbox)
+        purged = sum(self._books.purge(reader, tally=tally, sendable=sendable) for reader in readers)
         self.caught_up = True
         return purged
-
-    def _load(self, reader: EpochReader) -> Progress:
-        progress = self._state.progress(reader.epoch)
-        counted = self._state.counted(reader.epoch, progress)
-        return replace(progress or Progress(reader.series, START), counted=counted)
 
     def _deliver_epoch(self, reader: EpochReader, may_send: Callable[[], bool]) -> int:
         if reader.epoch in self._resting:
             return 0
         closed = reader.is_closed()  # before reading: what is read after this is all there will ever be
-        progress = self._load(reader)
+        progress = self._books.load(reader)
         limit = self._splits.limit(reader.epoch, progress.position.sequence, self._wanted(reader.epoch))
         if self._waits(reader):
             if not (closed and progress.owed):
@@ -240,8 +202,8 @@ class Exporter:
         numbers = chunk.numbers
         if numbers == 0 and not (progress.owed and closed):
             if chunk.end != progress.position:
-                counted = self._accounting.count(progress, chunk)
-                self._save(reader, replace(progress, position=chunk.end, counted=counted))
+                counted = self._books.accounting.count(progress, chunk)
+                self._books.save(reader, replace(progress, position=chunk.end, counted=counted))
                 reader.release(chunk.end)
             elif closed and not progress.owed:
                 self._remove(reader)
@@ -291,19 +253,11 @@ class Exporter:
         for reader in read_epochs(self._outbox):
             if reader.epoch != receipt.epoch:
                 continue
-            progress = self._load(reader)
+            progress = self._books.load(reader)
             if receipt.first == progress.acknowledged + 1:
-                self._settle_by(reader, progress, receipt, signature=signature)
+                self._books.settle_by(reader, progress, receipt, signature=signature)
                 return True
         return self._state.settle_late(receipt, signature)
-
-    def _settle_by(self, reader: EpochReader, progress: Progress, receipt: Receipt, *, signature: str = "") -> None:
-        """Settle the next delivery of an epoch by a receipt alone: its answer was lost, or came another way."""
-        chunk = reader.read(progress.position, 0, last=max(receipt.last, progress.position.sequence))
-        counted = self._accounting.count(progress, chunk)
-        counted = self._accounting.by_names_of(receipt, progress, chunk, counted)
-        tallied = self._tally_of(chunk)
-        self._settle(reader, replace(progress, counted=counted), chunk, receipt, tallied, signature=signature)
 
     def _waits(self, reader: EpochReader) -> bool:
         """Tell whether these events are set aside: no plan has declared them yet, and none has taken them back."""
@@ -322,16 +276,16 @@ class Exporter:
         if self._generation != self._objections.generation:
             self._pseudonyms.clear()
             self._generation = self._objections.generation
-        marks = self._look_at_marks()
+        marks = self._books.marks()
         batch = self._builder.build(recorded, numbers=numbers, latest=self._latest(), refusals=refusals, marks=marks)
         self.stripped.update(batch.stripped)
         next_limit = min(max(2 * limit, self._batch_events), self._most_events)
         if limit:
             self._read_ahead(reader, chunk.end, next_limit)
         absent: VerdictCounts = {}
-        for counts in (*(self._accounting.as_declared(owed.counts) for owed in progress.owed), batch.absent):
+        for counts in (*(self._books.accounting.as_declared(owed.counts) for owed in progress.owed), batch.absent):
             merge_counts(absent, counts)
-        counted = self._accounting.count(progress, chunk, recorded)
+        counted = self._books.accounting.count(progress, chunk, recorded)
         progress = replace(progress, sending=chunk.end)
         sessions = self._objections.sessions
         first, plan = progress.acknowledged + 1, self._client.built_by
@@ -362,11 +316,11 @@ class Exporter:
             latest_receipt = self._client.latest_receipt(reader.epoch)
             return self._catch_up(reader, progress, 1 if latest_receipt is None else latest_receipt.last + 1)
         if answer.duplicate:
-            counted = self._accounting.by_names_of(answer.receipt, progress, chunk, counted)
+            counted = self._books.accounting.by_names_of(answer.receipt, progress, chunk, counted)
         else:
-            counted = self._accounting.retold(counted, progress.owed)
-        tallied = self._tally_of(chunk, recorded=recorded, marks=marks)
-        self._settle(
+            counted = self._books.accounting.retold(counted, progress.owed)
+        tallied = self._books.tally_of(chunk, recorded=recorded, marks=marks)
+        self._books.settle(
             reader,
             replace(progress, counted=counted),
             chunk,
@@ -384,31 +338,6 @@ class Exporter:
 
     def _wanted(self, epoch: int) -> int:
         return self._bandwidth.most_events(self._grown.get(epoch, self._batch_events))
-
-    def _settle(
-        self,
-        reader: EpochReader,
-        progress: Progress,
-        chunk: Chunk,
-        receipt: Receipt,
-        tallied: Sequence[Tallied],
-        *,
-        signature: str = "",
-        left_out: dict[str, int] | None = None,
-    ) -> None:
-        progress = self._accounting.settled(
-            replace(
-                progress,
-                position=chunk.end,
-                acknowledged=receipt.last,
-                owed=[owed for owed in progress.owed if owed.last > receipt.last],
-                sending=None,
-                counted=take_receipt(progress.account, receipt),
-            ),
-            first=receipt.first,
-        )
-        self._state.finish(reader.epoch, progress, receipt, signature, tallied, left_out=left_out)
-        reader.release(chunk.end)
 
     def _take_refusal(
         self, reader: EpochReader, progress: Progress, chunk: Chunk, error: GatewayRefusalError, counted: Counted
@@ -434,15 +363,15 @@ class Exporter:
         if numbers > 1:
             self._splits.refuse(reader.epoch, chunk.last, numbers, error.problem)
         elif numbers == 0 or not self._splits.give_up(reader.epoch, error.problem):
-            self._save(reader, progress, entry=entry)
+            self._books.save(reader, progress, entry=entry)
             raise StandstillError(f"delivery stands still: {error}")
         else:
             _log.error("the gateway refuses an event for good", epoch=reader.epoch, reason=error.problem.type)
-            refused = Owed(chunk.last, self._accounting.verdicts_on(chunk, Verdict.REFUSED))
+            refused = Owed(chunk.last, self._books.accounting.verdicts_on(chunk, Verdict.REFUSED))
             progress = replace(progress, position=chunk.end, owed=[*progress.owed, refused], counted=counted)
-            tallied = self._tally_of(chunk)
+            tallied = self._books.tally_of(chunk)
             entry = replace(entry, outcome=GIVEN_UP)
-        self._save(reader, progress, tallied, sendable=True, entry=entry)
+        self._books.save(reader, progress, tallied, sendable=True, entry=entry)
         if self._splits.stands_still:
             raise StandstillError(f"delivery stands still: {error}")
         return numbers
@@ -453,7 +382,7 @@ class Exporter:
         receipt = self._client.latest_receipt(reader.epoch)
         if expected > progress.acknowledged + 1 and receipt is not None and receipt.first == progress.acknowledged + 1:
             # Only the latest receipt never came: it closes the account.
-            self._settle_by(reader, progress, receipt)
+            self._books.settle_by(reader, progress, receipt)
             return 1
         _log.error(
             "the two ends differ",
@@ -470,7 +399,7 @@ class Exporter:
         chunk = reader.read(progress.position, 0, last=max(expected - 1, progress.position.sequence))
         progress = replace(
             progress,
-            counted=self._accounting.caught_up(progress, chunk, expected),
+            counted=self._books.accounting.caught_up(progress, chunk, expected),
             position=chunk.end,
             acknowledged=expected - 1,
             owed=[owed for owed in progress.owed if owed.last >= expected]
@@ -478,54 +407,8 @@ class Exporter:
             sending=None,
             undecided=progress.undecided + skipped,
         )
-        self._save(reader, progress, self._tally_of(chunk), sendable=True, entry=entry)
+        self._books.save(reader, progress, self._books.tally_of(chunk), sendable=True, entry=entry)
         return 1
-
-    def _save(
-        self,
-        reader: EpochReader,
-        progress: Progress,
-        tallied: Sequence[Tallied] = (),
-        *,
-        sendable: bool = False,
-        entry: Refused | Moved | None = None,
-    ) -> None:
-        progress = self._accounting.settled(progress, first=progress.acknowledged + 1)
-        self._state.save(reader.epoch, progress, tallied, sendable=sendable, entry=entry)
-
-    def _tally_of(
-        self, chunk: Chunk, *, recorded: Recorded | None = None, marks: Marks | None = None, locally: bool = False
-    ) -> list[Tallied]:
-        """Count a chunk's use: whoever calls it moves past the chunk in the same transaction.
-
-        What its user, or anybody, has said no to is not even counted, nor is whoever is none of the customer's own
-        people; nor is anything while that is not known.
-
-        Args:
-            chunk: The chunk.
-            recorded: Its events, if they were read before; and
-            marks: who is none of the customer's own people, if that was looked up.
-            locally: Whether the count stays on the instance.
-        """
-        if marks is None:
-            marks = self._look_at_marks()
-        try:
-            refusals = self._objections.look()
-        except OSError:
-            return []
-        latest = self._latest()
-        if recorded is None:
-            recorded = self._builder.read(chunk.body, latest=latest)
-        marked = marks.marks if marks else None
-        left_out = refusals.left_out_rows(recorded.table, locally=locally, marked=marked)
-        counts = self._tally.count_rows(recorded.table, latest=latest, left_out=left_out)
-        if recorded.unread:  # what may not leave has happened all the same
-            leaves_out = refusals.leaves_out(locally=locally, marked=marked)
-            counts += self._tally.count(recorded.unread, latest=latest, leaves_out=leaves_out)
-        return counts
-
-    def _look_at_marks(self) -> Marks:
-        return Marks(dict(self._marks.read()), self._agent)
 
     def _remove(self, reader: EpochReader) -> None:
         """Delete a finished epoch. A source's newest stays, as it holds where the source stands."""

@@ -23,17 +23,16 @@ from heliograph.instance.counted import Counted, opening, settle_undecided
 from heliograph.instance.kept_bytes import KeptBytes
 from heliograph.instance.ledger import SCHEMA as LEDGER_SCHEMA
 from heliograph.instance.ledger import Ledger
-from heliograph.instance.outbox_reading import Position
 from heliograph.instance.ping_table import SCHEMA as PING_SCHEMA
 from heliograph.instance.ping_table import PingTable
 from heliograph.instance.plan_table import SCHEMA as PLAN_SCHEMA
 from heliograph.instance.plan_table import PlanTable
+from heliograph.instance.progress import Leaving, Progress
 from heliograph.instance.stitched_table import SCHEMA as STITCHED_SCHEMA
 from heliograph.instance.stitched_table import StitchedTable
 from heliograph.instance.usage import SCHEMA as USAGE_SCHEMA
 from heliograph.instance.usage import UsageTable
 from heliograph.ledger.entries import Sent, Settled
-from heliograph.wire import Counts, Receipt, VerdictCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
     from heliograph.instance.usage import Tallied
     from heliograph.ledger.entries import Moved, Refused
+    from heliograph.wire import Receipt
 
 _KEYS_AT_ONCE: Final = 500
 _SCHEMA: Final = """
@@ -67,60 +67,6 @@ begin select raise(abort, 'choices are only added'); end;
 create trigger if not exists choice_is_not_deleted before delete on choice
 begin select raise(abort, 'choices are only added'); end;
 """
-
-
-class Owed(msgspec.Struct, frozen=True):
-    """Numbers that were dropped and that the gateway does not know of yet."""
-
-    last: int
-    counts: VerdictCounts
-
-
-class Leaving(NamedTuple):
-    """A delivery that is about to leave."""
-
-    first: int
-    last: int
-    events: Counts
-    """The events of the body, by name."""
-    absent: VerdictCounts
-    body: bytes
-    """The exact bytes."""
-    plan: str | None
-    """The digest of the plan by which it was built."""
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far one epoch has come."""
-
-    series: str
-    position: Position
-    """Everything before it is delivered, or dropped with a verdict."""
-    acknowledged: int = 0
-    """The last sequence number that the gateway has accounted for."""
-    owed: list[Owed] = []
-    """Drops between `acknowledged` and `position`, which the next delivery tells the gateway."""
-    sending: Position | None = None
-    """Where `position` will be once the delivery that was begun is acknowledged."""
-    undecided: int = 0
-    """Numbers that the gateway holds and whose receipts never came here: its account says what became of them."""
-    dropped: VerdictCounts = {}
-    """The writer's own drops, before a sequence number was given."""
-    left_out: Counts = {}
-    """Properties that the writer left out as the plan did not declare them, by event."""
-    counted: Counted | None = None
-    """The account by name up to `position`; None in what an earlier release wrote. See `State.counted`."""
-
-    @property
-    def account(self) -> Counted:
-        """The account by name, which is there once `State.counted` was asked for it."""
-        assert self.counted is not None  # noqa: S101 - whoever passes numbers has loaded it
-        return self.counted
-
-    @property
-    def begun(self) -> int | None:
-        """The last sequence number of the delivery that was begun; None when none is under way."""
-        return None if self.sending is None else self.sending.sequence
 
 
 class HeldPolicy(NamedTuple):

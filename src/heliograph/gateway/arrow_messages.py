@@ -16,11 +16,16 @@ _MOST_MESSAGES: Final = 2_000
 _HEADER_TYPE, _HEADER, _BODY_LENGTH, _CUSTOM_METADATA = 1, 2, 3, 4
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 _DICTIONARY_DATA, _COMPRESSION = 1, 3
+_unsigned: Final = struct.Struct("<I").unpack_from
+_two_unsigned: Final = struct.Struct("<II").unpack_from
+_signed: Final = struct.Struct("<i").unpack_from
+_short: Final = struct.Struct("<H").unpack_from
+_long: Final = struct.Struct("<q").unpack_from
 
 
 def schema_message(stream: bytes) -> bytes:
     """Return the first message of a stream that Arrow has read: streams of equal ones have the same schema."""
-    (length,) = struct.unpack_from("<I", stream, 4)
+    (length,) = _unsigned(stream, 4)
     return stream[: 8 + length]
 
 
@@ -35,7 +40,7 @@ def refuse_hidden_content(stream: bytes) -> None:
     for _ in range(_MOST_MESSAGES):
         if offset >= len(stream):
             return
-        marker, length = struct.unpack_from("<II", stream, offset)
+        marker, length = _two_unsigned(stream, offset)
         if marker != _CONTINUATION:
             raise ValueError("an encapsulated message begins with the continuation marker")
         offset += 8
@@ -60,7 +65,7 @@ def _check_message(metadata: bytes) -> int:
         if _field(metadata, batch, _COMPRESSION):
             raise ValueError("buffers must not be compressed: the stream as a whole is")
     length_at = _field(metadata, message, _BODY_LENGTH)
-    length: int = struct.unpack_from("<q", metadata, length_at)[0] if length_at else 0
+    length: int = _long(metadata, length_at)[0] if length_at else 0
     if length < 0:
         raise ValueError("a body has no negative length")
     return length
@@ -68,19 +73,19 @@ def _check_message(metadata: bytes) -> int:
 
 def _follow(metadata: bytes, place: int) -> int:
     """Return where the offset stored at `place` points."""
-    offset: int = struct.unpack_from("<I", metadata, place)[0]
+    offset: int = _unsigned(metadata, place)[0]
     return place + offset
 
 
 def _field(metadata: bytes, table: int, index: int) -> int:
     """Return where a table's field is stored, or 0 when the table does not have it."""
-    back: int = struct.unpack_from("<i", metadata, table)[0]
+    back: int = _signed(metadata, table)[0]
     fields = table - back
     if fields < 0:
         raise ValueError("a table's description lies outside the message")
-    size: int = struct.unpack_from("<H", metadata, fields)[0]
+    size: int = _short(metadata, fields)[0]
     slot = 4 + 2 * index
     if slot >= size:
         return 0
-    offset: int = struct.unpack_from("<H", metadata, fields + slot)[0]
+    offset: int = _short(metadata, fields + slot)[0]
     return table + offset if offset else 0

@@ -306,9 +306,9 @@ def read_arrow(content: bytes) -> pa.RecordBatch:
             batches[0].validate(full=True)
             _ = batches[0].schema.names  # raises where a column's name is no text, which Arrow does not validate
             _refuse_too_many(batches[0].num_rows, "rows")
-            for column in batches[0].columns:
-                if pa.types.is_dictionary(column.type):
-                    _refuse_too_many(len(column.dictionary), "words in a dictionary")
+            for position, kind in enumerate(batches[0].schema.types):
+                if isinstance(kind, pa.DictionaryType):
+                    _refuse_too_many(len(batches[0].column(position).dictionary), "words in a dictionary")
             return batches[0]
     except (pa.ArrowException, OSError, ValueError, IndexError, struct.error):
         # Without the cause, here and above: a library's message may repeat what it could not read.

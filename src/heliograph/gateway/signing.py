@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import jwt
@@ -23,4 +24,10 @@ def sign(statement: msgspec.Struct, key: Ed25519PrivateKey, kind: str) -> str:
         key: The gateway's signing key; the header names it by its fingerprint (``kid``).
         kind: What the signature is for (``typ``), such as `heliograph.wire.POLICY_TYPE`.
     """
-    return _jws.encode(msgspec.json.encode(statement), key, "EdDSA", headers={"typ": kind, "kid": fingerprint(key)})
+    return _jws.encode(msgspec.json.encode(statement), key, "EdDSA", headers={"typ": kind, "kid": _name(key)})
+
+
+@lru_cache(maxsize=4)
+def _name(key: Ed25519PrivateKey) -> str:
+    """Return a key's fingerprint, found once: a gateway signs each delivery with the same one."""
+    return fingerprint(key)

@@ -8,12 +8,15 @@ import types
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unittest import mock
 
+from heliograph.frames import write_atomically
 from heliograph.gateway import log as log_module
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.writer import LocalWriter
 from heliograph.instance import outbox as outbox_module
 from heliograph.instance.outbox_reading import EpochReader
 from heliograph.instance.state import State
+from heliograph.lake.loader import Loader
+from heliograph.lake.places import place_property
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,9 +71,39 @@ def repeats_are_not_recognised() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def place_before_rows() -> Iterator[None]:
+    """The loader commits how far it has come, and then the rows."""
+
+    def commit(loader: Any, rows: Any, place: Any) -> None:
+        loader._table.transaction().set_properties(place_property(place)).commit_transaction()
+        if rows is not None:
+            with loader._table.transaction() as transaction:
+                transaction.append(rows)
+        loader._table.refresh()
+
+    with mock.patch.object(Loader, "_commit", commit):
+        yield
+
+
+@contextlib.contextmanager
 def new_segment_is_not_in_its_folder() -> Iterator[None]:
     """The recorder does not force a new segment's entry in its folder to disk."""
     with mock.patch.object(outbox_module, "sync_folder", _nothing):
+        yield
+
+
+@contextlib.contextmanager
+def released_too_early() -> Iterator[None]:
+    """The loader lets segments go before what it took from them is committed."""
+    really = Loader.load_round
+
+    def load_round(loader: Any) -> int:
+        generations = log_module.segments(loader._folder)
+        if generations:
+            write_atomically(loader._folder / log_module.RELEASED, str(generations[-1]).encode())
+        return really(loader)
+
+    with mock.patch.object(Loader, "load_round", load_round):
         yield
 
 
@@ -93,6 +126,8 @@ BUGS: Final[dict[str, Bug]] = {
     "gateway.log: acknowledged before it is on disk": Bug(acknowledged_before_it_is_on_disk, 150),
     "instance.exporter: sent without writing it down": Bug(sent_without_writing_it_down, 100),
     "gateway.intake: repeats are not recognised": Bug(repeats_are_not_recognised, 100),
+    "lake.loader: the place is committed before the rows": Bug(place_before_rows, 300),
+    "lake.loader: segments are released too early": Bug(released_too_early, 400),
     "instance.outbox: a new segment is not forced into its folder": Bug(new_segment_is_not_in_its_folder, 100),
     "instance.outbox: an epoch goes before its receipt": Bug(epoch_goes_before_its_receipt, 50),
 }

@@ -339,7 +339,8 @@ class Player:
         if name == "gateway" and world.gateway is not None:
             world.gateway[0].arm(fault, countdown % 6 + 1)
         else:
-            self._armed[name] = (fault, countdown)
+            # The loader does little at a time: else it would be done before.
+            self._armed[name] = (fault, countdown % 4 + 1 if name == "loader" else countdown)
 
     def cut_instance(self, _a: int, _b: int) -> None:
         self.oracle.cut_instance(lied=self.world.instance_disk.has_lied)

@@ -130,8 +130,7 @@ def _equations(
     for number, link in enumerate(link for make in counts.links for link in make(rows, unit)):
         if not all(cell in values for cell in link.terms):
             continue
-        equation: dict[Variable, int] = {}
-        equation.update(link.terms)
+        equation: dict[Variable, int] = dict(link.terms.items())
         if link.rest:
             values[number] = sum(factor * values[cell] for cell, factor in equation.items())
             equation[number] = -1

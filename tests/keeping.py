@@ -71,15 +71,15 @@ class KeptLake:
 
 
 def row(
-    sequence: int, *, user: int = 1, day: int = 0, instance: str = "one", epoch: int = 1, **more: Any
+    number: int, *, user: int = 1, day: int = 0, instance: str = "one", epoch: int = 1, **more: Any
 ) -> dict[str, Any]:
     """One row of the table of events."""
-    moment = BEGIN + timedelta(days=day, seconds=sequence)
+    moment = BEGIN + timedelta(days=day, seconds=number)
     return {
         "instance": instance,
         "account": "acme",
         "epoch": epoch,
-        "sequence": sequence,
+        "sequence": number,
         "name": "SearchSubmitted",
         "time": moment,
         "user_id": random_id(user),
@@ -88,6 +88,6 @@ def row(
         "agreement": "agreement-1",
         "plan": "small@1",
         "received": moment,
-        "duration_ms": sequence,
+        "duration_ms": number,
         **more,
     }

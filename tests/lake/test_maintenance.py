@@ -87,12 +87,16 @@ def test_files_that_are_large_enough_are_not_rewritten_again_and_none_becomes_to
     assert lake.rows() == before
 
 
-def test_a_row_that_stands_twice_is_left_out_once_and_told(lake: KeptLake, capsys: pytest.CaptureFixture[str]) -> None:
-    lake.append([row(1), row(2)])
-    lake.append([row(2), row(3)])
+@pytest.mark.parametrize("most", [3, 1 << 50])
+def test_a_row_that_stands_twice_is_left_out_once_and_told(
+    lake: KeptLake, capsys: pytest.CaptureFixture[str], most: int
+) -> None:
+    lake.append([row(1), row(2), row(2, epoch=2), row(2, instance="other")])
+    lake.append([row(2), row(3, sequence=most)])
     [done] = lake.keeper().compact()
     assert done.left_out == 1
-    assert sum(lake.rows().values()) == 3
+    assert sum(lake.rows().values()) == 5
+    assert max(lake.rows().values()) == 1
     assert "rows stood twice in the lake" in capsys.readouterr().out
 
 

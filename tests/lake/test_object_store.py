@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import secrets
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from erasing import OTHER, Lake
 from harness import INSTANCE, USER
-from heliograph.lake.loader import LoaderRunningError
+from heliograph.lake.exclusion import BusyError, Exclusion
+from heliograph.lake.loader import Loader, LoaderRunningError
+from heliograph.lake.maintenance.inventory import take_inventory
 from heliograph.lake.report import count_events, count_repeated
 from heliograph.lake.storage import connect, open_storage
-from heliograph.lake.tables import event_files
+from heliograph.lake.tables import EVENTS, event_files
 from heliograph.registry.erasures import read_erasures
+from keeping import KeptLake, row
 from object_store import ObjectStore, running_object_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from heliograph.demo.postgres import PostgresCluster
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +66,9 @@ def test_what_was_accepted_is_loaded_once_and_counted_there(lake: Lake) -> None:
     }
     assert count_repeated(lake.settings.lake) == 0
     loader = lake.loader()
+    elsewhere = msgspec.structs.replace(lake.settings.gateway, log=str(lake.folder / "other-log"))
     with pytest.raises(LoaderRunningError, match="somebody else is at work"):
-        lake.loader()
+        Loader(elsewhere, lake.settings.lake, lake.vendor.plan)
     loader.close()
 
 
@@ -74,7 +84,7 @@ def test_an_erasure_leaves_no_object_that_holds_the_user_and_its_proof_lists_all
     assert lake.carry_out() == []
     [erasure] = read_erasures(lake.registry)
     assert erasure.proof is not None
-    assert sum(erasure.proof.tables.values()) == 30
+    assert erasure.proof.tables[EVENTS] == 30
     assert rows(lake) == [(OTHER, n) for n in range(1, 31)]
     after = {file.location for file in storage.files(storage.url)}
     assert not before & {name for name in after if name.endswith(".parquet") and "/events/" in name}
@@ -83,6 +93,47 @@ def test_an_erasure_leaves_no_object_that_holds_the_user_and_its_proof_lists_all
         assert USER.encode() not in files.cat_file(name), name
     listing = files.cat_file(f"{lake.settings.lake.warehouse}/erasures/{erasure.proof.digest}.sha256").decode()
     assert all(name in listing for name in after if name.endswith((".parquet", ".avro")))
+
+
+@pytest.fixture
+def shared(store: ObjectStore, postgres: PostgresCluster, tmp_path: Path) -> KeptLake:
+    """A lake of several machines: its files in the store, its catalog in PostgreSQL."""
+    name = f"lake_{secrets.token_hex(8)}"
+    with postgres.connect() as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    where = conninfo_to_dict(postgres.dsn(name))
+    catalog = f"postgresql+psycopg://{where['user']}@/{name}?host={quote(str(where['host']))}"
+    return KeptLake(tmp_path, **{**store.lake_settings(f"shared-{tmp_path.name}"), "catalog": catalog})
+
+
+def test_a_shared_lake_is_kept_in_order_and_its_rows_stay_what_they_are(shared: KeptLake) -> None:
+    for n in range(1, 5):
+        shared.append(row(4 * n + k, user=k) for k in range(4))
+    before = shared.rows()
+    [done] = shared.keeper().compact()
+    assert (done.files_before, done.files_after, done.rows) == (4, 1, 16)
+    assert shared.rows() == before
+    storage = open_storage(shared.settings)
+    storage.write(storage.location("heliograph/events/data/orphan.parquet"), b"a commit that never came")
+    assert [file.location for file in storage.files(storage.url) if "orphan" in file.location]
+    shared.later = timedelta(days=2)
+    [removed] = shared.keeper().expire()
+    assert removed.snapshots == 4
+    shared.keeper().clean()
+    data = {file.location for file in storage.files(storage.url) if file.location.endswith(".parquet")}
+    assert data == set(event_files(shared.settings))
+    assert shared.rows() == before
+    [found] = take_inventory(shared.settings, shared.now())
+    assert (found.files, found.snapshots) == (1, 1)
+
+
+def test_locks_hold_among_machines_by_the_catalog_s_database_and_end_with_their_session(shared: KeptLake) -> None:
+    one, other = (Exclusion(shared.settings, wait=lambda _: None) for _ in range(2))
+    with one.erasing(), pytest.raises(BusyError) as refused, other.rewriting(seconds=1):
+        pass
+    assert "postgres" not in str(refused.value).split(":")[1], "no user, no password"
+    with other.rewriting():
+        pass
 
 
 def test_the_store_s_secret_is_in_no_file_of_the_lake_and_in_no_message(lake: Lake, store: ObjectStore) -> None:

@@ -8,6 +8,7 @@ in UTC, without a zone, as not all engines read zones alike.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -154,11 +155,23 @@ def widen(table: Table, schema: pa.Schema) -> None:
 
 def open_catalog(settings: LakeSettings, *, make: bool = False) -> SqlCatalog:
     """Open the catalog; with `make`, make it when it is missing, which is for the loader alone."""
-    storage = open_storage(settings)
     if make:
-        storage.make()
-        if (file := catalog_file(settings)) is not None:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        open_storage(settings).make()
+    if (file := catalog_file(settings)) is None:
+        return _catalog_of_server(settings, make=make)
+    if make:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _catalog(settings, make=make)
+
+
+@functools.cache
+def _catalog_of_server(settings: LakeSettings, *, make: bool) -> SqlCatalog:
+    """Return a catalog whose connections are kept: a server has only so many."""
+    return _catalog(settings, make=make)
+
+
+def _catalog(settings: LakeSettings, *, make: bool) -> SqlCatalog:
+    storage = open_storage(settings)
     return SqlCatalog(
         "heliograph",
         uri=settings.catalog,

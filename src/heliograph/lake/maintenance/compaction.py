@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import structlog
 
@@ -17,6 +18,7 @@ from heliograph.lake.tables import EVENTS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy.typing as npt
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
 _STEP: Final = 4
 """A file that has more than so many times the rows of all smaller ones together is not rewritten with them."""
-_IDENTITY: Final = ["instance", "epoch", "sequence"]
+_SERIES_BITS: Final = 21
+_SEQUENCE_BITS: Final = 42
+"""An event's identity fits into one number, unless there are more series, or events of one."""
 _log: Final = structlog.get_logger("heliograph.lake")
 
 
@@ -140,9 +144,21 @@ def compact_piece(table: Table, piece: Piece, into: Compacted) -> None:
 
 def _each_once(rows: pa.Table) -> pa.Table:
     """Return rows without those whose identity another before them has."""
-    counted = rows.select(_IDENTITY).append_column("row", pa.array(range(len(rows)), pa.int64()))
-    first = counted.group_by(_IDENTITY).aggregate([("row", "min")]).column("row_min")
-    return rows if len(first) == len(rows) else rows.take(first.sort())
+    instance, epoch = (_positions(rows.column(name)) for name in ("instance", "epoch"))
+    sequence = rows.column("sequence").to_numpy()
+    series = instance * (epoch.max(initial=0) + 1) + epoch
+    if series.max(initial=0) >= 1 << _SERIES_BITS or sequence.max(initial=0) >= 1 << _SEQUENCE_BITS:
+        _, series = np.unique(series, return_inverse=True)
+        keys = np.rec.fromarrays([series, sequence])
+    else:
+        keys = series << _SEQUENCE_BITS | sequence
+    _, first = np.unique(keys, return_index=True)
+    return rows if len(first) == len(rows) else rows.take(pa.array(np.sort(first)))
+
+
+def _positions(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return for each value its position among all that there are."""
+    return np.asarray(column.combine_chunks().dictionary_encode().indices).astype(np.int64)
 
 
 def foresee(table: Table, pieces: Sequence[Piece]) -> Compacted:

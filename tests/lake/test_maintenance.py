@@ -23,6 +23,7 @@ from heliograph.lake.maintenance import retention as retention_module
 from heliograph.lake.maintenance.inventory import inventory_table, take_inventory
 from heliograph.lake.maintenance.layout import LayoutError
 from heliograph.lake.maintenance.retention import count_retired
+from heliograph.lake.marts.tables import USER_DAYS, State, make_mart, read_raw_from
 from heliograph.lake.report import count_events
 from heliograph.lake.tables import NAMESPACE, event_files, open_catalog
 from heliograph.plan.model import BooleanProperty, IntegerProperty, Plan
@@ -112,6 +113,23 @@ def test_all_tables_of_the_namespace_are_kept_whoever_made_them(lake: KeptLake) 
     assert table.scan().to_arrow().to_pylist() == rows
 
 
+def test_rows_of_one_key_of_a_mart_are_added_up_and_its_sums_stay_what_they_are(lake: KeptLake) -> None:
+    mart = make_mart(open_catalog(lake.settings), USER_DAYS, State(digest="", until=None))
+    keys = {"account": "acme", "instance": "one", "day": date(2026, 10, 1), "name": "SearchSubmitted"}
+    for n in range(1, 5):
+        rows = [{**keys, "user_id": user, "events": n} for user in (None, "a", "b" if n > 1 else "c")]
+        mart.append(pa.Table.from_pylist(rows, USER_DAYS.schema))
+    done = {each.table: each for each in lake.keeper().compact()}[USER_DAYS.table]
+    assert (done.files_before, done.rows, done.added_up) == (4, 4, 8)
+    mart.refresh()
+    assert {each["user_id"]: each["events"] for each in mart.scan().to_arrow().to_pylist()} == {
+        None: 10,
+        "a": 10,
+        "b": 9,
+        "c": 1,
+    }
+
+
 LARGE = BooleanProperty(description="Whether it is.")
 LINES = IntegerProperty(description="How many.", maximum=1_000)
 
@@ -195,6 +213,7 @@ def test_rows_of_days_before_the_bound_go_from_each_class_and_how_many_events_th
     assert (foreseen.rows, events.rows, marts.rows) == (3, 3, 2)
     assert count_events(lake.settings) == {"one": {"SearchSubmitted": 2}}
     assert count_retired(lake.settings) == {"one": {"SearchSubmitted": 3}}
+    assert read_raw_from(lake.newest()) == today - timedelta(days=30), "marts of earlier days cannot be made anew"
     days.refresh()
     assert len(days.scan().to_arrow()) == 2
     assert not [name for name in lake.newest().properties if name.startswith("heliograph.retired.")]

@@ -152,6 +152,7 @@ def _compacted(one: Compacted) -> str:
     size = f"{one.bytes_before:,} bytes" + (f" now {one.bytes_after:,}" if one.bytes_after else "")
     told = f"{one.files_before:,} files into {one.files_after:,}, {one.rows:,} rows, {size}"
     more = [f"{one.left_out:,} rows stood there twice"] if one.left_out else []
+    more += [f"{one.added_up:,} rows of a mart added to others"] if one.added_up else []
     more += [f"{one.overtaken:,} pieces changed meanwhile"] if one.overtaken else []
     return "; ".join([told, *more])
 

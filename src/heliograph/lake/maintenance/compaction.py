@@ -1,4 +1,8 @@
-"""Compaction: many small files of a partition become few, in the order of questions, with the same rows."""
+"""Compaction: many small files of a partition become few, in the order of questions, with the same rows.
+
+Marts may hold several rows of one key, whose counts are added up by whoever reads them
+(`heliograph.lake.marts.definitions`); compaction adds them up for good.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import structlog
 
 from heliograph.lake.commits import holds, replace_files
 from heliograph.lake.maintenance.layout import in_order, read_rows, write_file
+from heliograph.lake.marts.tables import MARTS
 from heliograph.lake.rewriting import table_name
 from heliograph.lake.storage import storage_of
 from heliograph.lake.tables import EVENTS
@@ -59,7 +64,9 @@ class Compacted(msgspec.Struct, kw_only=True):
     bytes_after: int = 0
     rows: int = 0
     left_out: int = 0
-    """Rows that stood there a second time."""
+    """Events that stood there a second time."""
+    added_up: int = 0
+    """Rows of a mart that went into others of the same key."""
     overtaken: int = 0
     """Pieces that somebody else changed meanwhile; the next run takes them up."""
 
@@ -130,6 +137,8 @@ def compact_piece(table: Table, piece: Piece, into: Compacted) -> None:
             _log.error("rows stood twice in the lake", rows=len(rows) - len(single))
         into.left_out += len(rows) - len(single)
         rows = single
+    summed = _added_up(rows, table_name(table))
+    added_up, rows = len(rows) - len(summed), summed
     new = write_file(table, in_order(rows), piece.files[0])
     if not replace_files(table, piece.files, [new]):
         into.overtaken += 1
@@ -140,6 +149,7 @@ def compact_piece(table: Table, piece: Piece, into: Compacted) -> None:
     into.bytes_before += piece.bytes
     into.bytes_after += new.file_size_in_bytes
     into.rows += new.record_count
+    into.added_up += added_up
 
 
 def _each_once(rows: pa.Table) -> pa.Table:
@@ -159,6 +169,16 @@ def _each_once(rows: pa.Table) -> pa.Table:
 def _positions(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """Return for each value its position among all that there are."""
     return np.asarray(column.combine_chunks().dictionary_encode().indices).astype(np.int64)
+
+
+def _added_up(rows: pa.Table, table: str) -> pa.Table:
+    """Return a mart's rows such that each key has one; any other table's as they are."""
+    mart = next((each for each in MARTS if each.table == table), None)
+    if mart is None or not mart.sums:
+        return rows
+    summed = rows.group_by(mart.keys).aggregate([(name, "sum") for name in mart.sums])
+    columns = [summed.column(f"{name}_sum" if name in mart.sums else name) for name in rows.schema.names]
+    return pa.table(columns, schema=rows.schema) if len(summed) < len(rows) else rows
 
 
 def foresee(table: Table, pieces: Sequence[Piece]) -> Compacted:

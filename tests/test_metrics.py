@@ -16,25 +16,31 @@ from heliograph.event import Verdict
 from heliograph.gateway.metrics import GatewayMetric
 from heliograph.gateway.problems import Refusal
 from heliograph.instance.metrics import AgentMetric
+from heliograph.lake.maintenance.metrics import UpkeepMetric
 from heliograph.lake.metrics import LoaderMetric
 from heliograph.metrics import Kind, MetricTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TABLES: dict[str, type[MetricTable]] = {"Agent": AgentMetric, "Gateway": GatewayMetric, "Loader": LoaderMetric}
+TABLES: dict[str, type[MetricTable]] = {
+    "Agent": AgentMetric,
+    "Gateway": GatewayMetric,
+    "Loader": LoaderMetric,
+    "Upkeep": UpkeepMetric,
+}
 ALL = [each for table in TABLES.values() for each in table]
 HEAD = """# Metrics
 
 What each part tells Prometheus. Labels are declared event names, verdicts, addresses and codes of closed lists: never
 anything of an event's content, and no user. This page is made from the code (`heliograph.instance.metrics`,
-`heliograph.gateway.metrics`, `heliograph.lake.metrics`).
+`heliograph.gateway.metrics`, `heliograph.lake.metrics`, `heliograph.lake.maintenance.metrics`).
 
 * The **agent** listens nowhere. It writes `agent.metrics_file` every minute, for the node exporter's textfile
   collector; `heliograph agent status --prometheus` prints the same at any time.
 * The **gateway** answers `/metrics` and `/ready` in plain HTTP on the loopback, if `gateway.metrics_port` is set;
   several workers count together.
-* The **loader** writes `lake.metrics_file` every few seconds.
+* The **loader** writes `lake.metrics_file` every few seconds, and **upkeep** `lake.upkeep_metrics_file` when it ends.
 
 The alarms that are made of them are in [alerts.yaml](alerts.yaml), each with [a page](operations.md#alarms).
 """
@@ -66,7 +72,7 @@ def test_names_say_what_is_counted_in_which_unit() -> None:
     for each in ALL:
         assert each.metric.endswith("_total") == (each.kind is Kind.COUNTER)
         assert each.about.endswith(".")
-        assert set(each.labels) <= {"event", "outcome", "path", "step", "check", "reason", "doubt"}
+        assert set(each.labels) <= {"event", "outcome", "path", "step", "check", "reason", "doubt", "table"}
 
 
 def test_the_rules_for_prometheus_are_those_of_the_table(golden: Callable[[str, str], None]) -> None:

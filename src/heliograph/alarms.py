@@ -117,6 +117,13 @@ class Alarm(enum.Enum):
         "10m",
         Severity.PAGE,
     )
+    LAKE_NEGLECTED = (
+        "lake-neglected",
+        "Upkeep of the lake has not come to its end for an hour, or a table knows very many snapshots.",
+        "time() - heliograph_lake_kept_timestamp_seconds > 3600 or heliograph_lake_snapshots > 2000",
+        "15m",
+        Severity.TICKET,
+    )
     LOADER_BEHIND = (
         "loader-behind",
         "What was acknowledged is not in the lake five minutes later, or no loader is at work.",

@@ -268,5 +268,5 @@ class Histories(RuleBasedStateMachine):
         assert told == {name: Counter(each.accepted) for name, each in read_accounts(self.lake.log).items()}
 
 
-Histories.TestCase.settings = settings(max_examples=5, stateful_step_count=10, deadline=None)
+Histories.TestCase.settings = settings(max_examples=3, stateful_step_count=10, deadline=None)
 TestHistories = Histories.TestCase

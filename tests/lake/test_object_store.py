@@ -103,7 +103,8 @@ def shared(store: ObjectStore, postgres: PostgresCluster, tmp_path: Path) -> Kep
         connection.execute(f"CREATE DATABASE {name}")
     where = conninfo_to_dict(postgres.dsn(name))
     catalog = f"postgresql+psycopg://{where['user']}@/{name}?host={quote(str(where['host']))}"
-    return KeptLake(tmp_path, **{**store.lake_settings(f"shared-{tmp_path.name}"), "catalog": catalog})
+    fields: dict[str, Any] = {**store.lake_settings(f"shared-{tmp_path.name}"), "catalog": catalog}
+    return KeptLake(tmp_path, **fields)
 
 
 def test_a_shared_lake_is_kept_in_order_and_its_rows_stay_what_they_are(shared: KeptLake) -> None:

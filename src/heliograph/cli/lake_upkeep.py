@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from heliograph.lake.maintenance.expiry import Removed
     from heliograph.lake.maintenance.retention import Retained
     from heliograph.lake.maintenance.upkeep import Keeper
+    from heliograph.settings import Settings
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, and say what would be.")]
@@ -80,6 +81,8 @@ def upkeep(context: typer.Context, *, dry_run: _DryRun = False, as_json: _AsJson
     """
     with _keeping(context, dry_run=dry_run) as keeper:
         kept = keeper.upkeep()
+    if not dry_run:
+        _tell_metrics(read_settings(context))
     if as_json:
         print_json(kept)
         return
@@ -91,6 +94,17 @@ def upkeep(context: typer.Context, *, dry_run: _DryRun = False, as_json: _AsJson
     ):
         _print_lines(lines, say)
     out.print("The lake is in order." if not dry_run else "Nothing was changed.")
+
+
+def _tell_metrics(settings: Settings) -> None:
+    import structlog  # noqa: PLC0415 - quick --help
+
+    from heliograph.lake.maintenance.metrics import tell_metrics  # noqa: PLC0415
+
+    try:
+        tell_metrics(settings, datetime.now(UTC))
+    except OSError as error:  # the lake is in order all the same
+        structlog.get_logger("heliograph.lake").warning("the metrics cannot be written", why=str(error))
 
 
 def files(context: typer.Context, *, as_json: _AsJson = False) -> None:

@@ -385,6 +385,14 @@ class LakeSettings(Section, frozen=True, kw_only=True):
             path=True,
         ),
     ] = ""
+    upkeep_metrics_file: Annotated[
+        str,
+        _about(
+            "File for the metrics of heliograph lake upkeep; empty: upkeep.prom in the warehouse, or beside the log if "
+            "that is in an object store.",
+            path=True,
+        ),
+    ] = ""
     erasure_grace_seconds: Annotated[
         PositiveSeconds,
         _about("How long an erasure leaves replaced files to whoever has just begun to read them, before it deletes."),

@@ -19,6 +19,7 @@ from heliograph.cli import (
     ledger,
     plan,
     registry_report,
+    sql,
     trial,
     users,
 )
@@ -51,6 +52,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(plan.app, name="plan")
 app.add_typer(registry_report.app, name="registry")
 app.add_typer(trial.app, name="trial")
+sql.add_to(app)
 app.command(name="demo")(demo.demo)
 
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 import typer
 
-from heliograph.cli.common import fail, out, read_plan, read_settings
+from heliograph.cli.common import fail, out, print_json, read_plan, read_settings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from heliograph.cli.charts import Chart
     from heliograph.insights.answer import Answer
     from heliograph.insights.opening import OpenLake
@@ -177,6 +179,26 @@ class Asked:
 
         self._answer(answered, None)
 
+    def sql(self, statement: str, *, seconds: float, memory_mib: int, rows: int) -> None:
+        """Run a query on the marts, and print its rows."""
+        from heliograph.insights.answer import rich_table  # noqa: PLC0415 - quick --help
+        from heliograph.insights.scope import QuestionError  # noqa: PLC0415 - quick --help
+        from heliograph.insights.sql import SqlBounds, run_sql  # noqa: PLC0415 - quick --help
+        from heliograph.insights.sql_tables import sql_tables  # noqa: PLC0415 - quick --help
+
+        self._check_form()
+        settings = read_settings(self._context)
+        plan = read_plan(settings)
+        try:
+            bounds = SqlBounds(seconds=seconds, memory_mib=memory_mib, rows=rows)
+            result = run_sql(statement, sql_tables(settings.lake, plan), bounds)
+        except QuestionError as error:
+            fail(error.problems)
+        notes = (f"There are more than {rows:,} rows; --rows shows more of them.",) if result.cut else ()
+        if not self._printed(result.table, notes):
+            out.print(rich_table(result.table))
+            _tell(notes)
+
     def simulated_back_test(self, **parameters: Any) -> None:
         """Back-test `intervene` on simulated accounts of the plan, and print the figures."""
         from heliograph.demo.known_incidents import simulated_back_test  # noqa: PLC0415 - quick --help
@@ -198,10 +220,7 @@ class Asked:
         from heliograph.insights.opening import open_lake  # noqa: PLC0415 - quick --help
         from heliograph.insights.scope import QuestionError  # noqa: PLC0415 - quick --help
 
-        forms = [name for name in ("as_json", "as_csv", "arrow", "parquet") if self._chosen.get(name)]
-        if len(forms) > 1:
-            named = " or ".join(f"--{name.removeprefix('as_')}" for name in forms)
-            fail([f"Choose {named}, not {'both' if len(forms) == len(('one', 'other')) else 'all'}."])
+        self._check_form()
         settings = read_settings(self._context)
         plan = read_plan(settings)
         try:
@@ -211,19 +230,37 @@ class Asked:
             fail(error.problems)
         self._show(answered, chart)
 
+    def _check_form(self) -> None:
+        forms = [name for name in ("as_json", "as_csv", "arrow", "parquet") if self._chosen.get(name)]
+        if len(forms) > 1:
+            named = " or ".join(f"--{name.removeprefix('as_')}" for name in forms)
+            fail([f"Choose {named}, not {'both' if len(forms) == len(('one', 'other')) else 'all'}."])
+
     def _show(self, answer: Answer, chart: Chart | None) -> None:
         if self._chosen["as_json"]:
             sys.stdout.write(answer.as_json() + "\n")
-        elif self._chosen["as_csv"]:
-            sys.stdout.write(answer.as_csv())
-            _tell(answer.notes)
-        elif path := self._chosen["arrow"] or self._chosen["parquet"]:
-            write_rows(answer.table, path, is_parquet=self._chosen["parquet"] is not None)
-            _tell((*answer.notes, f"{answer.table.num_rows:,} rows written to {path}."))
+        elif self._printed(answer.table, answer.notes):
+            return
         elif chart is not None and out.is_terminal and not self._chosen["plain"] and answer.table.num_rows:
             out.print(answer.as_rich(chart=chart(answer.table, out.width)))
         else:
             out.print(answer.as_rich())
+
+    def _printed(self, table: pa.Table, notes: tuple[str, ...]) -> bool:
+        """Print or write rows in the form that was chosen, and the notes beside them; return whether one was."""
+        from heliograph.insights.answer import as_csv  # noqa: PLC0415 - quick --help
+
+        if self._chosen["as_json"]:
+            print_json(table.to_pylist())
+        elif self._chosen["as_csv"]:
+            sys.stdout.write(as_csv(table))
+        elif path := self._chosen["arrow"] or self._chosen["parquet"]:
+            write_rows(table, path, is_parquet=self._chosen["parquet"] is not None)
+            notes = (*notes, f"{table.num_rows:,} rows written to {path}.")
+        else:
+            return False
+        _tell(notes)
+        return True
 
     def _words(self, name: str) -> tuple[str, ...]:
         return tuple(self._chosen.get(name) or ())
@@ -241,7 +278,7 @@ def numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
         fail([f"{flag} takes whole numbers with commas between, such as 1,7,28; not {text!r}."])
 
 
-def write_rows(table: Any, path: Path, *, is_parquet: bool) -> None:
+def write_rows(table: pa.Table, path: Path, *, is_parquet: bool) -> None:
     """Write rows to a file, which is not there before it is whole; end with the reason if that fails."""
     import pyarrow as pa  # noqa: PLC0415 - quick --help
     from pyarrow import parquet  # noqa: PLC0415 - quick --help

@@ -53,9 +53,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_csv(self) -> str:
         """Return the table alone as CSV with a header line; missing values are empty."""
-        buffer = io.BytesIO()
-        csv.write_csv(self.table, buffer)
-        return buffer.getvalue().decode()
+        return as_csv(self.table)
 
     def as_rich(self, *, most: int | None = None, chart: RenderableType | None = None) -> RenderableType:
         """Return the answer for a terminal: the question, the table with its first `most` rows, the notes.
@@ -68,7 +66,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         if chart is not None:
             parts += [Text(), chart]
         elif self.table.num_rows:
-            parts.append(_rich_table(self.table.slice(0, most)))
+            parts.append(rich_table(self.table.slice(0, most)))
         if chart is None and most is not None and self.table.num_rows > most:
             parts.append(Text(f"… and {self.table.num_rows - most:,} more", style="dim"))
         parts.extend(Text(f"• {note}") for note in self.notes)
@@ -88,7 +86,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def _rich_table(table: pa.Table) -> Table:
+def as_csv(table: pa.Table) -> str:
+    """Return rows as CSV with a header line; missing values are empty."""
+    buffer = io.BytesIO()
+    csv.write_csv(table, buffer)
+    return buffer.getvalue().decode()
+
+
+def rich_table(table: pa.Table) -> Table:
+    """Return rows for a terminal."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for field in table.schema:
         right = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)

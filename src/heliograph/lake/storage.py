@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 import s3fs
+from pyarrow import fs
 from pyiceberg.io import S3_ACCESS_KEY_ID, S3_ENDPOINT, S3_REGION, S3_SECRET_ACCESS_KEY
 
 from heliograph.frames import make_folder, sync_folder, write_atomically
@@ -77,6 +78,9 @@ class Storage(Protocol):
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let a connection of DuckDB read the files."""
 
+    def arrow_files(self) -> fs.FileSystem:
+        """Return the files as Arrow reads them."""
+
 
 class LocalStorage:
     """A folder of this machine, or one that it shares with others."""
@@ -136,6 +140,10 @@ class LocalStorage:
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """DuckDB reads this machine's files by itself."""
 
+    def arrow_files(self) -> fs.FileSystem:
+        """Return the files of this machine."""
+        return fs.LocalFileSystem()
+
 
 class ObjectStorage:
     """A bucket, or a part of one."""
@@ -194,6 +202,10 @@ class ObjectStorage:
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let DuckDB read through s3fs."""
         connection.register_filesystem(self._files)
+
+    def arrow_files(self) -> fs.FileSystem:
+        """Return the objects, by their names without ``s3://``."""
+        return fs.PyFileSystem(fs.FSSpecHandler(self._files))
 
 
 @functools.cache

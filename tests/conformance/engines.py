@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ibis
+import pyarrow as pa
 
 from heliograph.insights.tables import Tables, defined_tables
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import msgspec
-    import pyarrow as pa
 
     from asking import Row
     from heliograph.insights.catalog import Metric
@@ -76,7 +76,7 @@ class DuckDBEngine:
         for mart in (*ADDED, "instance_days"):
             self.connection.raw_sql(f"DELETE FROM {mart}")
         for rows in portions:
-            self._set("portion", events.take(list(rows)))
+            self._set("portion", events.take(pa.array(rows, pa.int64())))
             for mart, definition in self._added.items():
                 self.connection.raw_sql(f"INSERT INTO {mart} BY NAME {self._sql(mart, definition)}")
         sql = self._sql("instance_days", self._whole)

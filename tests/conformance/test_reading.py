@@ -82,7 +82,9 @@ def comparable(rows: list[Row], scope: Scope) -> list[Row]:
 
 
 def test_every_metric_has_a_second_reading() -> None:
-    assert {metric.name for metric in METRICS} - {"deviations"} == READINGS.keys()
+    # What interventions are made of is held to its definition where they are, on the real history.
+    apart = {metric.name for metric in METRICS if metric.function.__module__ == "heliograph.insights.intervene"}
+    assert {metric.name for metric in METRICS} - apart == READINGS.keys()
 
 
 @pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES)

@@ -8,7 +8,6 @@ import types
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unittest import mock
 
-from heliograph.frames import write_atomically
 from heliograph.gateway import log as log_module
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.writer import LocalWriter
@@ -93,21 +92,6 @@ def new_segment_is_not_in_its_folder() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def released_too_early() -> Iterator[None]:
-    """The loader lets segments go before what it took from them is committed."""
-    really = Loader.load_round
-
-    def load_round(loader: Any) -> int:
-        generations = log_module.segments(loader._folder)
-        if generations:
-            write_atomically(loader._folder / log_module.RELEASED, str(generations[-1]).encode())
-        return really(loader)
-
-    with mock.patch.object(Loader, "load_round", load_round):
-        yield
-
-
-@contextlib.contextmanager
 def epoch_goes_before_its_receipt() -> Iterator[None]:
     """The outbox is emptied as soon as a chunk was read."""
     really = EpochReader.read
@@ -126,8 +110,7 @@ BUGS: Final[dict[str, Bug]] = {
     "gateway.log: acknowledged before it is on disk": Bug(acknowledged_before_it_is_on_disk, 150),
     "instance.exporter: sent without writing it down": Bug(sent_without_writing_it_down, 100),
     "gateway.intake: repeats are not recognised": Bug(repeats_are_not_recognised, 100),
-    "lake.loader: the place is committed before the rows": Bug(place_before_rows, 300),
-    "lake.loader: segments are released too early": Bug(released_too_early, 400),
+    "lake.loader: the place is committed before the rows": Bug(place_before_rows, 250),
     "instance.outbox: a new segment is not forced into its folder": Bug(new_segment_is_not_in_its_folder, 100),
     "instance.outbox: an epoch goes before its receipt": Bug(epoch_goes_before_its_receipt, 50),
 }

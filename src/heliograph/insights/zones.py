@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -29,13 +30,12 @@ def local_time(time: ibis.Value, zone: str, *, now: datetime) -> ibis.Value:
     """
     if zone == "UTC":
         return time
-    first, *changes = _offsets(zone, now.year + YEARS_AHEAD)
-    earlier = [first, *changes[:-1]]
+    offsets = _offsets(zone, now.year + YEARS_AHEAD)
     branches = [
         (time < ibis.literal(begun, "timestamp(6)"), time + ibis.interval(seconds=before))
-        for (begun, _), (_, before) in zip(changes, earlier, strict=True)
+        for (_, before), (begun, _) in itertools.pairwise(offsets)
     ]
-    last = time + ibis.interval(seconds=(changes or [first])[-1][1])
+    last = time + ibis.interval(seconds=offsets[-1][1])
     return ibis.cases(*branches, else_=last) if branches else last
 
 

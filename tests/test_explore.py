@@ -5,7 +5,7 @@ import runpy
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -118,6 +118,16 @@ def test_a_question_gives_an_answer_that_a_notebook_shows_and_rows_in_arrow(lake
     assert isinstance(table, pa.Table)
     assert set(table["from_day"].to_pylist()) == {1, 7}
     assert lake.ask("searches", user="0" * 32, month="2026-02").table.num_rows == 0
+
+
+def test_small_groups_are_not_told_where_that_is_asked_for(lake: Lake) -> None:
+    choices: dict[str, Any] = {"account": ("customer-0001", "customer-0002")}
+    whole, told = (lake.ask("feature-adoption", suppress=each, **choices).table.to_pylist() for each in (None, 5))
+    assert any(0 < row["users"] < 5 for row in whole)
+    assert not any(row["users"] is not None and 0 < row["users"] < 5 for row in told)
+    assert "stickiness" in lake.ask("active", days=7, suppress=5, since=LAST, by="everyone").table.column_names
+    with pytest.raises(QuestionError):
+        lake.ask("intervene", suppress=5)
 
 
 def test_sql_and_metrics_say_the_same(lake: Lake) -> None:

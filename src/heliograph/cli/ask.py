@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import typer
 
 from heliograph.cli import charts
-from heliograph.cli.asking import FORM, UNTIL_PING, WHAT, WHEN, WHO, Asked, numbers, verb
+from heliograph.cli.asking import FORM, SUPPRESS, UNTIL_PING, WHAT, WHEN, WHO, Asked, numbers, verb
 
 if TYPE_CHECKING:
     from heliograph.insights.answer import Answer
@@ -122,7 +122,7 @@ def intervene(
         asked.question(question, threshold=threshold, minimum_change=minimum_change)
 
 
-@verb(app, {**WHO, **WHAT, **WHEN, **FORM})
+@verb(app, {**WHO, **WHAT, **WHEN, **SUPPRESS, **FORM})
 def stickiest(
     asked: Asked,
     *,

@@ -83,7 +83,15 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "zone": "UTC",
     "by": "account",
 }
-ALL: Final = {**WHO, **WHAT, **WHEN, **BY, **FORM}
+SUPPRESS: Final = {
+    "suppress": Annotated[
+        int | None,
+        typer.Option(
+            "--suppress", metavar="PEOPLE", min=2, help="Tell of no group of fewer people, nor what would give it away."
+        ),
+    ]
+}
+ALL: Final = {**WHO, **WHAT, **WHEN, **BY, **SUPPRESS, **FORM}
 """The options of most verbs."""
 _Verb: TypeAlias = Callable[..., None]
 
@@ -154,7 +162,7 @@ class Asked:
 
         def answer(lake: OpenLake, plan: Plan) -> Answer:
             scope = find_scope(filters, lake.tables, plan, now=datetime.now(UTC))
-            answered = ask(name, lake.tables, plan, scope, **chosen)
+            answered = ask(name, lake.tables, plan, scope, suppress=self._chosen.get("suppress"), **chosen)
             if filters.until is None and filters.month is None and "until" in answered.parameters:
                 answered = _with_last_day(answered, scope.until)
             return answered

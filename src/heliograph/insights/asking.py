@@ -81,6 +81,8 @@ _TOLD: Final = {
     "back-test": _Told(answer_own_back_test, InterventionRule),
     "active": _Told(answer_activity, beside=frozenset({"days"})),
 }
+_UNDER_SUPPRESSION: Final = {"stickiest": "feature-stickiness", "active": "stickiness", "intervene": "components"}
+"""The metrics that answer in the place of words of their own."""
 _METRICS: Final = {metric.name: metric for metric in METRICS}
 NAMES: Final = tuple(sorted(_TOLD.keys() | _METRICS.keys()))
 """All that can be asked by name."""
@@ -113,7 +115,7 @@ def find_scope(filters: Filters, tables: Tables, plan: Plan, *, now: datetime) -
     )
 
 
-def ask(name: str, tables: Tables, plan: Plan, scope: Scope, **chosen: Any) -> Answer:
+def ask(name: str, tables: Tables, plan: Plan, scope: Scope, *, suppress: int | None = None, **chosen: Any) -> Answer:
     """Answer the question of this name.
 
     Args:
@@ -121,11 +123,19 @@ def ask(name: str, tables: Tables, plan: Plan, scope: Scope, **chosen: Any) -> A
         tables: The lake.
         plan: Says what its events mean.
         scope: Who and when it is about.
+        suppress: Groups of fewer people are not told, nor what would give them away; None: all are. The question is
+            then answered by its metric alone.
         chosen: Parameters of the question; without one, its default.
 
     Raises:
-        QuestionError: There is no such question or parameter, or a value is out of bounds.
+        QuestionError: There is no such question or parameter, a value is out of bounds, or the question is about single
+            users and so is none for those to whom small groups are not told.
     """
+    if suppress is not None:
+        left = {key: value for key, value in chosen.items() if key not in _beside(name)}
+        return _answer_metric(
+            metric_of(_UNDER_SUPPRESSION.get(name, name)), tables, plan, scope, left, suppress=suppress
+        )
     if (told := _TOLD.get(name)) is not None:
         beside = {key: chosen.pop(key) for key in [*chosen] if key in told.beside}
         if told.rule is NoRule:
@@ -147,17 +157,26 @@ def metric_of(name: str) -> Metric:
         raise QuestionError([f"There is no question {name!r}. There are {', '.join(NAMES)}."]) from None
 
 
-def _answer_metric(metric: Metric, tables: Tables, plan: Plan, scope: Scope, chosen: dict[str, Any]) -> Answer:
+def _beside(name: str) -> frozenset[str]:
+    told = _TOLD.get(name)
+    return frozenset() if told is None else told.beside
+
+
+def _answer_metric(
+    metric: Metric, tables: Tables, plan: Plan, scope: Scope, chosen: dict[str, Any], *, suppress: int | None = None
+) -> Answer:
     rule = _rule(metric.name, metric.rule, chosen)
-    table = metric.function(tables, plan, scope, rule=rule).to_pyarrow()
+    table = metric.result(tables, plan, scope, rule=rule, suppress=suppress)
     notes = scope_notes(scope) if table.num_rows else [f"There is nothing to count until {scope.until}."]
     if "complete" in table.column_names and not all(table["complete"].to_pylist()):
         notes.append("Where complete says no, days are missing that are not over, or lie before the first event.")
+    if suppress is not None:
+        notes.append(f"Groups of fewer than {suppress} people are not told, nor what would give them away.")
     return Answer(
         question=metric.words,
         definition=_definition(metric),
         table=table,
-        parameters=scope_parameters(scope, **msgspec.to_builtins(rule)),
+        parameters=scope_parameters(scope, **msgspec.to_builtins(rule), suppress=suppress),
         notes=tuple(notes),
     )
 

@@ -8,7 +8,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test explore fuzz simulate check benchmark benchmark-validation soak profile pictures lock format
+.PHONY: help setup demo test explore fuzz simulate check benchmark benchmark-validation benchmark-questions soak profile pictures lock format
 
 help: ## Show what can be done here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ benchmark: $(READY) ## Measure throughput beside the machine's own limits
 
 benchmark-validation: $(READY) ## Measure what validation costs, beside decoding alone
 	@$(VENV)/bin/python benchmarks/validation.py $(ARGS)
+
+benchmark-questions: $(READY) ## Measure questions, from marts and events (ARGS="--events 5000000 --events 50000000")
+	@$(VENV)/bin/python benchmarks/questions.py $(ARGS)
 
 soak: $(READY) ## Ten minutes at a bounded rate: does any process's memory grow?
 	@$(VENV)/bin/python benchmarks/soak.py $(ARGS)

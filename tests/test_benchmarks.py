@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from debian import require_program
+from heliograph.insights.questions import QUESTIONS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, str(REPOSITORY / "benchmarks" / "throughput.py")]
@@ -69,6 +70,27 @@ def test_a_profile_says_where_the_gateways_time_goes(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     assert "Arrow, zstd" in run.stdout
     assert "hold columns to the plan" in run.stdout or "server: TLS" in run.stdout
+
+
+def test_questions_are_timed_with_equal_answers_and_an_event_is_soon_in_one(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "questions.py"), "--events", "20000", "--rounds", "1"]
+    run = subprocess.run(
+        [*command, "--fresh", "2", "--folder", str(tmp_path), "--json", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "120"},
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    [size] = json.loads(file.read_bytes())["sizes"]
+    assert size["events"] > 5_000
+    assert [each["name"] for each in size["questions"]] == [question.verb for question in QUESTIONS]
+    assert [each["name"] for each in size["ours"]] == [each["name"] for each in size["plain"]] == ["funnel", "sessions"]
+    assert all(number > 0 for number in numbers(size))
+    for part in ("searches, from the marts", "plain SQL / ours", "bytes an event", "From record to a changed answer"):
+        assert part in run.stdout
+    assert list(tmp_path.iterdir()) == [file], "the folder is left as it was found"
 
 
 def numbers(value: object) -> list[float]:

@@ -50,24 +50,36 @@ class SparkCluster:
         self._count = workers
         self._port = _free_port()
         self._master: subprocess.Popen[bytes] | None = None
+        self._started = 0
         self._workers: list[subprocess.Popen[bytes]] = []
 
-    @property
-    def settings(self) -> EngineSettings:
-        """The settings of whoever asks it."""
-        return EngineSettings(kind="spark", master=f"spark://{_HOST}:{self._port}", options=_OPTIONS)
+    def settings(self, *, copies: str) -> EngineSettings:
+        """Return the settings of whoever asks it, with a folder for copies."""
+        return EngineSettings(kind="spark", master=f"spark://{_HOST}:{self._port}", options=_OPTIONS, copies=copies)
 
     def __enter__(self) -> Self:
-        common = ["--host", _HOST, "--webui-port", "0"]
-        self._master = self._start("master", "master.Master", *common, "--port", str(self._port))
-        for number in range(self._count):
-            name = f"worker-{number}"
-            arguments = ["--cores", "1", "--memory", "1g", "--work-dir", str(self._folder / name)]
-            address = f"spark://{_HOST}:{self._port}"
-            self._workers.append(self._start(name, "worker.Worker", *common, *arguments, address))
+        self._master = self._start(
+            "master", "master.Master", "--host", _HOST, "--webui-port", "0", "--port", str(self._port)
+        )
+        for _ in range(self._count):
+            self.start_worker()
         registered = "Registering worker"
         _wait(lambda: self._log("master").count(registered) >= self._count, "the workers", self._log("master"))
         return self
+
+    def start_worker(self) -> None:
+        """Start another worker, which comes when it is ready."""
+        self._started += 1
+        name = f"worker-{self._started}"
+        arguments = ["--cores", "1", "--memory", "1g", "--work-dir", str(self._folder / name)]
+        address = f"spark://{_HOST}:{self._port}"
+        self._workers.append(
+            self._start(name, "worker.Worker", "--host", _HOST, "--webui-port", "0", *arguments, address)
+        )
+
+    def lost_workers(self) -> int:
+        """Return how many workers the master has lost."""
+        return self._log("master").count("Removing worker")
 
     def __exit__(self, *about: object) -> None:
         for process in [*self._workers, *([self._master] if self._master else [])]:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
+import subprocess
 import sys
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import ibis
 import pyarrow as pa
@@ -11,11 +14,10 @@ from pyarrow import parquet
 
 from debian import require_program
 from heliograph.engines import EmbeddedEngine, EngineError, Stored, open_engine
+from heliograph.engines.staging import Staging
 from heliograph.settings import EngineSettings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from heliograph.engines import Engine
 
 COLUMNS = pa.schema(
@@ -86,6 +88,45 @@ def test_spark_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TZ", "America/New_York")
     options = ("spark.sql.shuffle.partitions=2", "spark.driver.memory=512m")
     check(open_engine(EngineSettings(kind="spark", master="local[1]", options=options)), tmp_path)
+
+
+class Store:
+    """An object store, as far as an engine sees one."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self._objects = objects
+        self.read: list[str] = []
+
+    def open(self, location: str) -> IO[bytes]:
+        self.read.append(location)
+        return io.BytesIO(self._objects[location])
+
+    def attach(self, connection: object) -> None:
+        raise AssertionError("this is for DuckDB")
+
+
+def test_copies_of_what_is_elsewhere_are_made_once_and_gone_when_the_engine_is_closed(tmp_path: Path) -> None:
+    store = Store({"s3://lake/one": b"one", "s3://lake/two": b"two"})
+    staging = Staging(tmp_path, store)
+    copies = staging.copy(["s3://lake/one", "s3://lake/two"])
+    assert staging.copy(["s3://lake/two"]) == copies
+    assert {location: Path(path).read_bytes() for location, path in copies.items()} == store._objects
+    assert store.read == ["s3://lake/one", "s3://lake/two"]
+    beside = Staging(tmp_path, store)
+    assert all(Path(path).exists() for path in copies.values()), "another engine must not delete them"
+    staging.close()
+    beside.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_copies_that_a_killed_process_left_go_with_the_next_one(tmp_path: Path) -> None:
+    script = "import sys, os, signal; from heliograph.engines.staging import Staging; import io\n"
+    script += "class Store:\n    open = staticmethod(lambda location: io.BytesIO(b'left'))\n"
+    script += f"Staging({str(tmp_path)!r}, Store()).copy(['s3://lake/one']); os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert [path.read_bytes() for path in tmp_path.glob("*/*.parquet")] == [b"left"]
+    Staging(tmp_path, Store({})).close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_spark_installed_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

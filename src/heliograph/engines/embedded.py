@@ -9,14 +9,21 @@ import ibis
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from heliograph.engines.engine import Stored
+    from heliograph.engines.engine import Files, Stored
 
 
 class EmbeddedEngine:
-    """A DuckDB in memory, which reads the files where they are; one of its own if none is given."""
+    """A DuckDB in memory, which reads the files where they are.
 
-    def __init__(self, connection: Any = None) -> None:
+    Args:
+        files: How it comes to those that are elsewhere.
+        connection: Ibis's connection to it; None: it has one of its own.
+    """
+
+    def __init__(self, files: Files | None = None, *, connection: Any = None) -> None:
         self._connection = ibis.duckdb.connect() if connection is None else connection
+        if files is not None:
+            files.attach(self._connection.con)
         # Times are naive UTC; this keeps any conversion by the engine from using the machine's zone.
         self._connection.raw_sql("SET TimeZone = 'UTC'")
 

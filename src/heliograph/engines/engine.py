@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import IO, TYPE_CHECKING, Protocol, Self
 
 import msgspec
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import duckdb
     import ibis
 
 
@@ -28,6 +29,16 @@ class Stored(msgspec.Struct, frozen=True):
     """Paths, or URLs of an object store; files from before a column was added lack it."""
     columns: pa.Schema
     """In Arrow's types; times are naive, in UTC."""
+
+
+class Files(Protocol):
+    """How an engine comes to files that are elsewhere; `heliograph.lake.storage.Storage` is one."""
+
+    def open(self, location: str) -> IO[bytes]:
+        """Open a file for reading."""
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let a connection of DuckDB read the files."""
 
 
 class Engine(Protocol):

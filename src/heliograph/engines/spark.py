@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import uuid
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import ibis
 from ibis.formats.pyarrow import PyArrowData
 
-from heliograph.engines.engine import EngineError, Stored
+from heliograph.engines.engine import EngineError
+from heliograph.engines.staging import Staging
 
 with warnings.catch_warnings():
     # Spark says so of pandas 3 whenever it is imported beside it; no data of ours goes through pandas.
@@ -26,7 +28,7 @@ with warnings.catch_warnings():
         from ibis.backends.pyspark import Backend
         from ibis.backends.pyspark.datatypes import PySparkSchema
         from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession
+        from pyspark.sql import SparkSession, functions
         from pyspark.sql.types import StructField, StructType, TimestampNTZType
     except ImportError as error:
         raise EngineError(
@@ -35,8 +37,11 @@ with warnings.catch_warnings():
         ) from None
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from pyspark.sql import DataFrame
+
+    from heliograph.engines.engine import Files, Stored
     from heliograph.settings import EngineSettings
 
 _LOG: Final = Path(__file__).with_name("log4j2.properties")
@@ -64,12 +69,15 @@ class _ArrowBackend(Backend):  # type: ignore[misc]  # Ibis has no types
     def to_pyarrow(self, expr: Any, /, *, params: Any = None, limit: Any = None, **_: Any) -> Any:
         table = expr.as_table()
         try:
-            self._run_pre_execute_hooks(expr)
-            found = self._session.sql(self.compile(table, params=params, limit=limit)).toArrow()
+            found = self.frame(table, params=params, limit=limit).toArrow()
         except PySparkException as error:
-            # Its own words may repeat a value.
-            raise EngineError(f"Spark could not answer: {error.getCondition() or type(error).__name__}.") from None
+            raise _spoken(error) from None
         return expr.__pyarrow_result__(PyArrowData.convert_table(found, table.schema()))
+
+    def frame(self, table: ibis.Table, **how: Any) -> DataFrame:
+        """Return an expression as Spark's own table."""
+        self._run_pre_execute_hooks(table)
+        return self._session.sql(self.compile(table, **how))
 
     def _register_in_memory_table(self, op: Any) -> None:
         rows = op.data.to_pyarrow(op.schema)
@@ -79,11 +87,18 @@ class _ArrowBackend(Backend):  # type: ignore[misc]  # Ibis has no types
 class SparkEngine:
     """A session of Spark's, on the master that the settings name.
 
+    Args:
+        settings: Where it runs.
+        files: How to come to files that are elsewhere; the wheel of Spark has no connector to an object store.
+
     Raises:
         EngineError: There is no Java, or the session does not start.
     """
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, files: Files | None = None) -> None:
+        self._files = files
+        self._copies = settings.copies
+        self._staging: Staging | None = None
         self._is_ours = SparkSession.getActiveSession() is None
         self._session = _start(settings)
         _ = ibis.pyspark  # which sets up the options that its compiler reads
@@ -96,22 +111,72 @@ class SparkEngine:
 
     def open(self, stored: Mapping[str, Stored]) -> dict[str, ibis.Table]:
         """Return tables by name; see `heliograph.engines.engine.Engine`."""
-        return {name: self._open(name, each) for name, each in stored.items()}
+        near = self._near({file for each in stored.values() for file in each.files})
+        return {name: self._open(name, each, near) for name, each in stored.items()}
 
-    def _open(self, name: str, stored: Stored) -> ibis.Table:
+    def _near(self, files: set[str]) -> dict[str, str]:
+        """Return where Spark reads each file."""
+        far = sorted(file for file in files if "://" in file)
+        if not far:
+            return {file: file for file in files}
+        return {file: file for file in files} | self._stage().copy(far)
+
+    def _open(self, name: str, stored: Stored, near: Mapping[str, str]) -> ibis.Table:
         schema = ibis.Schema.from_pyarrow(stored.columns)
         columns = _spark_schema(schema)
         if stored.files:
             # With the columns given, a file that lacks some reads like all others.
-            frame = self._session.read.schema(columns).parquet(*map(_location, stored.files))
+            frame = self._session.read.schema(columns).parquet(*(_location(near[file]) for file in stored.files))
         else:
             frame = self._session.createDataFrame([], columns)
         view = ibis.util.gen_name(name)
         frame.createOrReplaceTempView(view)
         return self._connection.table(view)
 
+    def write(
+        self, rows: ibis.Table, *, order: Sequence[str] = (), ids: Mapping[str, int] | None = None, most: int = 0
+    ) -> list[Path]:
+        """Write what an expression gives to Parquet files, on all machines of the cluster at once.
+
+        Args:
+            rows: The expression.
+            order: Columns by which rows are sorted, over all files and in each; nulls come last.
+            ids: Iceberg's number of each column, by its name, which the files then tell.
+            most: Rows of a file; 0: no bound.
+
+        Returns:
+            The files in `engine.copies`, in the order of their rows; they are gone when the engine is closed.
+
+        Raises:
+            EngineError: Spark could not.
+        """
+        folder = self._stage().folder / uuid.uuid4().hex
+        ids = ids or {}
+        try:
+            frame = self._connection.frame(rows)
+            if order:
+                frame = frame.sort(*(functions.asc_nulls_last(name) for name in order))
+            numbered = [
+                functions.col(f"`{name}`").alias(name, metadata={"parquet.field.id": ids[name]} if name in ids else {})
+                for name in rows.columns
+            ]
+            writer = frame.select(*numbered).write.option("compression", "zstd")
+            if most:
+                writer = writer.option("maxRecordsPerFile", most)
+            writer.parquet(f"file:{folder}")
+        except PySparkException as error:
+            raise _spoken(error) from None
+        return sorted(folder.glob("*.parquet"))
+
+    def _stage(self) -> Staging:
+        if self._staging is None:
+            self._staging = Staging(self._copies, self._files)
+        return self._staging
+
     def close(self) -> None:
-        """End the session, unless it was there before."""
+        """End the session, unless it was there before, and delete the copies."""
+        if self._staging is not None:
+            self._staging.close()
         if self._is_ours:
             self._session.stop()
 
@@ -120,6 +185,11 @@ class SparkEngine:
 
     def __exit__(self, *about: object) -> None:
         self.close()
+
+
+def _spoken(error: PySparkException) -> EngineError:
+    """Return what Spark says, without its own words, which may repeat a value."""
+    return EngineError(f"Spark could not do this: {error.getCondition() or type(error).__name__}.")
 
 
 def _start(settings: EngineSettings) -> SparkSession:
@@ -170,5 +240,4 @@ def _spark_schema(schema: ibis.Schema) -> StructType:
 
 def _location(file: str) -> str:
     """Return a file's name as Spark takes it: not escaped as a URL is, but as a pattern that matches itself alone."""
-    place = file if "://" in file else f"file:{Path(file).absolute()}"
-    return _PATTERN.sub(r"\\\g<0>", place)
+    return _PATTERN.sub(r"\\\g<0>", f"file:{Path(file).absolute()}")

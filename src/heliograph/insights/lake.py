@@ -35,4 +35,4 @@ def pings_table(files: Sequence[str], schema: pa.Schema, *, beside: ibis.Table) 
         schema: The lake's columns, which are `heliograph.lake.tables.PING_SCHEMA`.
         beside: The lake's events, as `events_table` gives them.
     """
-    return EmbeddedEngine(beside.get_backend()).open({"pings": Stored(tuple(files), schema)})["pings"]
+    return EmbeddedEngine(connection=beside.get_backend()).open({"pings": Stored(tuple(files), schema)})["pings"]

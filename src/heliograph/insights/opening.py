@@ -11,6 +11,7 @@ import msgspec
 from heliograph.engines import Stored, open_engine
 from heliograph.insights.tables import Tables, kept_tables
 from heliograph.lake.marts.reading import read_lake
+from heliograph.lake.storage import open_storage
 from heliograph.lake.tables import PING_SCHEMA, ping_files
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def open_lake(settings: Settings, plan: Plan) -> Iterator[OpenLake]:
         EngineError: The engine cannot be had, or cannot be reached; the message says what to do.
     """
     pings = Stored(tuple(ping_files(settings.lake)), PING_SCHEMA)
-    with open_engine(settings.engine) as engine:
+    with open_engine(settings.engine, open_storage(settings.lake)) as engine:
         opened = engine.open({**read_lake(settings.lake, plan), "pings": pings})
         tables = msgspec.structs.replace(kept_tables(opened, plan), pings=opened["pings"])
         yield OpenLake(tables=tables, pings=opened["pings"])

@@ -446,6 +446,14 @@ class EngineSettings(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         _about("Further settings of Spark's, each as its name=value, such as spark.executor.memory=4g."),
     ] = ()
+    copies: Annotated[
+        str,
+        _about(
+            "Folder for copies of an object store's files, which Spark reads in their place while a question runs; "
+            "every machine of the cluster sees it under the same path.",
+            path=True,
+        ),
+    ] = "spark-copies"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

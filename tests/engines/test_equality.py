@@ -1,0 +1,184 @@
+"""Every metric says the same on both engines, with Spark as a cluster of processes, one of which is killed."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from heliograph.demo.bulk import event_batches
+from heliograph.demo.population import PopulationRule, draw_population
+from heliograph.engines import EmbeddedEngine, Stored
+from heliograph.engines.spark import SparkEngine
+from heliograph.insights.catalog import METRICS
+from heliograph.insights.scope import Scope
+from heliograph.insights.tables import Tables, defined_tables
+from heliograph.lake.marts.definitions import counted_events
+from heliograph.lake.tables import event_schema
+from heliograph.plan.load import load_plan
+from spark_cluster import SparkCluster
+
+if TYPE_CHECKING:
+    from heliograph.engines import Engine
+    from heliograph.insights.catalog import Metric
+    from heliograph.plan.model import Plan
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MARTS = ("user_days", "user_feature_days", "session_parts", "instance_days")
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def kept(engine: Engine, folder: Path, events: Path, plan: Plan) -> tuple[Tables, dict[str, pa.Table]]:
+    """Let an engine make the marts, and keep them as files; return its tables, and the marts' rows in one order."""
+    stored = {"events": Stored((str(events),), event_schema(plan))}
+    made = defined_tables(engine.open(stored)["events"], plan)
+    rows = {}
+    for name in MARTS:
+        mart = getattr(made, name)
+        if isinstance(engine, SparkEngine):
+            files = engine.write(mart)
+        else:
+            files = [folder / f"{events.stem}-{name}.parquet"]
+            parquet.write_table(mart.to_pyarrow(), files[0])
+        stored[name] = Stored(tuple(map(str, files)), mart.schema().to_pyarrow())
+        rows[name] = arranged(pa.concat_tables(parquet.read_table(file) for file in files))
+    opened = engine.open(stored)
+    return Tables(events=counted_events(opened.pop("events"), plan), **opened), rows
+
+
+def arranged(rows: pa.Table) -> pa.Table:
+    """Return rows in an order of their own: a metric may leave rows of equal rank in any."""
+    return rows.sort_by([(name, "ascending") for name in rows.column_names]).combine_chunks()
+
+
+def ask(metric: Metric, tables: Tables, plan: Plan, scope: Scope) -> pa.Table:
+    return arranged(metric.function(tables, plan, scope, rule=metric.example(plan)).to_pyarrow())
+
+
+def differences(one: pa.Table, other: pa.Table) -> list[tuple[Any, Any]]:
+    """Return what differs; fractions may in their last bits, as sums of them depend on the order."""
+    if one.schema != other.schema or len(one) != len(other):
+        return [(f"{len(one)} rows of {one.schema}", f"{len(other)} rows of {other.schema}")]
+    pairs = zip(one.to_pylist(), other.to_pylist(), strict=True)
+    return [(left, right) for left, right in pairs if not all(alike(left[name], right[name]) for name in left)]
+
+
+def alike(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-12, abs_tol=1e-12)
+    return bool(one == other)
+
+
+@pytest.fixture
+def generated(tmp_path: Path) -> tuple[Path, Plan]:
+    """Some thousand events of every kind that the plan of the demonstration declares."""
+    plan = load_plan(REPOSITORY / "plans" / "code-intelligence.yaml")
+    population = draw_population(
+        PopulationRule(seed=6, first_day=date(2026, 1, 5), days=70, accounts=3, people=30), plan
+    )
+    file = tmp_path / "generated.parquet"
+    parquet.write_table(pa.Table.from_batches(event_batches(population, plan)), file)
+    return file, plan
+
+
+@pytest.fixture
+def remembered(tmp_path: Path, history: Path) -> tuple[Path, Plan]:
+    """The history as the lake would hold it."""
+    file = tmp_path / "history.parquet"
+    with duckdb.connect() as connection:
+        connection.sql("SET TimeZone = 'UTC'")
+        connection.sql(
+            f"""
+            COPY (
+              SELECT instance, split_part(instance, '-', 1) AS account, 1::BIGINT AS epoch, id AS sequence, name,
+                     timestamp::TIMESTAMP AS time, md5(instance || ':' || user_id) AS user_id, 'ok' AS outcome
+              FROM '{history}' ORDER BY instance, user_id, time
+            ) TO '{file}' (FORMAT parquet)
+            """
+        )
+    return file, load_plan(REPOSITORY / "examples" / "commit-history.yaml")
+
+
+class Killing:
+    """Kills a worker as soon as it is at work on a query that runs meanwhile."""
+
+    def __init__(self, cluster: SparkCluster, engine: SparkEngine) -> None:
+        self.killed_at: float | None = None
+        self._tracker = engine.session.sparkContext.statusTracker()
+        self._cluster = cluster
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        # Both workers have a core each: with two tasks at work, either is.
+        while not any(
+            (stage := self._tracker.getStageInfo(number)) is not None and stage.numActiveTasks >= 2
+            for number in self._tracker.getActiveStageIds()
+        ):
+            time.sleep(0.01)
+        self._cluster.kill_worker()
+        self.killed_at = time.monotonic()
+
+    def wait(self) -> None:
+        self._thread.join(timeout=120)
+        assert self.killed_at is not None, "no query was ever at work on both workers"
+
+
+@pytest.mark.timeout(1800)
+def test_every_mart_and_metric_is_the_same_on_both_engines_though_a_worker_of_sparks_is_killed(
+    tmp_path: Path, generated: tuple[Path, Plan], remembered: tuple[Path, Plan]
+) -> None:
+    different: dict[str, Any] = {}
+    middle = METRICS[len(METRICS) // 2]
+    with (
+        SparkCluster(tmp_path) as cluster,
+        SparkEngine(cluster.settings(copies=str(tmp_path / "copies"))) as spark,
+        EmbeddedEngine() as duck,
+    ):
+        for (events, plan), scope in (
+            (generated, Scope(until=last_day(generated[0]), now=NOW, unit="instance")),
+            (remembered, Scope(until=date(2026, 3, 31), now=NOW)),
+        ):
+            here, marts = kept(duck, tmp_path, events, plan)
+            there, others = kept(spark, tmp_path, events, plan)
+            for name, rows in marts.items():
+                assert len(rows), name
+                if found := differences(rows, others[name]):
+                    different[f"{events.stem}: {name}"] = found[:3]
+            for metric in METRICS:
+                told = ask(metric, here, plan, scope)
+                assert len(told), metric.name
+                # In the midst of the history a machine is gone, and comes back.
+                killing = Killing(cluster, spark) if metric is middle and events is remembered[0] else None
+                if found := differences(told, ask(metric, there, plan, scope)):
+                    different[f"{events.stem}: {metric.name}"] = found[:3]
+                if killing is not None:
+                    answered_at = time.monotonic()
+                    killing.wait()
+                    assert killing.killed_at is not None
+                    assert killing.killed_at < answered_at
+                    assert cluster.lost_workers() == 1
+                    cluster.start_worker()
+    assert different == {}
+
+
+def last_day(file: Path) -> date:
+    latest = parquet.read_table(file, columns=["time"])["time"].to_pylist()
+    day: date = max(latest).date()
+    return day
+
+
+def test_what_differs_is_found() -> None:
+    one = pa.table({"unit": ["acme", "bell"], "users": [1, None], "share": [0.1 + 0.2, None]})
+    assert differences(one, pa.table({"unit": ["acme", "bell"], "users": [1, None], "share": [0.3, None]})) == []
+    for other in ({"users": [1, 2]}, {"share": [0.3 + 1e-9, None]}, {"unit": ["acme", None]}, {"users": [1.0, None]}):
+        assert differences(one, pa.table(one.to_pydict() | other)), other
+    assert differences(one, one.slice(1))

@@ -7,6 +7,7 @@ A commit is whole or not there, as the catalog is a database, and its files are 
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -66,6 +67,8 @@ class MemoryLake:
 
 class MemoryTable:
     """One table as one loader has it at hand."""
+
+    catalog = SimpleNamespace(properties={})  # which names no log: there is one gateway
 
     def __init__(self, lake: MemoryLake, stored: StoredTable) -> None:
         self.lake = lake

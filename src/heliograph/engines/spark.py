@@ -77,7 +77,8 @@ class _ArrowBackend(Backend):  # type: ignore[misc]  # Ibis has no types
     def frame(self, table: ibis.Table, **how: Any) -> DataFrame:
         """Return an expression as Spark's own table."""
         self._run_pre_execute_hooks(table)
-        return self._session.sql(self.compile(table, **how))
+        found: DataFrame = self._session.sql(self.compile(table, **how))
+        return found
 
     def _register_in_memory_table(self, op: Any) -> None:
         rows = op.data.to_pyarrow(op.schema)

@@ -56,10 +56,10 @@ class DeliveryTable:
         return {(instance, epoch): last for instance, epoch, last in rows}
 
     def take(self, place: Place, entry: Entry) -> None:
-        """Take the delivery before `place`, unless the table has it: the numbers of an epoch only rise."""
+        """Take the delivery before `place`, unless the table has it: the numbers of an epoch only rise in one log."""
         receipt = entry.receipt
         key = (receipt.instance, receipt.epoch)
-        if place <= self._place or receipt.last <= self._last.get(key, 0):
+        if place <= self._place or (not self._settings.log and receipt.last <= self._last.get(key, 0)):
             return
         self._last[key] = receipt.last
         self._waiting.append(delivery_row(entry))
@@ -72,9 +72,9 @@ class DeliveryTable:
 
             def change(transaction: Transaction) -> None:
                 transaction.append(told)
-                transaction.set_properties(place_property(place))
+                transaction.set_properties(place_property(place, self.table))
 
-            commit(self.table, change, relying_on=standing_at(self._place))
+            commit(self.table, change, relying_on=standing_at(self._place, self.table))
             self._place = place
         return len(rows)
 

@@ -55,6 +55,7 @@ from heliograph.lake.tables import (
     open_events,
     widen,
 )
+from heliograph.lake.turns import Turns, without_known
 from heliograph.plan.columns import plain_type
 from heliograph.plan.follow import FollowedPlan, Look
 
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, LakeSettings
+    from heliograph.wire import Receipt
 
 _LOCK: Final = "loader.lock"
 _SORT: Final = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending"), ("sequence", "ascending")]
@@ -78,7 +80,7 @@ class LoaderRunningError(Exception):
 
 
 class Loader:
-    """Loads one gateway's log into one lake, and is alone at both.
+    """Loads one gateway's log into one lake, and is alone at both; or, if the log has a name, takes turns at the lake.
 
     Args:
         gateway: Where the log is.
@@ -93,6 +95,7 @@ class Loader:
     def __init__(self, gateway: GatewaySettings, lake: LakeSettings, plan: Plan | FollowedPlan) -> None:
         self._file = plan if isinstance(plan, FollowedPlan) else None
         self._folder = Path(gateway.log)
+        self._turns = Turns(lake) if lake.log else None
         with ExitStack() as stack:
             stack.enter_context(_hold(self._folder))
             stack.enter_context(_hold_lake(lake))
@@ -222,7 +225,18 @@ class Loader:
                 stop.wait(self._settings.commit_seconds)
 
     def load_round(self) -> int:
-        """Load what the log holds, up to one commit's rows, and return how many rows that was."""
+        """Load what the log holds, up to one commit's rows, and return how many rows that was.
+
+        Raises:
+            BusyError: Other loaders were at work on the lake for too long.
+        """
+        if self._turns is None:
+            return self._load_round()
+        with self._turns.mine(self._table) as is_changed:
+            self._is_sure = self._is_sure and not is_changed
+            return self._load_round()
+
+    def _load_round(self) -> int:
         if not self._is_sure:
             self._recall()
         if self._file is not None:
@@ -237,7 +251,7 @@ class Loader:
                 self._pings.take(place, entry, body)
             elif entry is not None:
                 self._deliveries.take(place, entry)
-                batches.append((place, self._new_rows(entry, body, loaded)))
+                batches.append((place, self._new_rows(entry, body, loaded, batches)))
                 rows += len(batches[-1][1])
             if rows + self._pings.waiting >= self._settings.commit_rows:
                 break
@@ -279,15 +293,36 @@ class Loader:
                     self._seen = header.receipt.received
                     yield place, header, body
 
-    def _new_rows(self, entry: Entry, body: bytes, loaded: dict[tuple[str, int], int]) -> pa.Table:
+    def _new_rows(
+        self, entry: Entry, body: bytes, loaded: dict[tuple[str, int], int], batches: Sequence[tuple[Place, pa.Table]]
+    ) -> pa.Table:
         """Return the rows of a delivery that neither the lake has nor, as `loaded` says, this round."""
         receipt = entry.receipt
         key = (receipt.instance, receipt.epoch)
         before = loaded.get(key, self._loaded.get(key, 0))
         loaded[key] = max(before, receipt.last)
-        rows = self._rows_after(before, entry, body)
+        if self._turns is not None and receipt.first <= before:
+            # Of an epoch that went to several gateways another log may hold lower numbers than the lake has.
+            rows = self._rows_after(read_erased_epochs(self._table).get(key[0], {}).get(key[1], 0), entry, body)
+            rows = without_known(rows, receipt, [self._in_lake(receipt), *(batch for _, batch in batches)])
+        else:
+            rows = self._rows_after(before, entry, body)
         self.account.take(receipt, rows, before=before)
         return rows
+
+    def _in_lake(self, receipt: Receipt) -> pa.Table:
+        """Return which numbers of a delivery's range the lake holds."""
+        files = event_files(self._settings)
+        if not files:
+            return self._schema.empty_table()
+        query = """
+            select instance, epoch, sequence from read_parquet($files, hive_partitioning = false)
+            where instance = $instance and epoch = $epoch and sequence between $first and $last
+        """
+        numbers = {"epoch": receipt.epoch, "first": receipt.first, "last": receipt.last}
+        with connect(self._settings) as connection:
+            found = connection.execute(query, {"files": files, "instance": receipt.instance, **numbers})
+            return found.to_arrow_table()
 
     def _rows_after(self, before: int, entry: Entry, body: bytes) -> pa.Table:
         """Return the rows of a delivery whose numbers are above `before`."""
@@ -358,9 +393,9 @@ class Loader:
         def change(transaction: Transaction) -> None:
             if rows is not None:
                 transaction.append(rows)
-            transaction.set_properties(place_property(place))
+            transaction.set_properties(place_property(place, self._table))
 
-        commit(self._table, change, relying_on=standing_at(self._place))
+        commit(self._table, change, relying_on=standing_at(self._place, self._table))
         sync_snapshot(self._table)
 
     def _commit_others(self, place: Place) -> int:
@@ -388,9 +423,9 @@ class Loader:
 
 
 @contextmanager
-def _hold(folder: Path) -> Iterator[None]:
+def _hold(folder: Path, *, lock: str = _LOCK) -> Iterator[None]:
     make_folder(folder)
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(folder / lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -405,11 +440,11 @@ def _hold(folder: Path) -> Iterator[None]:
 @contextmanager
 def _hold_lake(lake: LakeSettings) -> Iterator[None]:
     if not is_remote(lake):
-        with _hold(Path(lake.warehouse)):
+        with _hold(Path(lake.warehouse), lock=f"{lake.log}.{_LOCK}" if lake.log else _LOCK):
             yield
         return
     try:
-        with Exclusion(lake).hold(LOADER, seconds=0):
+        with Exclusion(lake).hold(f"{LOADER} {lake.log}" if lake.log else LOADER, seconds=0):
             yield
     except BusyError as error:
         raise LoaderRunningError(f"{error}. Stop it first, or name another lake.") from None

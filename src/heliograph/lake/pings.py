@@ -84,9 +84,9 @@ class PingTable:
 
             def change(transaction: Transaction) -> None:
                 transaction.append(told)
-                transaction.set_properties(place_property(place))
+                transaction.set_properties(place_property(place, self.table))
 
-            commit(self.table, change, relying_on=standing_at(self._place))
+            commit(self.table, change, relying_on=standing_at(self._place, self.table))
             self._place = place
         return len(rows)
 

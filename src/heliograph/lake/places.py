@@ -1,4 +1,8 @@
-"""Where a table stands in the gateway's log: a property of its own, written in the same commit as its rows."""
+"""Where a table stands in a gateway's log: a property of its own, written in the same commit as its rows.
+
+Each gateway has a log. Where several fill one lake, each log has a name (`lake.log`), and a place of its own; a table
+knows by its catalog which log it is filled from in this process.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,55 @@ from typing import TYPE_CHECKING, Final
 from heliograph.gateway.log import Place
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
+LOG: Final = "heliograph.log"
+"""The catalog's property with the log's name, as this process has been told it."""
 _PROPERTY: Final = "heliograph.loaded"
-"""``generation:offset``."""
+"""``generation:offset``; of a log with a name, with a dot and the name behind."""
 
 
 def read_place(table: Table) -> Place:
-    """Return the place up to which `table` has all that it takes from the log."""
-    return _parse(table.properties.get(_PROPERTY))
+    """Return the place up to which `table` has all that it takes from this process's log."""
+    return _parse(table.properties.get(_property(table)))
 
 
-def snapshot_place(snapshot: Snapshot) -> Place:
-    """Return the place that a mart's snapshot was made for; the beginning of the log, if it does not say."""
-    return _parse(None if snapshot.summary is None else snapshot.summary.additional_properties.get(_PROPERTY))
+def read_places(properties: Mapping[str, str]) -> dict[str, Place]:
+    """Return the places in all logs that a table's, or a snapshot's, properties tell of."""
+    return {name: _parse(text) for name, text in properties.items() if _is_place(name)}
+
+
+def snapshot_places(snapshot: Snapshot) -> dict[str, Place]:
+    """Return the places that a mart's snapshot was made for; none is the beginning of a log."""
+    return {} if snapshot.summary is None else read_places(snapshot.summary.additional_properties)
+
+
+def standing_at(place: Place, table: Table) -> dict[str, str | None]:
+    """Return what the table's properties say as long as nobody has loaded more of this log than up to `place`."""
+    return {_property(table): None} if place == Place(0, 0) else {**place_property(place, table)}
+
+
+def place_property(place: Place, table: Table) -> dict[str, str]:
+    """Return the property that says so, of this process's log."""
+    return {_property(table): f"{place.generation}:{place.offset}"}
+
+
+def all_places(place: Place, table: Table) -> dict[str, str]:
+    """Return the properties with the places in all logs, this process's being `place`."""
+    known = {name: text for name, text in table.properties.items() if _is_place(name)}
+    return known | place_property(place, table)
+
+
+def _property(table: Table) -> str:
+    log = table.catalog.properties.get(LOG, "")
+    return f"{_PROPERTY}.{log}" if log else _PROPERTY
+
+
+def _is_place(name: str) -> bool:
+    return name == _PROPERTY or name.startswith(f"{_PROPERTY}.")
 
 
 def _parse(text: str | None) -> Place:
@@ -29,13 +67,3 @@ def _parse(text: str | None) -> Place:
         return Place(0, 0)
     generation, _, offset = text.partition(":")
     return Place(int(generation), int(offset))
-
-
-def standing_at(place: Place) -> dict[str, str | None]:
-    """Return what the table's properties say as long as nobody has loaded more than up to `place`."""
-    return {_PROPERTY: None} if place == Place(0, 0) else {**place_property(place)}
-
-
-def place_property(place: Place) -> dict[str, str]:
-    """Return the property that says so."""
-    return {_PROPERTY: f"{place.generation}:{place.offset}"}

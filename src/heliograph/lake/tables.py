@@ -20,6 +20,7 @@ from pyiceberg.transforms import MonthTransform
 from pyiceberg.types import BooleanType, DoubleType, IcebergType, LongType, StringType, TimestampType
 from sqlalchemy import inspect, make_url
 
+from heliograph.lake.places import LOG
 from heliograph.lake.storage import local_path, open_storage
 from heliograph.plan.columns import plain_type, wire_schema
 
@@ -177,7 +178,7 @@ def _catalog(settings: LakeSettings, *, make: bool) -> SqlCatalog:
         uri=settings.catalog,
         warehouse=storage.url,
         init_catalog_tables=str(make).lower(),
-        **{PY_IO_IMPL: _FILES},
+        **{PY_IO_IMPL: _FILES, LOG: settings.log},
         **storage.properties,
     )
 

@@ -356,6 +356,14 @@ class LakeSettings(Section, frozen=True, kw_only=True):
         str,
         _about("Where the tables are: a folder, or s3://bucket/prefix of an object store that speaks S3.", path=True),
     ] = "lake"
+    log: Annotated[
+        str,
+        Meta(pattern="^[a-z0-9-]*$"),
+        _about(
+            "Where several gateways fill one lake: the name of this one's log, which no other has (letters a to z, "
+            "digits and hyphens). Empty: there is one gateway."
+        ),
+    ] = ""
     store_endpoint: Annotated[
         str,
         _about("Address of the object store, such as https://s3.example.org; empty: AWS_ENDPOINT_URL, or Amazon's."),

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
 from heliograph.lake.commits import commit
-from heliograph.lake.places import place_property, read_place, standing_at
+from heliograph.lake.places import all_places, place_property, read_place, standing_at
 from heliograph.lake.storage import local_path, storage_of
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ def add_rows(
     Raises:
         CommitConflictError: Somebody else has done so meanwhile.
     """
-    at = place_property(place)
+    at = place_property(place, table)
     arranged = sorted_rows(mart, rows)
 
     def change(transaction: Transaction) -> None:
-        transaction.append(arranged, snapshot_properties=at)
+        transaction.append(arranged, snapshot_properties=all_places(place, table))
         transaction.set_properties({**at, **(properties or {})})
 
-    commit(table, change, relying_on=standing_at(read_place(table)))
+    commit(table, change, relying_on=standing_at(read_place(table), table))
 
 
 def replace_rows(
@@ -62,18 +62,19 @@ def replace_rows(
     Raises:
         CommitConflictError: Somebody else has moved the mart's place meanwhile.
     """
-    at = place_property(read_place(table) if place is None else place)
+    place = read_place(table) if place is None else place
+    at = place_property(place, table)
 
     def change(transaction: Transaction) -> None:
         files, rows = new()
-        with transaction.update_snapshot(snapshot_properties=at).overwrite() as update:
+        with transaction.update_snapshot(snapshot_properties=all_places(place, table)).overwrite() as update:
             for file in files:
                 update.delete_data_file(file)
             for file in written(table, transaction.table_metadata, mart, rows):
                 update.append_data_file(file)
         transaction.set_properties({**at, **(properties or {})})
 
-    commit(table, change, relying_on=standing_at(read_place(table)))
+    commit(table, change, relying_on=standing_at(read_place(table), table))
 
 
 def written(table: Table, metadata: TableMetadata, mart: Mart, rows: pa.Table) -> list[DataFile]:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from heliograph.engines import Stored
+from heliograph.gateway.log import Place
 from heliograph.lake.marts.changing import paths_of
 from heliograph.lake.marts.definitions import definition_digest
 from heliograph.lake.marts.tables import MARTS, find_mart, read_state
-from heliograph.lake.places import read_place, snapshot_place
+from heliograph.lake.places import read_places, snapshot_places
 from heliograph.lake.tables import event_schema, find_events, open_catalog
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
-    from heliograph.gateway.log import Place
     from heliograph.plan.model import Plan
     from heliograph.settings import LakeSettings
+
+_BEGINNING: Final = Place(0, 0)
 
 
 def read_lake(settings: LakeSettings, plan: Plan) -> dict[str, Stored]:
@@ -38,17 +42,17 @@ def read_lake(settings: LakeSettings, plan: Plan) -> dict[str, Stored]:
     if events is None:
         return {"events": Stored((), event_schema(plan))}
     found = {"events": Stored(_files(events, events.current_snapshot()), event_schema(plan))}
-    return found | (_read_marts(settings, definition_digest(plan), read_place(events)) or {})
+    return found | (_read_marts(settings, definition_digest(plan), read_places(events.properties)) or {})
 
 
-def _read_marts(settings: LakeSettings, digest: str, place: Place) -> dict[str, Stored] | None:
+def _read_marts(settings: LakeSettings, digest: str, places: Mapping[str, Place]) -> dict[str, Stored] | None:
     catalog = open_catalog(settings)
     found = {}
     for mart in MARTS:
         table = find_mart(catalog, mart)
         if table is None or not read_state(table).covers(digest):
             return None
-        found[mart.name] = Stored(_files(table, _snapshot_at(table, place)), mart.schema)
+        found[mart.name] = Stored(_files(table, _snapshot_at(table, places)), mart.schema)
     return found
 
 
@@ -58,11 +62,11 @@ def _files(table: Table, snapshot: Snapshot | None) -> tuple[str, ...]:
     return tuple(paths_of(task.file for task in table.scan(snapshot_id=snapshot.snapshot_id).plan_files()))
 
 
-def _snapshot_at(table: Table, place: Place) -> Snapshot | None:
-    """Return the newest snapshot that stands no further in the log than `place`."""
+def _snapshot_at(table: Table, places: Mapping[str, Place]) -> Snapshot | None:
+    """Return the newest snapshot that stands no further in any log than `places`."""
     newest = found = table.current_snapshot()
     while found is not None:
-        if snapshot_place(found) <= place:
+        if all(place <= places.get(log, _BEGINNING) for log, place in snapshot_places(found).items()):
             return found
         if found.parent_snapshot_id is None:
             return None  # it was made of what the events do not have yet

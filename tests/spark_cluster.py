@@ -33,6 +33,9 @@ _OPTIONS: Final = (
     # A worker that is killed answers nothing: what it held is asked for once more, and then made anew.
     "spark.shuffle.io.maxRetries=1",
     "spark.shuffle.io.retryWait=1s",
+    # A process that lives for a minute does not win back what its best compiler takes.
+    "spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1",
+    "spark.executor.extraJavaOptions=-XX:TieredStopAtLevel=1",
 )
 
 

@@ -48,12 +48,13 @@ class Home:
     Args:
         folder: Where; what an earlier demonstration left there is removed.
         plan: The tracking plan's file.
+        registry: Where the registry is; None: in the folder.
 
     Raises:
         FileExistsError: The folder holds something that is not ours.
     """
 
-    def __init__(self, folder: Path, plan: Path) -> None:
+    def __init__(self, folder: Path, plan: Path, *, registry: RegistrySettings | None = None) -> None:
         self.folder: Final = folder.absolute()
         if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / _MARK).exists():
             raise FileExistsError(f"{folder} is not empty, and no demonstration made it: name another with --home")
@@ -82,7 +83,7 @@ class Home:
                 signing_key=str(vendor / "signing.pem"),
                 log=str(vendor / "log"),
             ),
-            registry=RegistrySettings(url=f"sqlite:///{vendor / 'registry.db'}"),
+            registry=registry or RegistrySettings(url=f"sqlite:///{vendor / 'registry.db'}"),
             lake=LakeSettings(warehouse=str(vendor / "lake"), catalog=f"sqlite:///{vendor / 'lake' / 'catalog.db'}"),
         )
         self.vendor_folder: Final = vendor

@@ -35,10 +35,12 @@ class EmbeddedEngine:
         schema = ibis.Schema.from_pyarrow(stored.columns)
         if not stored.files:
             return self._connection.create_table(ibis.util.gen_name(name), schema=schema, temp=True)
-        # The folders are Iceberg's partitions, whose names DuckDB would add as columns.
-        found = self._connection.read_parquet(
-            list(stored.files), table_name=ibis.util.gen_name(name), union_by_name=True, hive_partitioning=False
-        )
+        # By DuckDB's own word: Ibis's wants an extension for files that are elsewhere. The folders are Iceberg's
+        # partitions, whose names would be added as columns.
+        view = ibis.util.gen_name(name)
+        reading = self._connection.con.read_parquet(list(stored.files), union_by_name=True, hive_partitioning=False)
+        reading.create_view(view)
+        found = self._connection.table(view)
         return found.select(
             *(
                 (found[column] if column in found.columns else ibis.null()).cast(type_).name(column)

@@ -321,8 +321,9 @@ class Loader:
         """
         numbers = {"epoch": receipt.epoch, "first": receipt.first, "last": receipt.last}
         with connect(self._settings) as connection:
-            found = connection.execute(query, {"files": files, "instance": receipt.instance, **numbers})
-            return found.to_arrow_table()
+            return connection.sql(
+                query, params={"files": files, "instance": receipt.instance, **numbers}
+            ).to_arrow_table()
 
     def _rows_after(self, before: int, entry: Entry, body: bytes) -> pa.Table:
         """Return the rows of a delivery whose numbers are above `before`."""

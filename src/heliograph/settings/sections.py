@@ -358,10 +358,9 @@ class LakeSettings(Section, frozen=True, kw_only=True):
     ] = "lake"
     log: Annotated[
         str,
-        Meta(pattern="^[a-z0-9-]*$"),
         _about(
-            "Where several gateways fill one lake: the name of this one's log, which no other has (letters a to z, "
-            "digits and hyphens). Empty: there is one gateway."
+            "Where several gateways fill one lake: the name of this one's log, which no other has. Empty: there "
+            "is one gateway."
         ),
     ] = ""
     store_endpoint: Annotated[

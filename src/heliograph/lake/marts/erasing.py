@@ -93,7 +93,7 @@ def erase_from_marts(marts: Marts, events: Table, scopes: Sequence[Scope]) -> No
 
 def _erase(marts: Marts, mart: Mart, table: Table, events: Table, scopes: Sequence[Scope]) -> None:
     of_times = [scope for scope in scopes if scope.pending.order.user_digest is None]
-    at = place_property(read_place(table))
+    at = place_property(read_place(table), table)
 
     def change(transaction: Transaction) -> None:
         if not count_matches(table, scopes)[0]:
@@ -104,7 +104,7 @@ def _erase(marts: Marts, mart: Mart, table: Table, events: Table, scopes: Sequen
             transaction.append(sorted_rows(mart, made), snapshot_properties=at)
         transaction.set_properties(at)
 
-    commit(table, change, relying_on=standing_at(read_place(table)))
+    commit(table, change, relying_on=standing_at(read_place(table), table))
 
 
 def made_anew(marts: Marts, mart: Mart, events: Table, scopes: Sequence[Scope]) -> pa.Table:

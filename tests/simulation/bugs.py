@@ -74,7 +74,7 @@ def place_before_rows() -> Iterator[None]:
     """The loader commits how far it has come, and then the rows."""
 
     def commit(loader: Any, rows: Any, place: Any) -> None:
-        loader._table.transaction().set_properties(place_property(place)).commit_transaction()
+        loader._table.transaction().set_properties(place_property(place, loader._table)).commit_transaction()
         if rows is not None:
             with loader._table.transaction() as transaction:
                 transaction.append(rows)

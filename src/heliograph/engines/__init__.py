@@ -1,4 +1,4 @@
-"""The engines that run questions, and the heavy work of the lake: DuckDB in process, or Apache Spark on many machines.
+"""The engines that run questions: DuckDB in process, or Apache Spark on many machines.
 
 Both are given the same thing, the files of each table at one snapshot, and give the same thing back, Ibis tables of one
 connection: whoever asks writes an expression once, and the settings say what runs it.

@@ -18,7 +18,7 @@ from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.io import PY_IO_IMPL
 from pyiceberg.transforms import MonthTransform
 from pyiceberg.types import BooleanType, DoubleType, IcebergType, LongType, StringType, TimestampType
-from sqlalchemy import NullPool, create_engine, inspect, make_url
+from sqlalchemy import inspect, make_url
 
 from heliograph.lake.places import LOG
 from heliograph.lake.storage import local_path, open_storage
@@ -181,11 +181,6 @@ def _catalog(settings: LakeSettings, *, make: bool) -> SqlCatalog:
         **{PY_IO_IMPL: _FILES, LOG: settings.log},
         **storage.properties,
     )
-    if make_url(settings.catalog).get_backend_name() != "sqlite":
-        # Catalogs come and go with who reads them, and nothing says when: none keeps a connection of a server's.
-        catalog.engine.dispose()
-        catalog.engine = create_engine(settings.catalog, poolclass=NullPool)
-    return catalog
 
 
 def catalog_file(settings: LakeSettings) -> Path | None:

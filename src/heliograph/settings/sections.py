@@ -436,7 +436,7 @@ class LakeSettings(Section, frozen=True, kw_only=True):
 
 
 class EngineSettings(Section, frozen=True, kw_only=True):
-    """What runs the questions, and the heavy work of the lake."""
+    """What runs the questions."""
 
     kind: Annotated[
         Literal["duckdb", "spark"],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,13 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.exceptions import CommitFailedException
 
-from harness import SMALL_PLAN, definition
+from erasing import Lake
+from harness import INSTANCE, SMALL_PLAN, definition
 from heliograph.lake import commits
 from heliograph.lake.commits import CommitConflictError, commit
 from heliograph.lake.exclusion import BusyError, Exclusion
+from heliograph.lake.loader import Loader
 from heliograph.lake.maintenance import compaction as compaction_module
 from heliograph.lake.maintenance import layout as layout_module
 from heliograph.lake.maintenance import retention as retention_module
+from heliograph.lake.maintenance.expiry import outdated_snapshots
 from heliograph.lake.maintenance.inventory import inventory_table, take_inventory
 from heliograph.lake.maintenance.layout import LayoutError
 from heliograph.lake.maintenance.retention import count_retired
@@ -178,6 +184,21 @@ def test_a_snapshot_stays_until_it_has_been_replaced_for_as_long_as_a_question_m
     assert foreseen == done
     assert done.snapshots == 1
     assert stored(lake) == set(event_files(lake.settings))
+
+
+def test_it_counts_when_a_snapshot_was_replaced_and_not_when_it_was_made(lake: KeptLake) -> None:
+    ages = {1: (None, 10_000), 2: (1, 9_000), 3: (2, 1)}
+    now = lake.now()
+    snapshots = [
+        SimpleNamespace(
+            snapshot_id=number, parent_snapshot_id=parent, timestamp_ms=int((now.timestamp() - age) * 1_000)
+        )
+        for number, (parent, age) in ages.items()
+    ]
+    table: Any = SimpleNamespace(
+        metadata=SimpleNamespace(snapshots=snapshots, refs={"main": SimpleNamespace(snapshot_id=3)})
+    )
+    assert outdated_snapshots(table, lake.settings, now) == {1}, "the second was the newest a second ago"
 
 
 def test_an_orphan_goes_once_it_is_old_enough_that_nobody_can_be_about_to_commit_it(lake: KeptLake) -> None:
@@ -346,6 +367,41 @@ def test_maintenance_waits_for_an_erasure_and_an_erasure_for_the_piece_of_work_b
     with exclusion.erasing():
         pass
     assert lake.keeper().compact()[0].files_before == 5
+
+
+def test_an_erasure_does_not_begin_to_delete_while_maintenance_is_writing_a_file(tmp_path: Path) -> None:
+    with Lake(tmp_path) as vendor:
+        vendor.send(INSTANCE, 1, 3)
+        vendor.load()
+        vendor.order()
+        with Exclusion(vendor.settings.lake).rewriting():
+            # The log needs some time of its own; for maintenance it would wait for minutes.
+            [problem] = vendor.carry_out(wait=lambda seconds: time.sleep(0.01) if seconds > 0.06 else None)
+            assert "somebody else is at work" in problem
+            assert count_events(vendor.settings.lake) == {INSTANCE: {"SearchSubmitted": 3}}
+        assert vendor.carry_out() == []
+        assert count_events(vendor.settings.lake) == {}
+
+
+def test_a_loader_that_others_overtake_each_time_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Lake(tmp_path) as vendor:
+        vendor.send(INSTANCE, 1, 3)
+        loader, stop, really = vendor.loader(commit_seconds=0.001), threading.Event(), Loader.load_round
+        rounds = iter([CommitConflictError("others came first")])
+
+        def load_round(self: Loader) -> int:
+            if (error := next(rounds, None)) is not None:
+                raise error
+            stop.set()
+            return really(self)
+
+        monkeypatch.setattr(Loader, "load_round", load_round)
+        loader.run(stop)
+        loader.close()
+        assert "the lake was busy" in capsys.readouterr().out
+        assert count_events(vendor.settings.lake) == {INSTANCE: {"SearchSubmitted": 3}}
 
 
 def test_the_inventory_tells_files_bytes_and_what_maintenance_would_do(lake: KeptLake) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pyarrow as pa
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness import INSTANCE, Vendor, as_arrow, deliver, event, zstd
 from heliograph.difference import Difference, Differing
 from heliograph.gateway.log import Entry
+from heliograph.lake import loader as loader_module
+from heliograph.lake.gathering import gathered
 from heliograph.lake.loader import Loader
 from heliograph.lake.metrics import LoaderMetric
 from heliograph.lake.report import count_events, find_differences
@@ -21,6 +22,8 @@ from heliograph.wire import ARROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pyarrow as pa
 
 
 @pytest.fixture
@@ -66,8 +69,7 @@ def test_rows_that_are_lost_on_the_way_are_named(vendor: Vendor, monkeypatch: py
 
 
 def test_rows_that_are_doubled_in_a_commit_are_named(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
-    concatenate = pa.concat_tables
-    monkeypatch.setattr(pa, "concat_tables", lambda tables: concatenate([*tables, tables[0]]))
+    monkeypatch.setattr(loader_module, "gathered", lambda tables, schema: gathered([*tables, tables[0]], schema))
     [(_, difference)] = load(vendor)
     assert (difference.kind, difference.epoch, difference.first, difference.last) == (Differing.STORED, 5, 1, 9)
     assert difference.names == {"SearchSubmitted": -3}

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import msgspec
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -164,10 +163,10 @@ def test_a_loader_killed_before_or_after_its_commit_loads_each_event_once(
     with vendor.running(), vendor.http() as http:
         for n in range(31, 61):
             deliver(http, zstd(as_lines([event(n)])), numbers=(n, n), content_type=NDJSON)
-    for step in ("concat_tables", "sync_snapshot", "write_atomically"):
+    for step in ("gathered", "sync_snapshot", "write_atomically"):
         with monkeypatch.context() as patch:
             loader = new_loader(vendor, commit_rows=7)
-            patch.setattr(pa if step == "concat_tables" else loader_module, step, die)
+            patch.setattr(loader_module, step, die)
             with pytest.raises(Killed):
                 loader.load_round()
             loader.close()
@@ -176,7 +175,7 @@ def test_a_loader_killed_before_or_after_its_commit_loads_each_event_once(
     assert count_repeated(vendor.settings.lake) == 0
 
 
-@pytest.mark.parametrize("step", ["concat_tables", "sync_snapshot", "write_atomically"])
+@pytest.mark.parametrize("step", ["gathered", "sync_snapshot", "write_atomically"])
 def test_a_loader_that_goes_on_after_an_error_loads_each_event_once(
     vendor: Vendor, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -188,7 +187,7 @@ def test_a_loader_that_goes_on_after_an_error_loads_each_event_once(
             deliver(http, zstd(as_lines([event(n)])), numbers=(n, n), content_type=NDJSON)
     loader = new_loader(vendor, commit_rows=7)
     with monkeypatch.context() as patch:
-        patch.setattr(pa if step == "concat_tables" else loader_module, step, fail)
+        patch.setattr(loader_module, step, fail)
         with pytest.raises(OSError, match="no"):
             loader.load_round()
     load_all(loader)

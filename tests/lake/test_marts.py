@@ -6,6 +6,7 @@ Batches that come late, out of order and twice, loaders that die between any two
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -14,9 +15,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ibis
 import msgspec
+import pyarrow as pa
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from pyiceberg.table import Transaction
@@ -25,12 +28,14 @@ from typer.testing import CliRunner
 from harness import SMALL_PLAN, definition, random_id
 from heliograph.cli import app
 from heliograph.gateway.log import Entry, Log
+from heliograph.insights.tables import defined_tables
 from heliograph.lake.loader import Loader
 from heliograph.lake.marts import folding, tending
+from heliograph.lake.marts.batches import Batch
 from heliograph.lake.marts.report import ask_anew, take_stock
-from heliograph.lake.marts.tables import USER_DAYS, find_mart
+from heliograph.lake.marts.tables import MARTS, SESSION_PARTS, USER_DAYS, find_mart
 from heliograph.lake.report import count_repeated
-from heliograph.lake.tables import open_catalog
+from heliograph.lake.tables import event_schema, open_catalog
 from heliograph.plan.model import Comparison, Plan
 from heliograph.settings import GatewaySettings, LakeSettings
 from heliograph.wire import NDJSON, Receipt
@@ -252,6 +257,28 @@ def test_a_loader_killed_behind_any_of_its_commits_adds_nothing_twice_and_leaves
     assert count() == 6, "deliveries, four marts, events"
 
 
+@settings(max_examples=25, deadline=None)
+@given(batch=st.lists(events(), min_size=1, max_size=25), plan=st.sampled_from(PLANS), as_words=st.booleans())
+def test_what_a_commit_adds_is_what_the_definitions_say_of_its_events(
+    batch: list[dict[str, Any]], plan: Plan, as_words: bool
+) -> None:
+    moments = [datetime.fromisoformat(each["time"]).replace(tzinfo=None) for each in batch]
+    given_rows = [
+        {**each, "time": at, "account": "a", "instance": "i"} for each, at in zip(batch, moments, strict=True)
+    ]
+    rows = pa.Table.from_pylist(given_rows, event_schema(plan))
+    defined = defined_tables(ibis.memtable(rows), plan)
+    if as_words:
+        words = [name for name in rows.schema.names if rows.schema.field(name).type == pa.string()]
+        for name in words:
+            column = pa.chunked_array([*rows.column(name).slice(0, 3).chunks, *rows.column(name).slice(3).chunks])
+            rows = rows.set_column(rows.schema.get_field_index(name), name, column.dictionary_encode())
+    added = Batch(rows, plan)
+    for mart, ours in ((USER_DAYS, added.user_days()), (SESSION_PARTS, added.session_parts())):
+        theirs = getattr(defined, mart.name).to_pyarrow().cast(mart.schema)
+        assert sorted(map(str, ours.to_pylist())) == sorted(map(str, theirs.to_pylist()))
+
+
 def test_folding_leaves_one_row_a_key_and_one_file_a_month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "MOST_FILES", 1)
     monkeypatch.setattr(tending, "MOST_FILES", 1)
@@ -299,3 +326,18 @@ def test_the_command_line_tells_how_marts_stand_finds_a_difference_and_makes_the
     assert "heliograph.user_days: 1 rows differ in the days from 2026-09-29 on" in told.stderr
     assert marts("--rebuild", "--check").exit_code == 0
     assert_kept_is_defined(site.lake, site.plan)
+
+
+WORDS = {pa.string(): "text", pa.int64(): "number", pa.date32(): "date", pa.timestamp("us"): "time, UTC"}
+
+
+def test_the_documentation_has_each_column_and_the_definitions_have_the_same() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "marts.md").read_text()
+    columns = ibis.table(ibis.Schema.from_pyarrow(event_schema(SEARCHED)), name="events")
+    defined = defined_tables(columns, SEARCHED)
+    for mart in MARTS:
+        [section] = re.findall(rf"^## {mart.name}\n(.*?)^## ", page, re.DOTALL | re.MULTILINE)
+        told = re.findall(r"^\| `(\w+)` \| ([^|]+) \|(.*)\|$", section, re.MULTILINE)
+        assert [(name, kind) for name, kind, _ in told] == [(each.name, WORDS[each.type]) for each in mart.schema]
+        assert [name for name, _, text in told if "**Sum it.**" in text] == list(mart.sums)
+        assert getattr(defined, mart.name).schema().to_pyarrow().equals(mart.schema)

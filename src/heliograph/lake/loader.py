@@ -41,6 +41,7 @@ from heliograph.lake.deliveries import DeliveryTable
 from heliograph.lake.durability import sync_snapshot
 from heliograph.lake.erased import read_erased_epochs
 from heliograph.lake.exclusion import LOADER, BusyError, Exclusion
+from heliograph.lake.gathering import gathered, in_order
 from heliograph.lake.marts.keeping import Marts
 from heliograph.lake.marts.tending import Tending
 from heliograph.lake.metrics import LoaderMetric, LoaderMonitor
@@ -70,7 +71,6 @@ if TYPE_CHECKING:
     from heliograph.wire import Receipt
 
 _LOCK: Final = "loader.lock"
-_SORT: Final = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending"), ("sequence", "ascending")]
 _POLL_SECONDS: Final = 0.3
 _log: Final = structlog.get_logger("heliograph.loader")
 
@@ -257,9 +257,9 @@ class Loader:
                 break
         ping_rows = self._commit_others(place)  # before the events, whose place alone says what is released
         if rows:
-            whole = [(behind, self._widened(table)) for behind, table in batches]
-            self.marts.commit(whole, place)
-            self._commit_events([table for _, table in whole], place)
+            whole = gathered([table for _, table in batches], self._schema)
+            self.marts.commit(whole, [(behind, len(table)) for behind, table in batches], place)
+            self._commit_events(whole, place)
             _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
         elif place != self._place:
             self._commit(None, place)
@@ -349,29 +349,19 @@ class Loader:
             "plan": entry.plan,
             "received": receipt.received,
         }
-        columns = []
-        for field in self._schema:
-            if field.name in constants:
-                value = pa.scalar(constants[field.name], pa.int64() if field.name == "received" else field.type)
-                columns.append(pa.repeat(value, len(events)).cast(field.type))
-            elif field.name in events.schema.names:
-                columns.append(self._cast(events.column(field.name), field, entry.plan))
-            else:
-                columns.append(pa.nulls(len(events), field.type))
-        return pa.table(columns, schema=self._schema)
+        columns = {field.name: self._cast(events.column(field.name), field, entry.plan) for field in self._kept(events)}
+        for name, value in constants.items():
+            columns[name] = _repeated(value, self._schema.field(name).type, len(events))
+        return pa.table(columns)
 
-    def _widened(self, rows: pa.Table) -> pa.Table:
-        """Return rows with all columns: some may have been added since they were made."""
-        if rows.schema.equals(self._schema):
-            return rows
-        columns = [
-            rows.column(field.name) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
-            for field in self._schema
-        ]
-        return pa.table(columns, schema=self._schema)
+    def _kept(self, events: pa.Table) -> list[pa.Field]:
+        """Return the columns of the lake that a delivery has."""
+        return [self._schema.field(name) for name in events.schema.names if name in self._schema.names]
 
     @staticmethod
     def _cast(column: pa.ChunkedArray, field: pa.Field, plan: str) -> pa.ChunkedArray:
+        if column.type == field.type or (pa.types.is_dictionary(column.type) and column.type.value_type == field.type):
+            return column  # words stay dictionaries until they are written
         try:
             return column.cast(field.type)
         except pa.ArrowException:
@@ -381,8 +371,8 @@ class Loader:
                 "another name in the plan."
             ) from None
 
-    def _commit_events(self, tables: Sequence[pa.Table], place: Place) -> None:
-        rows = pa.concat_tables(tables).sort_by(_SORT)
+    def _commit_events(self, events: pa.Table, place: Place) -> None:
+        rows = in_order(events)
         counts = self.account.commit(rows)
         began = time.perf_counter()
         self._commit(rows, place)
@@ -421,6 +411,14 @@ class Loader:
         """Let no segment from `generation` on be used again for now, so that none has remains; None: it is over."""
         self._held_back = generation
         self.release()
+
+
+def _repeated(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
+    """Return a column that has the same value everywhere."""
+    if kind == pa.string() and value is not None:
+        return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), pa.array([value], kind))
+    given = pa.scalar(value, pa.int64() if pa.types.is_timestamp(kind) else kind)
+    return pa.repeat(given, rows).cast(kind)
 
 
 @contextmanager

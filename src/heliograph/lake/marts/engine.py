@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heliograph.lake.marts import definitions
+from heliograph.lake.marts.batches import Batch
 from heliograph.lake.marts.tables import INSTANCE_DAYS, SESSION_PARTS, USER_DAYS, USER_FEATURE_DAYS
 from heliograph.lake.tables import TIME
 from heliograph.plan.changes import present_names
@@ -88,6 +89,7 @@ class Definitions:
 
     def __init__(self, plan: Plan, connection: duckdb.DuckDBPyConnection) -> None:
         self.digest: Final = definitions.definition_digest(plan)
+        self._plan = plan
         self._renamed = present_names(plan)
         self._compiled = _compile(plan, self.digest)
         self._columns = self._compiled.columns
@@ -95,19 +97,14 @@ class Definitions:
         for name, meanings in self._compiled.meanings.items():
             self.connection.register(name, meanings)
 
-    def from_batch(self, wanted: Collection[Mart], events: pa.Table, until: date | None = None) -> dict[Mart, pa.Table]:
-        """Return what the definitions say of some events, those before `until` alone."""
+    def from_batch(self, events: pa.Table, until: date | None = None) -> dict[Mart, pa.Table]:
+        """Return what some events, those before `until`, add to the marts; `instance_days` is not added to."""
         if until is not None:
             events = events.filter(pc.field("time") < pa.scalar(until, pa.date32()).cast(TIME))
-        columns = [
-            events.column(field.name) if field.name in events.schema.names else pa.nulls(len(events), field.type)
-            for field in self._columns
-        ]
-        self.connection.register("events", pa.table(columns, names=self._columns.names))
-        try:
-            return self._derive(wanted)
-        finally:
-            self.connection.unregister("events")
+        batch = Batch(events, self._plan)
+        days = batch.user_days()
+        features = self.of_days([USER_FEATURE_DAYS], days)[USER_FEATURE_DAYS]
+        return {USER_DAYS: days, USER_FEATURE_DAYS: features, SESSION_PARTS: batch.session_parts()}
 
     def from_files(
         self,

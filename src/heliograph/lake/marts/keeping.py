@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from heliograph.plan.model import Plan
     from heliograph.settings import LakeSettings
 
-Batch = tuple["Place", pa.Table]
-"""Rows that are new, and the place behind them in the log."""
+Portion = tuple["Place", int]
+"""How many rows a delivery has that are new, and the place behind it in the log."""
 _SLICE_ROWS: Final = 1_000_000
 """Events that are made into marts at once, or those of one day."""
 _KEY: Final = ["account", "instance", "day"]
@@ -114,25 +114,31 @@ class Marts:
         rows = self.definitions.present(read_files(self.tables[of], of, files).filter(pc.field("day") < first))
         return rows if of is mart else self.definitions.of_days([mart], rows)[mart]
 
-    def commit(self, batches: Sequence[Batch], place: Place) -> None:
-        """Add what the definitions say of new events, whose own commit follows."""
+    def commit(self, events: pa.Table, portions: Sequence[Portion], place: Place) -> None:
+        """Add what the definitions say of new events, whose own commit follows.
+
+        Args:
+            events: All of them, in the order of the log.
+            portions: Which of them came with which delivery.
+            place: Up to where the log was read.
+        """
         derived: dict[tuple[int, date | None], dict[Mart, pa.Table]] = {}
         for mart in MARTS:
             table = self.tables.get(mart)
             if table is None:
                 table = self.tables[mart] = make_mart(self._catalog, mart, self._new_state(None))
             at, until = read_place(table), read_state(table).until
-            new = [rows for behind, rows in batches if behind > at and len(rows)]
+            new = sum(rows for behind, rows in portions if behind > at)
             if not new:
                 continue
-            key = len(new), until  # batches are in the order of the log: so many are the last ones
+            key = new, until  # they are in the order of the log: so many are the last ones
             if key not in derived:
-                derived[key] = self.definitions.from_batch(MARTS, pa.concat_tables(new), until)
-            rows = derived[key][mart]
+                derived[key] = self.definitions.from_batch(events.slice(len(events) - new), until)
+            rows = derived[key][USER_DAYS if mart is INSTANCE_DAYS else mart]
             if not len(rows):
                 continue
             if mart is INSTANCE_DAYS:
-                self._renew_instance_days(rows.select(_KEY), place)
+                self._renew_instance_days(rows.group_by(_KEY).aggregate([]), place)
             else:
                 add_rows(table, mart, rows, place)
 

@@ -182,8 +182,9 @@ def _answer_metric(
 
 
 def _definition(metric: Metric) -> str:
-    """Return the first paragraph of what the function says of itself, on one line."""
-    return " ".join((metric.function.__doc__ or metric.words).split("\n\n")[0].split())
+    """Return the first paragraph of what the function says that it returns, on one line."""
+    told = " ".join((metric.function.__doc__ or metric.words).split("\n\n")[0].split()).removeprefix("Return ")
+    return told[:1].upper() + told[1:]
 
 
 def _rule(name: str, kind: type[msgspec.Struct], chosen: dict[str, Any]) -> msgspec.Struct:

@@ -19,6 +19,7 @@ from pyiceberg.exceptions import CommitFailedException
 from erasing import Lake
 from harness import INSTANCE, SMALL_PLAN, definition
 from heliograph.lake import commits
+from heliograph.lake import turns as turns_module
 from heliograph.lake.commits import CommitConflictError, commit
 from heliograph.lake.exclusion import BusyError, Exclusion
 from heliograph.lake.loader import Loader
@@ -381,6 +382,21 @@ def test_an_erasure_does_not_begin_to_delete_while_maintenance_is_writing_a_file
             assert count_events(vendor.settings.lake) == {INSTANCE: {"SearchSubmitted": 3}}
         assert vendor.carry_out() == []
         assert count_events(vendor.settings.lake) == {}
+
+
+def test_an_erasure_and_the_loaders_of_other_logs_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns_module, "_SECONDS", 0.0)
+    with Lake(tmp_path) as vendor:
+        vendor.send(INSTANCE, 1, 3)
+        loader = vendor.loader(log="east")
+        with Exclusion(vendor.settings.lake).erasing(), pytest.raises(BusyError):
+            loader.load_round()  # what it writes would be taken for a remain before it is committed
+        while loader.load_round():
+            pass
+        loader.close()
+        assert count_events(vendor.settings.lake) == {INSTANCE: {"SearchSubmitted": 3}}
 
 
 def test_a_loader_that_others_overtake_each_time_goes_on(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from heliograph.settings import LakeSettings
 
 LOADER: Final = "loader"
+LOADING: Final = "loading"
+"""Held for one round by each of several loaders that fill one lake."""
 _TURN: Final = "turn"
 """Whose turn it is next: held for a moment by maintenance, and by an erasure as long as it waits and works."""
 _REWRITING: Final = "maintenance"
@@ -65,12 +67,14 @@ class Exclusion:
 
     @contextmanager
     def erasing(self, *, seconds: float = 600.0) -> Iterator[None]:
-        """Be alone with the files but for the loader; no maintenance begins, or is at work.
+        """Be alone with the files but for this process: no maintenance begins, or is at work, and no other loader.
 
         Raises:
             BusyError: Others did not end within so many seconds.
         """
-        with self.hold(_TURN, seconds=seconds), self.hold(_REWRITING, seconds=seconds):
+        with ExitStack() as stack:
+            for name in (_TURN, LOADING, _REWRITING):
+                stack.enter_context(self.hold(name, seconds=seconds))
             yield
 
     @contextmanager

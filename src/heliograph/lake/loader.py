@@ -274,7 +274,11 @@ class Loader:
 
     def make_on(self) -> bool:
         """Make a few days more of the marts that are being made anew; return whether there were any."""
-        return self.marts.make_on(self._table)
+        if self._turns is None:
+            return self.marts.make_on(self._table)
+        with self._turns.mine(self._table) as is_changed:
+            self._is_sure = self._is_sure and not is_changed
+            return self.marts.make_on(self._table)
 
     def _entries(self) -> Iterable[tuple[Place, Stored | None, bytes]]:
         """Yield the deliveries and pings after where the loader stands, over all segments; None where one begins.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heliograph.lake.exclusion import Exclusion
+from heliograph.lake.exclusion import LOADING, Exclusion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from heliograph.settings import LakeSettings
     from heliograph.wire import Receipt
 
-_TURN: Final = "loading"
 _SECONDS: Final = 600.0
 
 
@@ -41,7 +40,7 @@ class Turns:
         Raises:
             BusyError: Others did not end for too long.
         """
-        with self._exclusion.hold(_TURN, seconds=_SECONDS):
+        with self._exclusion.hold(LOADING, seconds=_SECONDS):
             events.refresh()
             yield events.metadata_location != self._left
             events.refresh()

@@ -19,7 +19,7 @@ import ibis
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from pyiceberg.table import Transaction
@@ -258,6 +258,9 @@ def test_a_loader_killed_behind_any_of_its_commits_adds_nothing_twice_and_leaves
 
 
 @settings(max_examples=25, deadline=None)
+@example(
+    batch=[happened(minutes, "goToDefinition", USERS[0]) for minutes in (119, 121)], plan=SMALL_PLAN, as_words=True
+)
 @given(batch=st.lists(events(), min_size=1, max_size=25), plan=st.sampled_from(PLANS), as_words=st.booleans())
 def test_what_a_commit_adds_is_what_the_definitions_say_of_its_events(
     batch: list[dict[str, Any]], plan: Plan, as_words: bool

@@ -207,8 +207,8 @@ class Loader:
             between()
             try:
                 rows = self.load_round()
-            except (ColumnTypeError, CommitConflictError) as error:
-                if isinstance(error, CommitConflictError):
+            except (ColumnTypeError, CommitConflictError, BusyError) as error:
+                if isinstance(error, (CommitConflictError, BusyError)):
                     _log.warning("the lake was busy", why=str(error))
                 else:
                     _log.error("nothing is loaded until this is mended", why=str(error))

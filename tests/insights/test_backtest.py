@@ -74,16 +74,16 @@ def windows(*users: int) -> Measures:
 
 def test_only_what_was_known_at_a_moment_is_looked_at() -> None:
     before, after = (10,) * 10, (2,) * AFTER
-    fell, stayed = windows(*before, *after), windows(*before, *before)
-    label = lambda *_: True  # noqa: E731 - everything is right
+    fell, stayed = windows(*before, *after), windows(*before, *(10,) * AFTER)
     ends = date(2026, 3, 31)
 
-    def at_the_tenth(history: Measures) -> Moment:
-        return moments({"acme": history}, RULE, last=ends, label=label)[0]
+    def until_the_fall(history: Measures) -> dict[date, tuple[tuple[str, float, float], ...]]:
+        seen = moments({"acme": history}, RULE, last=ends, label=lambda *_: True)
+        return {each.ends: each.scores for each in seen if each.ends <= ends - timedelta(weeks=AFTER)}
 
-    assert at_the_tenth(fell).scores == at_the_tenth(stayed).scores
+    assert until_the_fall(fell) == until_the_fall(stayed) != {}
     assert what_followed("acme", fell, AFTER, ends) is True
-    assert what_followed("acme", stayed, 10, ends) is False
+    assert what_followed("acme", stayed, AFTER, ends) is False
     assert what_followed("acme", fell, AFTER - 1, ends) is None, "too little of what followed is known"
 
 

@@ -67,7 +67,7 @@ class DuckDBEngine:
         self._added = {mart: getattr(portion, mart) for mart in ADDED}
         self._whole = whole.instance_days
         named = {mart: self.connection.table(mart) for mart in (*ADDED, "instance_days", "pings")}
-        self.tables = Tables(events=whole.events, **named)
+        self.tables = Tables(events=whole.events, kept=True, **named)
 
     def fill(self, events: pa.Table, portions: Sequence[Sequence[int]], pings: pa.Table) -> None:
         """Hold this history and no other."""

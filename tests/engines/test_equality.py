@@ -53,7 +53,7 @@ def kept(engine: Engine, folder: Path, events: Path, plan: Plan) -> tuple[Tables
         read = pa.concat_tables(parquet.read_table(file) for file in files)
         rows[name] = arranged(read.cast(stored[name].columns).replace_schema_metadata(None))
     opened = engine.open(stored)
-    return Tables(events=counted_events(opened.pop("events"), plan), **opened), rows
+    return Tables(kept=True, events=counted_events(opened.pop("events"), plan), **opened), rows
 
 
 def arranged(rows: pa.Table) -> pa.Table:

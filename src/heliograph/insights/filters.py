@@ -44,6 +44,7 @@ def scoped(tables: Tables, plan: Plan, scope: Scope) -> Tables:
         user_feature_days=matching(chosen(local.user_feature_days, scope), plan, scope),
         session_parts=chosen(local.session_parts, scope),
         instance_days=chosen(local.instance_days, scope),
+        kept=local.kept,
         pings=None if local.pings is None else chosen(local.pings, scope),
     )
 

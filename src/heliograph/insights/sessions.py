@@ -73,7 +73,7 @@ def _parts(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.
     """
     margin = WIDEST + timedelta(minutes=rule.gap_minutes)
     earliest = midnight(scope.window(rule.days).first, before=margin)
-    if rule.gap_minutes >= PART_GAP_MINUTES:
+    if tables.kept and rule.gap_minutes >= PART_GAP_MINUTES:
         parts = chosen(tables.session_parts, scope)
         return parts.filter(parts.ended >= earliest)
     events = chosen(tables.events, scope)

@@ -31,6 +31,8 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     user_feature_days: ibis.Table
     session_parts: ibis.Table
     instance_days: ibis.Table
+    kept: bool = False
+    """Whether the marts are tables of their own; else each is made of all events whenever it is read."""
     pings: ibis.Table | None = None
     """The pings beside them, which alone tell how many people have access; None: not at hand."""
 
@@ -61,4 +63,4 @@ def kept_tables(opened: Mapping[str, ibis.Table], plan: Plan) -> Tables:
     events = opened["events"]
     if any(mart.name not in opened for mart in MARTS):
         return defined_tables(events, plan)
-    return Tables(events=counted_events(events, plan), **{mart.name: opened[mart.name] for mart in MARTS})
+    return Tables(events=counted_events(events, plan), kept=True, **{mart.name: opened[mart.name] for mart in MARTS})

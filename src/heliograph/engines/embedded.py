@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import ibis
 
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from heliograph.engines.engine import Files, Stored
+
+
+_MOST_COMPILED: Final = 256
 
 
 class EmbeddedEngine:
@@ -24,6 +27,7 @@ class EmbeddedEngine:
         self._connection = ibis.duckdb.connect() if connection is None else connection
         if files is not None:
             files.attach(self._connection.con)
+        _compile_once(self._connection)
         # Times are naive UTC; this keeps any conversion by the engine from using the machine's zone.
         self._connection.raw_sql("SET TimeZone = 'UTC'")
 
@@ -57,3 +61,29 @@ class EmbeddedEngine:
 
     def __exit__(self, *about: object) -> None:
         self.close()
+
+
+def _compile_once(connection: Any) -> None:
+    """Let a connection remember the SQL of what it has compiled: that takes longer than to run most questions.
+
+    An expression is known by its structure, which Ibis hashes as it builds it.
+    """
+    compile_anew = connection.compile
+    known: dict[Any, str] = {}
+
+    def compile_expression(expression: ibis.Expr, /, **options: Any) -> str:
+        key = (expression.op(), *sorted(options.items())) if all(map(_is_plain, options.values())) else None
+        sql = known.get(key)
+        if sql is None:
+            sql = compile_anew(expression, **options)
+            if key is not None:
+                if len(known) >= _MOST_COMPILED:
+                    known.clear()
+                known[key] = sql
+        return sql
+
+    connection.compile = compile_expression
+
+
+def _is_plain(option: object) -> bool:
+    return option is None or isinstance(option, int | str)

@@ -11,6 +11,7 @@ events as the plan now does. Days are UTC days.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import ibis
@@ -45,13 +46,19 @@ def counted_events(events: ibis.Table, plan: Plan) -> ibis.Table:
 
 def meanings(plan: Plan) -> ibis.Table:
     """Return what the plan says of each event that makes its user active: `name`, `feature`, `core`."""
-    declared = [(name, event) for name, event in plan.events.items() if event.active]
+    return _table_of(tuple((name, event.feature, event.core) for name, event in plan.events.items() if event.active))
+
+
+@lru_cache(maxsize=16)
+def _table_of(declared: tuple[tuple[str, str, bool], ...]) -> ibis.Table:
+    """Return the table, the same one each time: expressions of equal parts are known to be equal, and compiled once."""
+    names, features, cores = zip(*declared, strict=True) if declared else ((), (), ())
     return ibis.memtable(
         pa.table(
             {
-                "name": pa.array([name for name, _ in declared], pa.string()),
-                "feature": pa.array([event.feature for _, event in declared], pa.string()),
-                "core": pa.array([event.core for _, event in declared], pa.bool_()),
+                "name": pa.array(names, pa.string()),
+                "feature": pa.array(features, pa.string()),
+                "core": pa.array(cores, pa.bool_()),
             }
         )
     )

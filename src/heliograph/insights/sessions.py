@@ -50,18 +50,30 @@ def sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | No
         `everyone` where that is the unit.
     """
     rule = checked(rule or SessionRule())
-    window = scope.window(rule.days)
     merged = _merged(_parts(tables, plan, scope, rule), rule.gap_minutes)
-    begun = day_number(local_time(merged.session_begun, scope.zone, now=scope.now))
-    counted = matching(merged.filter(begun >= number_of(window.first), begun <= number_of(window.last)), plan, scope)
-    counted = counted.join(meanings(plan).select("name", "feature"), "name")
-    everyone = ["everyone"] if scope.unit == "everyone" else []
-    return counted.group_by(["account", "instance", "user_id", "session", *everyone]).agg(
+    session = ["account", "instance", "user_id", "session_begun"]
+    merged = merged.mutate(session_ended=merged.ended.max().over(ibis.window(group_by=session)))
+    order = ibis.window(group_by=["account", "instance", "user_id"], order_by="session_begun")
+    merged = merged.mutate(session=ibis.dense_rank().over(order) + 1)
+    counted = _counted(merged, plan, scope, rule)
+    return counted.group_by([*session[:-1], "session", *_everyone(scope)]).agg(
         begun=counted.session_begun.min(),
         ended=counted.session_ended.max(),
         events=counted.events.sum(),
         features=counted.feature.nunique(),
     )
+
+
+def _everyone(scope: Scope) -> list[str]:
+    return ["everyone"] if scope.unit == "everyone" else []
+
+
+def _counted(merged: ibis.Table, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
+    """Return the parts of the sessions that began within the window, of what the filters leave, with `feature`."""
+    window = scope.window(rule.days)
+    begun = day_number(local_time(merged.session_begun, scope.zone, now=scope.now))
+    counted = matching(merged.filter(begun >= number_of(window.first), begun <= number_of(window.last)), plan, scope)
+    return counted.join(meanings(plan).select("name", "feature"), "name")
 
 
 def _parts(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
@@ -81,17 +93,13 @@ def _parts(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.
 
 
 def _merged(parts: ibis.Table, gap_minutes: int) -> ibis.Table:
-    """Return the parts with `session`, `session_begun` and `session_ended` of the session that each belongs to."""
+    """Return the parts with `session_begun`, of the session that each belongs to: no two of a user begin at once."""
     order = {"group_by": ["account", "instance", "user_id"], "order_by": "begun"}
     reached = parts.ended.max().over(ibis.window(**order, rows=(None, -1)))
     begins = reached.isnull() | (parts.begun > reached + ibis.interval(minutes=gap_minutes))
-    marked = parts.mutate(begins=begins.cast("int64"))
+    marked = parts.mutate(beginning=ibis.ifelse(begins, parts.begun, None))
     # By range, not by rows: parts that begin at the same microsecond belong together, whichever of them comes first.
-    numbered = marked.mutate(session=marked.begins.sum().over(ibis.window(**order, range=(None, 0))))
-    whole = ibis.window(group_by=["account", "instance", "user_id", "session"])
-    return numbered.mutate(
-        session_begun=numbered.begun.min().over(whole), session_ended=numbered.ended.max().over(whole)
-    )
+    return marked.mutate(session_begun=marked.beginning.max().over(ibis.window(**order, range=(None, 0))))
 
 
 def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | None = None) -> ibis.Table:
@@ -103,7 +111,9 @@ def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: Se
         the unit's data began.
     """
     rule = checked(rule or SessionRule())
-    table = sessions(tables, plan, scope, rule=rule)
+    counted = _counted(_merged(_parts(tables, plan, scope, rule), rule.gap_minutes), plan, scope, rule)
+    session = ["account", "instance", "user_id", "session_begun", *_everyone(scope)]
+    table = counted.group_by(session).agg(features=counted.feature.nunique())
     several = table.features >= rule.features
     counts = table.group_by(scope.unit).agg(
         users=table.user_id.nunique(),

@@ -341,6 +341,7 @@ def test_the_command_line_tells_of_pings_at_both_places(vendor: Vendor, tmp_path
         "events": {INSTANCE: {"SearchSubmitted": 1}},
         "pings": {INSTANCE: 2},
         "erased": {},
+        "retired": {},
         "differences": [],
     }
     [line] = [line for line in shown("lake", "status").splitlines() if INSTANCE in line]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _WORDS: Final = pa.dictionary(pa.int32(), pa.string())
-# PyIceberg says of each such column and commit that it will be read as a string, which is what is meant.
-logging.getLogger("pyiceberg.io.pyarrow").addFilter(lambda record: "dictionary type" not in str(record.msg))
 
 
 def gathered(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
@@ -59,6 +56,15 @@ def in_order(rows: pa.Table) -> pa.Table:
     keys = [_ranks(rows.column("instance")), _ranks(rows.column("user_id"))]
     keys += [np.asarray(rows.column(name).cast(pa.int64())) for name in ("time", "sequence")]
     return rows.take(pa.array(np.lexsort(keys[::-1])))
+
+
+def in_plain_words(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return rows as they are written, with no dictionaries.
+
+    A file remembers that its columns were dictionaries. Whoever rewrites it without some rows, as an erasure does,
+    would get the whole dictionary back, and write it again: the words of those who were erased, too.
+    """
+    return rows.cast(schema)
 
 
 def _ranks(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:

@@ -41,7 +41,7 @@ from heliograph.lake.deliveries import DeliveryTable
 from heliograph.lake.durability import sync_snapshot
 from heliograph.lake.erased import read_erased_epochs
 from heliograph.lake.exclusion import LOADER, BusyError, Exclusion
-from heliograph.lake.gathering import gathered, in_order
+from heliograph.lake.gathering import gathered, in_order, in_plain_words
 from heliograph.lake.marts.keeping import Marts
 from heliograph.lake.marts.tending import Tending
 from heliograph.lake.metrics import LoaderMetric, LoaderMonitor
@@ -379,7 +379,7 @@ class Loader:
         rows = in_order(events)
         counts = self.account.commit(rows)
         began = time.perf_counter()
-        self._commit(rows, place)
+        self._commit(in_plain_words(rows, self._schema), place)
         self.monitor.meters.observe(LoaderMetric.COMMIT_SECONDS, time.perf_counter() - began)
         for name, count in counts.items():
             self.monitor.meters.count(LoaderMetric.EVENTS, count, event=name)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import duckdb
 import ibis
 import pyarrow as pa
 
 from heliograph.insights.scope import Scope
 from heliograph.insights.tables import Tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Row: TypeAlias = dict[str, Any]
 MakeTable: TypeAlias = Callable[[Iterable[Mapping[str, Any]]], pa.Table]
@@ -38,3 +42,18 @@ def rows_of(table: ibis.Table) -> list[Row]:
     """Run a table expression and return its rows."""
     rows: list[Row] = table.to_pyarrow().to_pylist()
     return rows
+
+
+def write_history(history: Path, file: Path) -> None:
+    """Write the history as the lake would hold it, with a random-looking id for each user of each instance."""
+    with duckdb.connect() as connection:
+        connection.sql("SET TimeZone = 'UTC'")
+        connection.sql(
+            f"""
+            COPY (
+              SELECT instance, split_part(instance, '-', 1) AS account, 1::BIGINT AS epoch, id AS sequence, name,
+                     timestamp::TIMESTAMP AS time, md5(instance || ':' || user_id) AS user_id, 'ok' AS outcome
+              FROM '{history}' ORDER BY instance, user_id, time
+            ) TO '{file}' (FORMAT parquet)
+            """
+        )

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from asking import write_history
 from differing import differences
 from heliograph.demo.bulk import event_batches
 from heliograph.demo.population import PopulationRule, draw_population
@@ -81,17 +81,7 @@ def generated(tmp_path: Path) -> tuple[Path, Plan]:
 def remembered(tmp_path: Path, history: Path) -> tuple[Path, Plan]:
     """The history as the lake would hold it."""
     file = tmp_path / "history.parquet"
-    with duckdb.connect() as connection:
-        connection.sql("SET TimeZone = 'UTC'")
-        connection.sql(
-            f"""
-            COPY (
-              SELECT instance, split_part(instance, '-', 1) AS account, 1::BIGINT AS epoch, id AS sequence, name,
-                     timestamp::TIMESTAMP AS time, md5(instance || ':' || user_id) AS user_id, 'ok' AS outcome
-              FROM '{history}' ORDER BY instance, user_id, time
-            ) TO '{file}' (FORMAT parquet)
-            """
-        )
+    write_history(history, file)
     return file, load_plan(REPOSITORY / "examples" / "commit-history.yaml")
 
 

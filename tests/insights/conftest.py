@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from asking import user_id
+from asking import user_id, write_history
 from heliograph.insights.lake import events_table
 from heliograph.insights.scope import Scope
 from heliograph.insights.tables import Tables, defined_tables
@@ -121,17 +121,7 @@ def history_plan() -> Plan:
 def history_events(history: Path, history_plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> ibis.Table:
     """The history as the lake would hold it, with a random-looking id for each user of each instance."""
     file = tmp_path_factory.mktemp("lake") / "events.parquet"
-    with duckdb.connect() as connection:
-        connection.sql("SET TimeZone = 'UTC'")
-        connection.sql(
-            f"""
-            COPY (
-              SELECT instance, split_part(instance, '-', 1) AS account, 1::BIGINT AS epoch, id AS sequence, name,
-                     timestamp::TIMESTAMP AS time, md5(instance || ':' || user_id) AS user_id, 'ok' AS outcome
-              FROM '{history}' ORDER BY instance, user_id, time
-            ) TO '{file}' (FORMAT parquet)
-            """
-        )
+    write_history(history, file)
     return events_table([str(file)], event_schema(history_plan))
 
 

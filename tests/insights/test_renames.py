@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from asking import rows_of, user_id
 from heliograph.cli import app
-from heliograph.insights.renames import under_present_names
+from heliograph.lake.marts.definitions import under_present_names
 from heliograph.lake.tables import event_schema, open_events
 from heliograph.settings import LakeSettings, Settings
 

@@ -230,11 +230,18 @@ class Loader:
         Raises:
             BusyError: Other loaders were at work on the lake for too long.
         """
-        if self._turns is None:
+        with self._turn():
             return self._load_round()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Be the one who loads, where several do, and look again at the lake if others have been at it."""
+        if self._turns is None:
+            yield
+            return
         with self._turns.mine(self._table) as is_changed:
             self._is_sure = self._is_sure and not is_changed
-            return self._load_round()
+            yield
 
     def _load_round(self) -> int:
         if not self._is_sure:
@@ -274,10 +281,7 @@ class Loader:
 
     def make_on(self) -> bool:
         """Make a few days more of the marts that are being made anew; return whether there were any."""
-        if self._turns is None:
-            return self.marts.make_on(self._table)
-        with self._turns.mine(self._table) as is_changed:
-            self._is_sure = self._is_sure and not is_changed
+        with self._turn():
             return self.marts.make_on(self._table)
 
     def _entries(self) -> Iterable[tuple[Place, Stored | None, bytes]]:

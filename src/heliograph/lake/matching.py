@@ -17,6 +17,8 @@ from pyiceberg.expressions import (
     Or,
 )
 
+from heliograph.event import microseconds
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
@@ -93,8 +95,8 @@ class Scope(NamedTuple):
             return False
         if order.user_digest is not None:
             return True
-        after = order.since is None or received >= _microseconds(order.since)
-        return after and received <= _microseconds(order.until)
+        after = order.since is None or received >= microseconds(order.since)
+        return after and received <= microseconds(order.until)
 
 
 def sql_case(
@@ -144,8 +146,3 @@ def iceberg_filter(scopes: Iterable[Scope], columns: Collection[str]) -> Boolean
 
 def _plain(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def _microseconds(moment: datetime) -> int:
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

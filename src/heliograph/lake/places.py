@@ -20,7 +20,8 @@ LOG: Final = "heliograph.log"
 """The catalog's property with the log's name, as this process has been told it."""
 _PROPERTY: Final = "heliograph.loaded"
 """``generation:offset``; of a log with a name, with a dot and the name behind."""
-_BEGINNING: Final = Place(0, 0)
+BEGINNING: Final = Place(0, 0)
+"""Of any log: where a table stands that no property says anything of."""
 
 
 def read_place(table: Table) -> Place:
@@ -40,12 +41,12 @@ def snapshot_places(snapshot: Snapshot) -> dict[str, Place]:
 
 def standing_at(place: Place, table: Table) -> dict[str, str | None]:
     """Return what the table's properties say as long as nobody has loaded more of this log than up to `place`."""
-    return {_property(table): None} if place == _BEGINNING else {**place_property(place, table)}
+    return {_property(table): None} if place == BEGINNING else {**place_property(place, table)}
 
 
 def place_property(place: Place, table: Table) -> dict[str, str]:
     """Return the property that says so, of this process's log; the beginning is where no property says anything."""
-    return {} if place == _BEGINNING else {_property(table): f"{place.generation}:{place.offset}"}
+    return {} if place == BEGINNING else {_property(table): f"{place.generation}:{place.offset}"}
 
 
 def all_places(place: Place, table: Table) -> dict[str, str]:
@@ -65,6 +66,6 @@ def _is_place(name: str) -> bool:
 
 def _parse(text: str | None) -> Place:
     if text is None:
-        return _BEGINNING
+        return BEGINNING
     generation, _, offset = text.partition(":")
     return Place(int(generation), int(offset))

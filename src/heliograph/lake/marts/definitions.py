@@ -39,7 +39,11 @@ def definition_digest(plan: Plan) -> str:
 
 def counted_events(events: ibis.Table, plan: Plan) -> ibis.Table:
     """Return the events that questions count, under their present names: those without an actor."""
-    events = events.filter(events.actor.isnull())
+    return under_present_names(events.filter(events.actor.isnull()), plan)
+
+
+def under_present_names(events: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return the events as if they had always been called what `plan` calls them; `events` itself without renames."""
     names = present_names(plan)
     return events.mutate(name=events.name.substitute(names)) if names else events
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from heliograph.engines import Stored
-from heliograph.gateway.log import Place
 from heliograph.lake.marts.changing import paths_of
 from heliograph.lake.marts.definitions import definition_digest
 from heliograph.lake.marts.tables import MARTS, find_mart, read_state
-from heliograph.lake.places import read_places, snapshot_places
+from heliograph.lake.places import BEGINNING, read_places, snapshot_places
 from heliograph.lake.tables import event_schema, find_events, open_catalog
 
 if TYPE_CHECKING:
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
+    from heliograph.gateway.log import Place
     from heliograph.plan.model import Plan
     from heliograph.settings import LakeSettings
-
-_BEGINNING: Final = Place(0, 0)
 
 
 def read_lake(settings: LakeSettings, plan: Plan) -> dict[str, Stored]:
@@ -66,7 +64,7 @@ def _snapshot_at(table: Table, places: Mapping[str, Place]) -> Snapshot | None:
     """Return the newest snapshot that stands no further in any log than `places`."""
     newest = found = table.current_snapshot()
     while found is not None:
-        if all(place <= places.get(log, _BEGINNING) for log, place in snapshot_places(found).items()):
+        if all(place <= places.get(log, BEGINNING) for log, place in snapshot_places(found).items()):
             return found
         if found.parent_snapshot_id is None:
             return None  # it was made of what the events do not have yet

@@ -239,7 +239,7 @@ def test_the_steps_of_the_intake_are_named_in_their_order() -> None:
     from heliograph.gateway.intake import Intake  # noqa: PLC0415 - only its source is looked at
 
     row = next(line for line in BY_NAME["ARCHITECTURE.md"].splitlines() if "**7. Intake.**" in line)
-    steps = re.findall(r"self\.(\w+),\n", inspect.getsource(Intake._take_in_order))
+    steps = re.findall(r"self\.(\w+),\n", inspect.getsource(Intake._take_steps))
     named = [code for code in documents.inline_code(row) if hasattr(Intake, code)]
     assert named == [*steps, "store"]
 

@@ -91,6 +91,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str | None = None
     """Where the instance's ledger stood when it sent this, as it said; so that what is cut off its end is missed."""
 
+    @property
+    def delivery(self) -> str:
+        """By what name the logs know it."""
+        return delivery_id(self.instance, self.epoch, self.first, self.last)
+
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway's answer to a delivery that it holds."""
@@ -238,6 +243,11 @@ def merge_counts(total: VerdictCounts, more: VerdictCounts) -> None:
         into = total.setdefault(name, {})
         for verdict, count in verdicts.items():
             into[verdict] = into.get(verdict, 0) + count
+
+
+def delivery_id(instance: str, epoch: int, first: int, last: int) -> str:
+    """Return by what name the logs of both ends know a delivery: ``INSTANCE/EPOCH/FIRST-LAST``."""
+    return f"{instance}/{epoch}/{first}-{last}"
 
 
 def total_counts(counts: VerdictCounts) -> int:

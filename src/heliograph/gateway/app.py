@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from heliograph.gateway.fairness import Allowances, Bodies
+from heliograph.gateway.intake import id_of
 from heliograph.gateway.metrics import METERS, GatewayMetric
 from heliograph.gateway.pings import MOST_PING_BYTES
 from heliograph.gateway.problems import Refusal, RefusalError
@@ -59,7 +60,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _log: Final = structlog.get_logger("heliograph.gateway")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One HTTP request: its headers by lower-case name, and a way to read its body."""
 
@@ -67,6 +68,8 @@ class Request:
     headers: dict[str, str]
     receive: Callable[[], Awaitable[dict[str, Any]]]
     settings: GatewaySettings
+    delivery: str | None = None
+    """By what name the logs know the delivery that it is, once that is known."""
 
     def size(self, most: int) -> int:
         """Return how large the body says that it is; `most` if it does not say.
@@ -166,12 +169,13 @@ class Gateway:
         """Answer one request (ASGI 3)."""
         path = scope["path"] if scope["path"] in self._routes else "?"
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request = Request(scope["method"], headers, receive, self._settings)
         try:
-            answer = await self._handle(Request(scope["method"], headers, receive, self._settings), scope["path"])
+            answer = await self._handle(request, scope["path"])
             written = answer if isinstance(answer, Written) else Written(200, _encode(answer), [])
             content_type, outcome = JSON, "duplicate" if isinstance(answer, Answer) and answer.duplicate else "ok"
         except Exception as error:  # noqa: BLE001 - the last line: the client gets an answer, the log no values
-            refused = _refused(error, path)
+            refused = _refused(error, path, request.delivery)
             written, content_type = self._told(refused, path), PROBLEM
             outcome = refused.refusal.code if isinstance(error, RefusalError | RegistryUnavailableError) else "failed"
         METERS.count(GatewayMetric.REQUESTS, path=path, outcome=outcome)
@@ -216,6 +220,7 @@ class Gateway:
     async def take_events(self, request: Request) -> Any:
         """Take a delivery in."""
         instance = self._instance(request)
+        request.delivery = id_of(instance, request.headers)
         most = self._settings.maximum_body_bytes
         with self._admitted(instance, request.size(most)):
             body = await request.body(most)
@@ -298,15 +303,16 @@ class Gateway:
         return True
 
 
-def _refused(error: Exception, path: str) -> RefusalError:
+def _refused(error: Exception, path: str, delivery: str | None) -> RefusalError:
     """Return what the client is told of an error, and log it."""
+    named = {} if delivery is None else {"delivery": delivery}
     if isinstance(error, RefusalError):
-        _log.info("refused", path=path, reason=error.refusal.code)
+        _log.info("refused", path=path, reason=error.refusal.code, **named)
         return error
     if isinstance(error, RegistryUnavailableError):
-        _log.error("refused", path=path, reason="registry unavailable")
+        _log.error("refused", path=path, reason="registry unavailable", **named)
         return RefusalError(Refusal.UNAVAILABLE, "the registry does not answer")
-    _log.error("failed", path=path, error=type(error).__name__, at=_place(error))
+    _log.error("failed", path=path, error=type(error).__name__, at=_place(error), **named)
     return RefusalError(Refusal.UNAVAILABLE)
 
 

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
+import structlog
 
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
@@ -36,6 +37,7 @@ from heliograph.wire import (
     Answer,
     Receipt,
     VerdictCounts,
+    delivery_id,
     total_counts,
 )
 
@@ -55,6 +57,7 @@ MOST_EPOCHS: Final = 100_000
 """Of one instance: each is kept in mind for ever."""
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _LOCKS: Final = 1024
+_log: Final = structlog.get_logger("heliograph.gateway")
 
 
 class Permissions(Protocol):
@@ -84,6 +87,11 @@ class Delivery:
     checked: Checked | None = None
     answer: Answer | None = None
     """Set by the step that settles the delivery; the steps after it are passed over."""
+
+    @property
+    def id(self) -> str:
+        """By what name the logs know it."""
+        return delivery_id(self.instance, self.epoch, self.first, self.last)
 
 
 class Intake:
@@ -123,27 +131,32 @@ class Intake:
 
     async def _take_in_order(self, delivery: Delivery) -> Answer:
         async with self._locks[hash((delivery.instance, delivery.epoch)) % _LOCKS]:
-            delivery.checks = self._plans.checks()
-            started = perf_counter()
-            for step in (
-                self.check_level,
-                self.recognise_repeat,
-                self.check_plan,
-                self.read_ledger,
-                self.read_absent,
-                self.check_events,
-                self.check_closure,
-            ):
-                asks: Awaitable[None] | None = step(delivery)
-                if asks is not None:
-                    await asks
-                if delivery.answer is not None:
-                    return delivery.answer
-            began = perf_counter()
-            METERS.observe(GatewayMetric.STEP_SECONDS, began - started, step="checks")
-            answer = await self.store(delivery)
-            METERS.observe(GatewayMetric.STEP_SECONDS, perf_counter() - began, step="store")
-            return answer
+            answer = await self._take_steps(delivery)
+        _log.info("stored", delivery=delivery.id, repeated=answer.duplicate)
+        return answer
+
+    async def _take_steps(self, delivery: Delivery) -> Answer:
+        delivery.checks = self._plans.checks()
+        started = perf_counter()
+        for step in (
+            self.check_level,
+            self.recognise_repeat,
+            self.check_plan,
+            self.read_ledger,
+            self.read_absent,
+            self.check_events,
+            self.check_closure,
+        ):
+            asks: Awaitable[None] | None = step(delivery)
+            if asks is not None:
+                await asks
+            if delivery.answer is not None:
+                return delivery.answer
+        began = perf_counter()
+        METERS.observe(GatewayMetric.STEP_SECONDS, began - started, step="checks")
+        answer = await self.store(delivery)
+        METERS.observe(GatewayMetric.STEP_SECONDS, perf_counter() - began, step="store")
+        return answer
 
     def check_level(self, delivery: Delivery) -> None:
         """Refuse what the effective level does not allow at this moment."""
@@ -285,15 +298,29 @@ class Intake:
 
 def read_range(delivery: Delivery) -> None:
     """Read which epoch and which sequence numbers the delivery accounts for."""
-    epoch = _header(delivery, EPOCH_HEADER)
-    first, _, last = _header(delivery, RANGE_HEADER).partition("-")
-    if not (_is_number(epoch) and _is_number(first) and _is_number(last)):
+    delivery.epoch, delivery.first, delivery.last = _range(delivery.headers)
+
+
+def id_of(instance: str, headers: Mapping[str, str]) -> str | None:
+    """Return by what name the logs know a delivery, whatever becomes of it; None if its headers do not say."""
+    try:
+        return delivery_id(instance, *_range(headers))
+    except RefusalError:
+        return None
+
+
+def _range(headers: Mapping[str, str]) -> tuple[int, int, int]:
+    """Return epoch, first and last number."""
+    epoch_text = _header(headers, EPOCH_HEADER)
+    first_text, _, last_text = _header(headers, RANGE_HEADER).partition("-")
+    if not (_is_number(epoch_text) and _is_number(first_text) and _is_number(last_text)):
         raise RefusalError(Refusal.BAD_HEADER, f"{EPOCH_HEADER}: a number; {RANGE_HEADER}: first-last")
-    delivery.epoch, delivery.first, delivery.last = int(epoch), int(first), int(last)
-    if delivery.last - delivery.first >= MOST_NUMBERS:
+    epoch, first, last = int(epoch_text), int(first_text), int(last_text)
+    if last - first >= MOST_NUMBERS:
         raise RefusalError(Refusal.BAD_HEADER, f"{RANGE_HEADER}: at most {MOST_NUMBERS:,} numbers")
-    if not (1 <= delivery.first <= delivery.last <= _LARGEST and 1 <= delivery.epoch <= _LARGEST):
+    if not (1 <= first <= last <= _LARGEST and 1 <= epoch <= _LARGEST):
         raise RefusalError(Refusal.BAD_HEADER, f"{RANGE_HEADER}: 1 or above, and the last not below the first")
+    return epoch, first, last
 
 
 def read_exporter(delivery: Delivery) -> None:
@@ -303,8 +330,8 @@ def read_exporter(delivery: Delivery) -> None:
         raise RefusalError(Refusal.BAD_HEADER, f"{EXPORTER_HEADER}: 32 hexadecimal digits in lower case")
 
 
-def _header(delivery: Delivery, name: str) -> str:
-    value = delivery.headers.get(name)
+def _header(headers: Mapping[str, str], name: str) -> str:
+    value = headers.get(name)
     if value is None:
         raise RefusalError(Refusal.MISSING_HEADER, name)
     return value

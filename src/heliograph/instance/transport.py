@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import httpx
 import msgspec
+import structlog
 
 from heliograph.instance.answers import FOREIGN, Action, action_of
 from heliograph.instance.bandwidth import Bandwidth
@@ -58,6 +59,7 @@ from heliograph.wire import (
     Problem,
     Receipt,
     VerdictCounts,
+    delivery_id,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ _MOST_ACCOUNT_BYTES: Final = 256 << 20
 """The latest receipt of each epoch, of which the gateway keeps a hundred thousand at most."""
 _RENEW_SECONDS: Final = 30.0
 """A token is renewed this long before its end, so that it does not end on the way."""
+_log: Final = structlog.get_logger("heliograph.agent")
 
 
 class GatewayAccount(msgspec.Struct, frozen=True):
@@ -240,6 +243,20 @@ class GatewayClient:
         Raises:
             TransportError: See the tree of errors.
         """
+        headers = self._delivery_headers(epoch, first, last, absent)
+        delivery = delivery_id(self._instance, epoch, first, last)
+        try:
+            answer = _read(self._authorized("POST", EVENTS_PATH, headers, body), Answer)
+            receipt = answer.receipt
+            if receipt is not None and (receipt.epoch, receipt.first, receipt.last) != (epoch, first, last):
+                raise UnreachableError("the answer is about another delivery: does something on the way keep answers?")
+        except TransportError as error:
+            _log.warning("not delivered", delivery=delivery, why=str(error))
+            raise
+        _log.info("delivered", delivery=delivery, repeated=answer.duplicate)
+        return answer
+
+    def _delivery_headers(self, epoch: int, first: int, last: int, absent: VerdictCounts) -> dict[str, str]:
         headers = {
             "content-type": ARROW,
             "content-encoding": "zstd",
@@ -253,11 +270,7 @@ class GatewayClient:
             headers[LEDGER_HEADER] = self.ledger_head
         if absent:
             headers[ABSENT_HEADER] = msgspec.json.encode(absent).decode()
-        answer = _read(self._authorized("POST", EVENTS_PATH, headers, body), Answer)
-        receipt = answer.receipt
-        if receipt is not None and (receipt.epoch, receipt.first, receipt.last) != (epoch, first, last):
-            raise UnreachableError("the answer is about another delivery: does something on the way keep answers?")
-        return answer
+        return headers
 
     def send_ping(self, body: bytes) -> PingAnswer:
         """Send one ping and return the gateway's answer, which it gives once the ping is on its disk.

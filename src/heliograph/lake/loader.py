@@ -253,12 +253,14 @@ class Loader:
         rows = 0
         place = self._place
         loaded: dict[tuple[str, int], int] = {}
+        deliveries: dict[str, int] = {}
         for place, entry, body in self._entries():
             if isinstance(entry, PingEntry):
                 self._pings.take(place, entry, body)
             elif entry is not None:
                 self._deliveries.take(place, entry)
                 batches.append((place, self._new_rows(entry, body, loaded, batches)))
+                deliveries[entry.receipt.delivery] = len(batches[-1][1])
                 rows += len(batches[-1][1])
             if rows + self._pings.waiting >= self._settings.commit_rows:
                 break
@@ -273,6 +275,7 @@ class Loader:
         if place != self._place:
             self._place = place
             self._loaded |= loaded
+            _tell_loaded(deliveries)
             self.monitor.received = self._seen
             self.release()
         self._tending.round(self._table)
@@ -419,6 +422,11 @@ class Loader:
         """Let no segment from `generation` on be used again for now, so that none has remains; None: it is over."""
         self._held_back = generation
         self.release()
+
+
+def _tell_loaded(deliveries: dict[str, int]) -> None:
+    for delivery, rows in deliveries.items():
+        _log.info("delivery loaded", delivery=delivery, rows=rows)
 
 
 def _repeated(value: Any, kind: pa.DataType, rows: int) -> pa.Array:

@@ -193,7 +193,7 @@ class Vendor:
     def running(
         self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), plan: PlanInForce | None = None
     ) -> Iterator[Vendor]:
-        with gateway_server(self.settings, plan or self.plan, now=now) as server, serving(server) as self.port:
+        with gateway_server(self.settings, plan or self.plan, now=now) as server, serving(server.https) as self.port:
             yield self
 
     @property

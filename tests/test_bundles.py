@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+import threading
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from gateway_process import gateway_process
 from harness import INSTANCE, SMALL_PLAN, Vendor
 from heliograph.bundle import BundleError, Receipts, check_signer, seal, unpack, unseal
 from heliograph.cli import app
@@ -31,6 +34,7 @@ from heliograph.event import Verdict
 from heliograph.gateway.bundles import import_bundle, load_or_create_identity, policy_file
 from heliograph.gateway.log import Entry, read_segment, segments
 from heliograph.instance.account import read_account
+from heliograph.instance.agent import Agent
 from heliograph.instance.bundle import Allowed, BundleWriter, read_policy_file
 from heliograph.instance.bundle_receipts import settle
 from heliograph.instance.choice import chosen, settings_word
@@ -336,31 +340,43 @@ def test_a_policy_file_is_the_vendors_word_to_this_instance_or_nothing(tmp_path:
         read({"format": "something else"})
 
 
+def instance_settings(folder: Path, vendor: Vendor) -> Path:
+    """The settings file of an instance with four events in its outbox."""
+    plan = folder / "plan.yaml"
+    plan.write_bytes(msgspec.yaml.encode(msgspec.json.decode(SMALL_PLAN.canonical())))
+    file = folder / "instance.toml"
+    file.write_text(
+        f'plan.file = "{plan}"\nagent.instance = "{INSTANCE}"\nagent.key = "{vendor.folder}/instance.pem"\n'
+        f'agent.vendor_keys = "{vendor.vendor_keys}"\nagent.state = "{folder}/agent"\n'
+        f'recorder.outbox = "{folder}/outbox"\n'
+    )
+    record(folder, 4)
+    return file
+
+
+def record(folder: Path, count: int) -> None:
+    with closing(EpochWriter(folder / "outbox", "recorder", maximum_bytes=1 << 30)) as writer:
+        writer.append(
+            [{"name": "PageViewed", "time": "2026-10-01T12:00:00Z", "user": "somebody"} for _ in range(count)]
+        )
+
+
+def run(file: Path, *words: str, status: int = 0) -> str:
+    done = CliRunner().invoke(app, ["--config", str(file), *words])
+    assert done.exit_code == status, done.output
+    return done.stdout
+
+
 def test_the_verbs_carry_a_bundle_there_and_its_receipts_back(tmp_path: Path) -> None:
     (tmp_path / "vendor").mkdir()
     vendor = Vendor(tmp_path / "vendor")
-    plan = tmp_path / "plan.yaml"
-    plan.write_bytes(msgspec.yaml.encode(msgspec.json.decode(SMALL_PLAN.canonical())))
-    theirs, ours = tmp_path / "vendor.toml", tmp_path / "instance.toml"
+    ours, theirs = instance_settings(tmp_path, vendor), tmp_path / "vendor.toml"
     theirs.write_text(
-        f'plan.file = "{plan}"\ngateway.log = "{vendor.settings.gateway.log}"\n'
+        f'plan.file = "{tmp_path}/plan.yaml"\ngateway.log = "{vendor.settings.gateway.log}"\n'
         f'gateway.signing_key = "{vendor.signing_key}"\ngateway.bundle_key = "{tmp_path}/bundle.key"\n'
         f'registry.url = "{vendor.settings.registry.url}"\n'
         f'lake.warehouse = "{vendor.settings.lake.warehouse}"\nlake.catalog = "{vendor.settings.lake.catalog}"\n'
     )
-    ours.write_text(
-        f'plan.file = "{plan}"\nagent.instance = "{INSTANCE}"\nagent.key = "{vendor.folder}/instance.pem"\n'
-        f'agent.vendor_keys = "{vendor.vendor_keys}"\nagent.state = "{tmp_path}/agent"\n'
-        f'recorder.outbox = "{tmp_path}/outbox"\n'
-    )
-    writer = EpochWriter(tmp_path / "outbox", "recorder", maximum_bytes=1 << 30)
-    writer.append([{"name": "PageViewed", "time": "2026-10-01T12:00:00Z", "user": "somebody"} for _ in range(4)])
-    writer.close()
-
-    def run(file: Path, *words: str, status: int = 0) -> str:
-        done = CliRunner().invoke(app, ["--config", str(file), *words])
-        assert done.exit_code == status, done.output
-        return done.stdout
 
     assert run(theirs, "gateway", "bundle-key").startswith("age1")
     (tmp_path / "policy").write_text(run(theirs, "gateway", "policy", INSTANCE, "--days", "7"))
@@ -380,3 +396,27 @@ def test_the_verbs_carry_a_bundle_there_and_its_receipts_back(tmp_path: Path) ->
     run(ours, "ledger", "export", str(tmp_path / "ledger"))
     run(theirs, "ledger", "reconcile", str(tmp_path / "ledger"))
     run(ours, "bundle", "write", bundle, *given, status=2)
+
+
+def test_a_bundle_is_imported_beside_a_running_gateway_once_with_what_comes_by_network(tmp_path: Path) -> None:
+    (tmp_path / "vendor").mkdir()
+    with gateway_process(tmp_path / "vendor", 1) as gateway:
+        ours, theirs = instance_settings(tmp_path, gateway.vendor), gateway.settings_file
+        run(theirs, "gateway", "bundle-key")
+        (tmp_path / "policy").write_text(run(theirs, "gateway", "policy", INSTANCE))
+        bundle = str(tmp_path / "bundle")
+        run(ours, "bundle", "write", bundle, "--policy", str(tmp_path / "policy"))
+        assert "1 of 1" in run(theirs, "gateway", "import", bundle)
+        assert "1 of 1" in run(theirs, "gateway", "import", bundle)
+        assert "1 deliveries settled" in run(ours, "bundle", "receipts", f"{bundle}.receipts")
+        record(tmp_path, 3)
+        run(ours, "bundle", "write", bundle, "--policy", str(tmp_path / "policy"))
+        agent = gateway.vendor.agent_settings(tmp_path)
+        with closing(Agent(agent, SMALL_PLAN)) as online:  # the same numbers go by network before the file arrives
+            online.run(threading.Event(), until_drained=True)
+        assert "1 of 1" in run(theirs, "gateway", "import", bundle)
+        with gateway.vendor.http() as http:
+            assert http.get("/v1/account").json()["accepted"] == {"PageViewed": 7}
+        run(ours, "agent", "status")
+        ranges = [(entry.receipt.first, entry.receipt.last) for entry, _ in gateway.vendor.entries()]
+        assert ranges == [(1, 4), (1, 3)]

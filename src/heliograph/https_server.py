@@ -43,7 +43,7 @@ class _Watch:
     """All connections of a server: which of them are idle, and whether they are to end."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.bounds: Final = bounds
+        self.bounds = bounds
         self.idle: Final[dict[_Connection, None]] = {}
         """The one that has been idle for longest first."""
         self.draining = False
@@ -154,6 +154,19 @@ class HttpsServer(uvicorn.Server):
             ssl_shutdown_timeout=_TLS_END_SECONDS,
         )
         await protocol.ended
+
+    def renew(self, certificate: str, private_key: str, *, head_seconds: float) -> None:
+        """Let connections that come from now on have this certificate, and this time for a request's head.
+
+        Raises:
+            OSError: See `server_tls`.
+        """
+        self._tls.load_cert_chain(certificate, private_key)
+        self._watch.bounds = self._watch.bounds._replace(head_seconds=head_seconds)
+
+    def end(self) -> None:
+        """End once the requests that are there have their answers."""
+        self.should_exit = True
 
     def drain(self) -> None:
         """Let each connection end with the answer to its next request."""

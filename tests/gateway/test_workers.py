@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import ssl
+import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +18,7 @@ import pytest
 
 from gateway_process import GatewayProcess, gateway_process, is_running, wait_for
 from harness import INSTANCE, as_lines, deliver, event, zstd
+from heliograph.gateway.door import NAME, knock
 from heliograph.gateway.log import read_accounts
 from heliograph.gateway.rotation import rotate_key
 from heliograph.instance.transport import tls_context
@@ -155,6 +158,20 @@ def test_workers_that_do_not_start_leave_the_old_ones_at_work(gateway: GatewayPr
         gateway.settings_file.write_text(good)
     assert gateway.worker_pids() == before
     assert gateway.answers()
+
+
+def test_the_main_process_answers_at_the_door_to_its_owner_alone(gateway: GatewayProcess) -> None:
+    folder = Path(gateway.vendor.settings.gateway.log)
+    with gateway.vendor.http() as http:
+        send(http, 0, 31)
+
+    async def ask() -> int:
+        async with knock(folder) as writer:
+            return (await writer.standing(INSTANCE, 31)).expected
+
+    assert asyncio.run(ask()) == _EVENTS + 1
+    assert stat.S_IMODE((folder / NAME).stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_a_client_that_speaks_no_tls_takes_nothing_from_the_others(gateway: GatewayProcess) -> None:

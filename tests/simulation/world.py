@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from heliograph.gateway.account import Account
-    from heliograph.gateway.app import Gateway
+    from heliograph.gateway.present import Present
     from heliograph.plan.model import Plan
 
 MEMORY: Final = Path("/dev/shm")
@@ -184,7 +184,7 @@ class World:
         self.ids = 0
         self.recorders: list[tuple[Process, Recorder]] = []
         self.agent: tuple[Process, Agent] | None = None
-        self.gateway: tuple[Process, Gateway] | None = None
+        self.gateway: tuple[Process, Present] | None = None
         self.loader: tuple[Process, Loader] | None = None
         self._gateway_stack = ExitStack()
         self._died: asyncio.Future[None] | None = None
@@ -415,13 +415,13 @@ class World:
     def gateway_account(self) -> Account:
         """Return the vendor's half of the account, as the gateway has it."""
         assert self.gateway is not None
-        return self._loop.run_until_complete(self.gateway[1]._writer.account(INSTANCE))
+        return self._loop.run_until_complete(self.gateway[1].writer.account(INSTANCE))
 
     def use_plan(self, plan: int) -> None:
         """Let another plan be in force at the vendor."""
         self.plan = plan
         if self.gateway is not None:
-            self.gateway[1]._plans._checks = _checks(plan)
+            self.gateway[1].gateway._plans._checks = _checks(plan)
 
     def ask(self, requests: list[Sent]) -> list[Told]:
         """Give the gateway requests that arrive at once.

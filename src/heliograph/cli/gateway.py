@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heliograph.cli.common import err, fail, follow_plan, out, print_json, read_settings, share_counters, use_logs
+
+if TYPE_CHECKING:
+    from heliograph.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True, help="The vendor's gateway: receive deliveries, store them, answer with receipts."
@@ -17,7 +20,7 @@ app = typer.Typer(
 
 @app.command()
 def run(context: typer.Context) -> None:
-    """Serve until told to stop (Ctrl-C or SIGTERM).
+    """Serve until told to stop (Ctrl-C or SIGTERM); SIGHUP has it read settings, plan, certificate and keys anew.
 
     Listens with TLS where [bold]gateway.host[/bold] and [bold]gateway.port[/bold] say. A delivery is acknowledged
     once it is on disk in [bold]gateway.log[/bold]; [bold]heliograph lake load[/bold] takes it from there. A plan
@@ -33,9 +36,12 @@ def run(context: typer.Context) -> None:
     from heliograph.gateway.log import LogFullError  # noqa: PLC0415 - quick --help
     from heliograph.gateway.plans import PlanInForce  # noqa: PLC0415
     from heliograph.gateway.server import gateway_server  # noqa: PLC0415
+    from heliograph.gateway.single import run_single  # noqa: PLC0415
     from heliograph.gateway.supervisor import WorkersError, run_supervised  # noqa: PLC0415
     from heliograph.keys import KeyFileError  # noqa: PLC0415
+    from heliograph.plan.follow import FollowedPlan  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
+    from heliograph.settings import load_settings  # noqa: PLC0415
 
     plan = follow_plan(settings)
     use_logs()
@@ -43,8 +49,13 @@ def run(context: typer.Context) -> None:
         if settings.gateway.workers > 1:
             run_supervised(settings.gateway, [*_same_program(context), "gateway", "worker"])
         else:
+
+            def reread() -> tuple[Settings, PlanInForce]:
+                now = load_settings(context.find_root().obj)
+                return now, PlanInForce(FollowedPlan(now.plan.file))
+
             with gateway_server(settings, PlanInForce(plan)) as server:
-                server.run()
+                run_single(server, Path(settings.gateway.log), reread)
     except WorkersError:
         fail(["the gateway cannot start: its workers do not; what they say stands above"])
     except BlockingIOError:
@@ -144,7 +155,7 @@ def rotate_key(context: typer.Context) -> None:
     """Put a new signing key in the place of the present one, which endorses it.
 
     Agents that trust the old key come to trust the new one by its endorsement. A running gateway takes the new key
-    when it is started again. If this is interrupted, run it again: it goes on where it stood.
+    when it is reloaded (SIGHUP). If this is interrupted, run it again: it goes on where it stood.
 
     Example: heliograph --config vendor.toml gateway rotate-key
     """
@@ -161,6 +172,6 @@ def rotate_key(context: typer.Context) -> None:
     typer.echo(public_key_text(done.after))
     err.print(
         f"the new private key is in {file}, and its endorsement by the old one in {rotation.endorsements_file(file)}; "
-        "start the gateways again, and give the line above to new customers",
+        "reload the gateways (SIGHUP), and give the line above to new customers",
         highlight=False,
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heliograph.cli.common import err, fail, follow_plan, out, read_plan, read_settings
+
+if TYPE_CHECKING:
+    from heliograph.bundle import Receipts
 
 
 def bundle_key(context: typer.Context) -> None:
@@ -79,8 +82,8 @@ def import_(
 ) -> None:
     """Take the deliveries of a bundle in, as if they had come over the network, and write receipts to hand back.
 
-    The gateway must not run meanwhile: agents wait for it, and lose nothing. What was taken before, by this way or the
-    other, is not taken again. Ends with status 1 when a delivery was not taken.
+    On the gateway's machine, as its user: beside the gateway while it runs, or in its place. What was taken before, by
+    this way or the other, is not taken again. Ends with status 1 when a delivery was not taken.
 
     Example: heliograph --config vendor.toml gateway import acme-1.bundle
     """
@@ -103,23 +106,23 @@ def import_(
     try:
         with file.open("rb") as stream:
             content = stream.read(MOST_BUNDLE_BYTES + 1)
-        with (
-            RegistryView(settings.registry) as view,
-            open_intake(gateway, plan, view.permission, now=lambda: datetime.now(UTC)) as intake,
-        ):
-            answers = asyncio.run(
-                import_bundle(
-                    content,
-                    identity=load_or_create_identity(Path(gateway.bundle_key)),
-                    snapshot=view.snapshot(),
-                    intake=intake,
-                    endorsements=read_endorsements(Path(gateway.signing_key)),
-                )
-            )
+        with RegistryView(settings.registry) as view:
+
+            async def take() -> Receipts:
+                async with open_intake(gateway, plan, view.permission, now=lambda: datetime.now(UTC)) as intake:
+                    return await import_bundle(
+                        content,
+                        identity=load_or_create_identity(Path(gateway.bundle_key)),
+                        snapshot=view.snapshot(),
+                        intake=intake,
+                        endorsements=read_endorsements(Path(gateway.signing_key)),
+                    )
+
+            answers = asyncio.run(take())
         to = receipts or file.with_name(f"{file.name}.receipts")
         write_atomically(to, msgspec.json.format(msgspec.json.encode(answers), indent=2))
     except BlockingIOError:
-        fail([f"{gateway.log}: a gateway writes this log. Stop it for the import: agents wait, and lose nothing."])
+        fail([f"{gateway.log}: a gateway has this log, and does not answer. Is it starting, or of another version?"])
     except BundleError as error:
         fail([f"{file}: {error}"])
     except RegistryError as error:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from heliograph.gateway.pings import PingIntake
     from heliograph.gateway.plans import PlanInForce
     from heliograph.gateway.policies import PolicySigner
+    from heliograph.gateway.readiness import Readiness
     from heliograph.gateway.writer import Writer
     from heliograph.settings import GatewaySettings
 
@@ -285,14 +286,18 @@ class Gateway:
 
     async def tell_readiness(self, request: Request) -> Any:  # noqa: ARG002 - a handler's signature
         """Tell whether a delivery could be taken now, and what to do if not."""
-        found = readiness(
+        found = self.readiness(writer=await self._writer_answers())
+        return Written(200 if found.ready else 503, _encode(found), [])
+
+    def readiness(self, *, writer: bool) -> Readiness:
+        """Tell whether a delivery could be taken now, where it is known of the writer whether it answers."""
+        return readiness(
             registry=self._registry_answers(),
             log=log_has_room(self._settings),
-            writer=await self._writer_answers(),
+            writer=writer,
             signing_key=key_is_there(self._settings),
             plan=bool(self._plans.checks().names),
         )
-        return Written(200 if found.ready else 503, _encode(found), [])
 
     async def _writer_answers(self) -> bool:
         try:

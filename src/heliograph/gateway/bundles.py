@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +27,7 @@ from heliograph.bundle import (
     unseal,
 )
 from heliograph.frames import sync_folder
+from heliograph.gateway.door import knock
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.log import Log
 from heliograph.gateway.plans import PlanInForce
@@ -35,15 +36,17 @@ from heliograph.gateway.problems import RefusalError
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.gateway.rotation import read_endorsements
 from heliograph.gateway.signing import sign
+from heliograph.gateway.writer import LocalWriter
 from heliograph.keys import load_or_create_key, parse_public_key
 from heliograph.wire import ABSENT_HEADER, ARROW, EPOCH_HEADER, LEDGER_HEADER, RANGE_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
     from heliograph.bundle import Part
     from heliograph.gateway.intake import Permissions
+    from heliograph.gateway.writer import Writer
     from heliograph.plan.model import Plan
     from heliograph.registry.snapshot import Permission, Snapshot
     from heliograph.settings import GatewaySettings
@@ -116,25 +119,41 @@ def policy_file(
     )
 
 
-@contextmanager
-def open_intake(
+@asynccontextmanager
+async def open_intake(
     settings: GatewaySettings, plan: Plan, permissions: Permissions, *, now: Callable[[], datetime]
-) -> Iterator[Intake]:
-    """Open the intake of a gateway that does not run at the moment.
+) -> AsyncIterator[Intake]:
+    """Open an intake beside the gateway that has the log, or in its place where none runs.
 
     Raises:
-        BlockingIOError: It runs.
+        BlockingIOError: One has the log, and does not answer.
         LogFullError, KeyFileError, OSError: See `heliograph.gateway.server.gateway_server`.
     """
     signer = ReceiptSigner(load_or_create_key(Path(settings.signing_key)))
-    log = Log(
-        Path(settings.log),
-        segment_bytes=settings.segment_bytes,
-        maximum_bytes=settings.maximum_log_bytes,
-        now=lambda: now().timestamp(),
-    )
+    async with _writer(settings, now=now) as writer:
+        yield Intake(plan=plan, log=writer, permissions=permissions, signer=signer, settings=settings, now=now)
+
+
+@asynccontextmanager
+async def _writer(settings: GatewaySettings, *, now: Callable[[], datetime]) -> AsyncIterator[Writer]:
+    folder = Path(settings.log)
+    try:
+        log = Log(
+            folder,
+            segment_bytes=settings.segment_bytes,
+            maximum_bytes=settings.maximum_log_bytes,
+            now=lambda: now().timestamp(),
+        )
+    except BlockingIOError as running:
+        async with AsyncExitStack() as stack:
+            try:
+                writer = await stack.enter_async_context(knock(folder))
+            except OSError:
+                raise running from None
+            yield writer
+        return
     with closing(log):
-        yield Intake(plan=plan, log=log, permissions=permissions, signer=signer, settings=settings, now=now)
+        yield LocalWriter(log)
 
 
 async def import_bundle(

@@ -193,7 +193,7 @@ class RemoteWriter:
 
 
 class WriterService:
-    """The writer's end of one worker's link.
+    """The writer's end of one worker's link, or of the links of several.
 
     Args:
         writer: Who answers.
@@ -207,7 +207,10 @@ class WriterService:
 
     async def serve(self, link: socket.socket) -> None:
         """Answer until the worker ends; what it has asked for is still carried out."""
-        reader, sender = await asyncio.open_connection(sock=link, limit=_BUFFER_BYTES)
+        await self.answer(*await asyncio.open_connection(sock=link, limit=_BUFFER_BYTES))
+
+    async def answer(self, reader: asyncio.StreamReader, sender: asyncio.StreamWriter) -> None:
+        """Answer on a connection that is open, as `serve` does."""
         try:
             while True:
                 number, header, body = await _read(reader)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from heliograph.gateway.app import Gateway
 from heliograph.gateway.authentication import Authenticator
@@ -16,7 +16,8 @@ from heliograph.gateway.metrics import METERS, GatewayMetric, serving_metrics
 from heliograph.gateway.pings import PingIntake
 from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.policies import PolicySigner
-from heliograph.gateway.readiness import answers, key_is_there, log_has_room, readiness
+from heliograph.gateway.present import Present
+from heliograph.gateway.readiness import answers
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.gateway.rotation import read_endorsements
 from heliograph.gateway.writer import LocalWriter
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
-    from heliograph.gateway.readiness import Readiness
     from heliograph.gateway.writer import Writer
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, Settings
@@ -39,17 +39,25 @@ _MOST_CONNECTIONS: Final = 2_000
 _KEEP_ALIVE_SECONDS: Final = 75
 
 
-def gateway_https(app: Gateway, tls: ssl.SSLContext, settings: GatewaySettings) -> HttpsServer:
+def gateway_https(app: Gateway | Present, tls: ssl.SSLContext, settings: GatewaySettings) -> HttpsServer:
     """Return the server of one process, with what its clients may take of it."""
     bounds = Bounds(_MOST_CONNECTIONS, _KEEP_ALIVE_SECONDS, head_seconds=settings.head_seconds)
     return https_server(app, tls, host=settings.host, port=settings.port, bounds=bounds)
 
 
+class GatewayServer(NamedTuple):
+    """A gateway that is put together."""
+
+    https: HttpsServer
+    """Its ``run`` serves until told to stop."""
+    present: Present
+
+
 @contextmanager
 def gateway_server(
     settings: Settings, plan: Plan | PlanInForce, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> Iterator[HttpsServer]:
-    """Put a gateway together; inside the block, its ``run`` serves until told to stop.
+) -> Iterator[GatewayServer]:
+    """Put a gateway together, which can serve inside the block.
 
     Raises:
         BlockingIOError: Another gateway writes the same log.
@@ -60,13 +68,13 @@ def gateway_server(
     """
     tls = server_tls(settings.gateway.certificate, settings.gateway.private_key)
     with RegistryView(settings.registry, now=now) as view, open_gateway(settings.gateway, plan, view, now=now) as app:
-        yield gateway_https(app, tls, settings.gateway)
+        yield GatewayServer(gateway_https(app, tls, settings.gateway), app)
 
 
 @contextmanager
 def open_gateway(
     settings: GatewaySettings, plan: Plan | PlanInForce, view: RegistryView, *, now: Callable[[], datetime]
-) -> Iterator[Gateway]:
+) -> Iterator[Present]:
     """Put the application together, without a server; inside the block it has the log for itself.
 
     Args:
@@ -78,19 +86,13 @@ def open_gateway(
     Raises:
         BlockingIOError, LogFullError, KeyFileError, OSError: See `gateway_server`.
     """
-    plans = PlanInForce.of(plan)
-
-    def ready() -> Readiness:
-        return readiness(
-            registry=answers(view.snapshot, RegistryUnavailableError),
-            log=log_has_room(settings),
-            writer=log.is_writing,
-            signing_key=key_is_there(settings),
-            plan=bool(plans.checks().names),
-        )
-
-    with closing(open_log(settings, now=now)) as log, serving_metrics(log, settings, ready):
-        yield build_gateway(settings, plans, view, LocalWriter(log), now=now)
+    with closing(open_log(settings, now=now)) as log:
+        writer = LocalWriter(log)
+        with (
+            closing(Present(build_gateway(settings, plan, view, writer, now=now), writer)) as present,
+            serving_metrics(log, settings, lambda: present.gateway.readiness(writer=log.is_writing)),
+        ):
+            yield present
 
 
 def open_log(settings: GatewaySettings, *, now: Callable[[], datetime]) -> Log:

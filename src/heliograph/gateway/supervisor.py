@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvloop
 
+from heliograph.gateway.door import open_door
 from heliograph.gateway.link import Ready, WriterService
 from heliograph.gateway.metrics import serving_metrics
 from heliograph.gateway.readiness import key_is_there, log_has_room, readiness
@@ -71,7 +72,9 @@ def run_supervised(settings: GatewaySettings, command: Sequence[str]) -> None:
     ):
 
         async def run() -> None:
-            await Supervisor(listener, LocalWriter(log), command, settings.workers).run()
+            writer = LocalWriter(log)
+            async with open_door(writer, log.folder):
+                await Supervisor(listener, writer, command, settings.workers).run()
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run())

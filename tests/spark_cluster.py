@@ -6,12 +6,14 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import pyspark
 import pytest
+from pyspark import SparkContext
 
 from debian import require_program
 from heliograph.settings import EngineSettings
@@ -22,20 +24,23 @@ if TYPE_CHECKING:
 _HOME: Final = Path(pyspark.__file__).parent
 _HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 90.0
+_JAVA: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""A process that lives for a minute does not win back what its best compiler takes."""
 _OPTIONS: Final = (
     # Small, for tests: what is started by default is for machines of another size.
     "spark.sql.shuffle.partitions=4",
     "spark.executor.memory=512m",
     "spark.executor.cores=1",
+    # One core of each worker: a second application has the others.
+    "spark.cores.max=2",
     "spark.driver.memory=768m",
     f"spark.driver.host={_HOST}",
     f"spark.driver.bindAddress={_HOST}",
     # A worker that is killed answers nothing: what it held is asked for once more, and then made anew.
     "spark.shuffle.io.maxRetries=1",
     "spark.shuffle.io.retryWait=1s",
-    # A process that lives for a minute does not win back what its best compiler takes.
-    "spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1",
-    "spark.executor.extraJavaOptions=-XX:TieredStopAtLevel=1",
+    f"spark.driver.extraJavaOptions={_JAVA}",
+    f"spark.executor.extraJavaOptions={_JAVA}",
 )
 
 
@@ -44,7 +49,7 @@ class SparkCluster:
 
     Args:
         folder: For their logs, and what they write on the way.
-        workers: How many, each with one core.
+        workers: How many, each with a core for each of two applications.
     """
 
     def __init__(self, folder: Path, *, workers: int = 2) -> None:
@@ -74,7 +79,7 @@ class SparkCluster:
         """Start another worker, which comes when it is ready."""
         self._started += 1
         name = f"worker-{self._started}"
-        arguments = ["--cores", "1", "--memory", "1g", "--work-dir", str(self._folder / name)]
+        arguments = ["--cores", "2", "--memory", "1g", "--work-dir", str(self._folder / name)]
         address = f"spark://{_HOST}:{self._port}"
         self._workers.append(
             self._start(name, "worker.Worker", "--host", _HOST, "--webui-port", "0", *arguments, address)
@@ -98,6 +103,7 @@ class SparkCluster:
             "SPARK_HOME": str(_HOME),
             "SPARK_LOCAL_IP": _HOST,
             "SPARK_DAEMON_MEMORY": "192m",
+            "SPARK_DAEMON_JAVA_OPTS": _JAVA,
             "SPARK_LOCAL_DIRS": str(self._folder / f"{name}-local"),
         }
         with (self._folder / f"{name}.log").open("wb") as log:
@@ -111,6 +117,55 @@ class SparkCluster:
 
     def _log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text(errors="replace")
+
+
+class Killing:
+    """Kills a worker as soon as both are at work on what runs in the block, which begins after it; then starts another.
+
+    Args:
+        cluster: Whose worker.
+    """
+
+    def __init__(self, cluster: SparkCluster) -> None:
+        self._cluster = cluster
+        self._killed_at: float | None = None
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._lost = self._cluster.lost_workers()
+        self._thread.start()
+        return self
+
+    def _run(self) -> None:
+        while not self._is_over and not _is_busy():
+            time.sleep(0.01)
+        if not self._is_over:
+            self._cluster.kill_worker()
+            self._killed_at = time.monotonic()
+
+    def __exit__(self, kind: object, *about: object) -> None:
+        ended_at = time.monotonic()
+        self._is_over = True
+        self._thread.join(timeout=_START_SECONDS)
+        if kind is None:
+            assert self._killed_at is not None, "nothing was ever at work on both workers"
+            assert self._killed_at < ended_at
+            assert self._cluster.lost_workers() == self._lost + 1
+        self._cluster.start_worker()
+
+
+def _is_busy() -> bool:
+    """Tell whether two tasks are at work: as each worker has a core for an application, either is."""
+    context = SparkContext._active_spark_context
+    if context is None:
+        return False
+    try:
+        tracker = context.statusTracker()
+        stages = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
+    except Exception:  # noqa: BLE001 - a context that is ending
+        return False
+    return any(stage is not None and stage.numActiveTasks >= 2 for stage in stages)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -23,7 +23,6 @@ from heliograph.lake import turns as turns_module
 from heliograph.lake.commits import CommitConflictError, commit
 from heliograph.lake.exclusion import BusyError, Exclusion
 from heliograph.lake.loader import Loader
-from heliograph.lake.maintenance import compaction as compaction_module
 from heliograph.lake.maintenance import layout as layout_module
 from heliograph.lake.maintenance import retention as retention_module
 from heliograph.lake.maintenance.expiry import outdated_snapshots
@@ -33,6 +32,7 @@ from heliograph.lake.maintenance.retention import count_retired
 from heliograph.lake.marts.tables import USER_DAYS, State, make_mart, read_raw_from
 from heliograph.lake.report import count_events
 from heliograph.lake.tables import NAMESPACE, event_files, open_catalog
+from heliograph.lake.writers import embedded as embedded_module
 from heliograph.plan.model import BooleanProperty, IntegerProperty, Plan
 from keeping import BEGIN, KeptLake, row
 
@@ -287,7 +287,7 @@ def test_what_was_rewritten_meanwhile_by_somebody_else_does_not_come_back(
         lake.newest().delete("sequence = 3")  # an erasure commits while the new file is not committed yet
         return new
 
-    monkeypatch.setattr(compaction_module, "write_file", write_file)
+    monkeypatch.setattr(embedded_module, "write_file", write_file)
     [done] = lake.keeper().compact()
     assert done.overtaken == 1
     assert sum(lake.rows().values()) == 19
@@ -309,7 +309,7 @@ def test_what_the_loader_commits_meanwhile_stays_and_compaction_commits_beside_i
         lake.append([row(1_000)])
         return new
 
-    monkeypatch.setattr(compaction_module, "write_file", write_file)
+    monkeypatch.setattr(embedded_module, "write_file", write_file)
     [done] = lake.keeper().compact()
     assert (done.files_before, done.overtaken) == (5, 0)
     assert sum(lake.rows().values()) == 21

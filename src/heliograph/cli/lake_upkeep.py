@@ -33,10 +33,11 @@ def compact(
     """Rewrite many small files of a partition as few, in the order of questions; the rows stay the same.
 
     Only partitions with lake.compact_files small files or more are touched. The loader and questions may be at work.
+    With engine.kind spark the cluster rewrites them, many at once; docs/cluster.md has what it needs.
 
     Example: heliograph --config vendor.toml lake compact --dry-run
     """
-    with _keeping(context, dry_run=dry_run) as keeper:
+    with _keeping(context, dry_run=dry_run, rewrites=True) as keeper:
         found = keeper.compact(everything=everything)
     _print(found, _compacted, as_json=as_json)
 
@@ -79,7 +80,7 @@ def upkeep(context: typer.Context, *, dry_run: _DryRun = False, as_json: _AsJson
 
     Example: heliograph --config vendor.toml lake upkeep
     """
-    with _keeping(context, dry_run=dry_run) as keeper:
+    with _keeping(context, dry_run=dry_run, rewrites=True) as keeper:
         kept = keeper.upkeep()
     if not dry_run:
         _tell_metrics(read_settings(context))
@@ -122,15 +123,17 @@ def files(context: typer.Context, *, as_json: _AsJson = False) -> None:
 
 
 @contextmanager
-def _keeping(context: typer.Context, *, dry_run: bool) -> Iterator[Keeper]:
+def _keeping(context: typer.Context, *, dry_run: bool, rewrites: bool = False) -> Iterator[Keeper]:
     """Give a keeper whose progress is shown; end with what went wrong, if something does."""
     from rich.progress import Progress  # noqa: PLC0415 - quick --help
 
+    from heliograph.engines import EngineError  # noqa: PLC0415
     from heliograph.lake.commits import CommitConflictError  # noqa: PLC0415
     from heliograph.lake.exclusion import BusyError  # noqa: PLC0415
     from heliograph.lake.maintenance.layout import LayoutError  # noqa: PLC0415
     from heliograph.lake.maintenance.upkeep import Keeper  # noqa: PLC0415
     from heliograph.lake.rewriting import ErasureError  # noqa: PLC0415
+    from heliograph.lake.writers import EmbeddedWriter, open_writer  # noqa: PLC0415
 
     settings = read_settings(context)
     use_logs()
@@ -141,7 +144,10 @@ def _keeping(context: typer.Context, *, dry_run: bool) -> Iterator[Keeper]:
             progress.update(task, description=step, completed=done, total=of)
 
         try:
-            yield Keeper(settings.lake, now=lambda: datetime.now(UTC), dry_run=dry_run, tell=tell)
+            with open_writer(settings) if rewrites and not dry_run else EmbeddedWriter() as writer:
+                yield Keeper(settings.lake, now=lambda: datetime.now(UTC), dry_run=dry_run, tell=tell, writer=writer)
+        except EngineError as error:
+            fail([*error.problems, "What was done until then stays; run it again."], status=1)
         except (BusyError, CommitConflictError, LayoutError, ErasureError) as error:
             fail([f"{error}. What was done until then stays; run it again."], status=1)
 

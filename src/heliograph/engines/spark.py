@@ -11,8 +11,9 @@ import re
 import shutil
 import uuid
 import warnings
+from collections.abc import Mapping, Sequence  # noqa: TC003 - a tuple with names reads its annotations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import ibis
 from ibis.formats.pyarrow import PyArrowData
@@ -28,7 +29,7 @@ with warnings.catch_warnings():
         from ibis.backends.pyspark import Backend
         from ibis.backends.pyspark.datatypes import PySparkSchema
         from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession, functions
+        from pyspark.sql import Column, Observation, Row, SparkSession, functions
         from pyspark.sql.types import StructField, StructType, TimestampNTZType
     except ImportError as error:
         raise EngineError(
@@ -37,7 +38,7 @@ with warnings.catch_warnings():
         ) from None
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from pyspark.sql import DataFrame
 
@@ -58,6 +59,10 @@ _DEFAULTS: Final = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
+    # On all machines: at other levels Parquet tells what it looks for, and that may be a user's id.
+    "spark.executor.syncLogLevel.enabled": "true",
+    # What rows leave on local disks on their way from one machine to another, nobody can read afterwards.
+    "spark.io.encryption.enabled": "true",
     "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOG.as_uri()}",
 }
 """What `engine.options` may say otherwise."""
@@ -83,6 +88,21 @@ class _ArrowBackend(Backend):  # type: ignore[misc]  # Ibis has no types
     def _register_in_memory_table(self, op: Any) -> None:
         rows = op.data.to_pyarrow(op.schema)
         self._session.createDataFrame(rows, _spark_schema(op.schema)).createOrReplaceTempView(op.name)
+
+
+class Written(NamedTuple):
+    """How rows lie in the files that Spark writes."""
+
+    order: Sequence[str] = ()
+    """Columns by which rows are sorted, in each file; nulls come last."""
+    part: str = ""
+    """A column of whole numbers by which rows go to different files, all of a number to one task; it is not written."""
+    parts: int = 1
+    """How many such numbers there are."""
+    ids: Mapping[str, int] = {}
+    """Iceberg's number of each column, by its name, which the files then tell."""
+    options: Mapping[str, str] = {}
+    """What the writer of Parquet is told, in its own words."""
 
 
 class SparkEngine:
@@ -113,7 +133,10 @@ class SparkEngine:
     def open(self, stored: Mapping[str, Stored]) -> dict[str, ibis.Table]:
         """Return tables by name; see `heliograph.engines.engine.Engine`."""
         near = self._near({file for each in stored.values() for file in each.files})
-        return {name: self._open(name, each, near) for name, each in stored.items()}
+        try:
+            return {name: self._open(name, each, near) for name, each in stored.items()}
+        except PySparkException as error:
+            raise _spoken(error) from None
 
     def _near(self, files: set[str]) -> dict[str, str]:
         """Return where Spark reads each file."""
@@ -135,44 +158,63 @@ class SparkEngine:
         return self._connection.table(view)
 
     def write(
-        self, rows: ibis.Table, *, order: Sequence[str] = (), ids: Mapping[str, int] | None = None, most: int = 0
-    ) -> list[Path]:
+        self, rows: ibis.Table, folder: Path | None = None, *, how: Written | None = None
+    ) -> dict[int, list[Path]]:
         """Write what an expression gives to Parquet files, on all machines of the cluster at once.
+
+        What is read from them is held against what went into them, by the number of rows and a sum over all values.
 
         Args:
             rows: The expression.
-            order: Columns by which rows are sorted, over all files and in each; nulls come last.
-            ids: Iceberg's number of each column, by its name, which the files then tell.
-            most: Rows of a file; 0: no bound.
+            folder: Where; all machines see it. None: in `engine.copies`, and gone when the engine is closed.
+            how: How they lie in the files.
 
         Returns:
-            The files in `engine.copies`, in the order of their rows; they are gone when the engine is closed.
+            The files of each part, in the order of their rows; they are not forced to disk.
 
         Raises:
-            EngineError: Spark could not.
+            EngineError: Spark could not, or a file does not hold what was written to it.
         """
-        folder = self._stage().folder / uuid.uuid4().hex
-        ids = ids or {}
+        how = how or Written()
+        place = (self._stage().folder if folder is None else folder) / uuid.uuid4().hex
+        observed = Observation()
+        columns = [name for name in rows.columns if name != how.part]
         try:
-            frame = self._connection.frame(rows)
-            if order:
-                frame = frame.sort(*(functions.asc_nulls_last(name) for name in order))
-            numbered = [
-                functions.col(f"`{name}`").alias(name, metadata={"parquet.field.id": ids[name]} if name in ids else {})
-                for name in rows.columns
-            ]
-            writer = frame.select(*numbered).write.option("compression", "zstd")
-            if most:
-                writer = writer.option("maxRecordsPerFile", most)
-            writer.parquet(f"file:{folder}")
+            # Iceberg knows a column by its number, which Spark writes beside the name.
+            ids = {name: {"parquet.field.id": how.ids[name]} if name in how.ids else {} for name in columns}
+            numbered = [functions.col(f"`{name}`").alias(name, metadata=ids[name]) for name in columns]
+            frame = self._connection.frame(rows).select(*numbered, *([how.part] if how.part else []))
+            if how.part:
+                frame = frame.repartition(how.parts, how.part)
+            frame = frame.observe(observed, *_sums(columns))
+            if order := [*([how.part] if how.part else []), *how.order]:
+                sort = frame.sortWithinPartitions if how.part else frame.sort
+                frame = sort(*(functions.asc_nulls_last(f"`{name}`") for name in order))
+            writer = frame.write.options(compression="zstd", **how.options)
+            (writer.partitionBy(how.part) if how.part else writer).parquet(f"file:{place}")
+            files = _parts(place, how.part)
+            self._check(files, frame.select(*columns), observed.get)
         except PySparkException as error:
             raise _spoken(error) from None
-        return sorted(folder.glob("*.parquet"))
+        return files
+
+    def _check(self, files: Mapping[int, list[Path]], frame: DataFrame, expected: dict[str, Any]) -> None:
+        paths = [_location(str(file)) for of_part in files.values() for file in of_part]
+        if not paths and not expected.get("rows"):
+            return
+        read = self._session.read.schema(frame.schema).parquet(*paths) if paths else frame.limit(0)
+        if read.select(*_sums(frame.columns)).first() != Row(**expected):
+            raise EngineError("Spark has written files that do not hold what went into them: look at its machines.")
 
     def _stage(self) -> Staging:
         if self._staging is None:
             self._staging = Staging(self._copies, self._files)
         return self._staging
+
+    @property
+    def cores(self) -> int:
+        """How many tasks the cluster does at once, as far as it is known by now."""
+        return int(self._session.sparkContext.defaultParallelism)
 
     def close(self) -> None:
         """End the session, unless it was there before, and delete the copies."""
@@ -186,6 +228,20 @@ class SparkEngine:
 
     def __exit__(self, *about: object) -> None:
         self.close()
+
+
+def _sums(columns: Sequence[str]) -> list[Column]:
+    """Return what tells rows from others, in whatever order they come."""
+    whole = functions.xxhash64(*(f"`{name}`" for name in columns)).cast("decimal(38,0)")
+    return [functions.count(functions.lit(1)).alias("rows"), functions.sum(whole).alias("digest")]
+
+
+def _parts(place: Path, part: str) -> dict[int, list[Path]]:
+    """Return the files that were written to a folder, by part."""
+    if not part:
+        return {0: sorted(place.glob("*.parquet"))}
+    folders = {int(folder.name.rpartition("=")[2]): folder for folder in place.glob(f"{part}=*")}
+    return {number: sorted(folder.glob("*.parquet")) for number, folder in sorted(folders.items())}
 
 
 def _spoken(error: PySparkException) -> EngineError:

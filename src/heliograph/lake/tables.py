@@ -34,6 +34,8 @@ NAMESPACE: Final = "heliograph"
 EVENTS: Final = f"{NAMESPACE}.events"
 PINGS: Final = f"{NAMESPACE}.pings"
 DELIVERIES: Final = f"{NAMESPACE}.deliveries"
+IDENTITY: Final = ("instance", "epoch", "sequence")
+"""The columns by which an event is known."""
 CATALOG_TABLE: Final = "iceberg_tables"
 """Where PyIceberg's SQL catalog keeps its tables."""
 _FILES: Final = "heliograph.lake.durability.DurableFileIO"

@@ -436,12 +436,13 @@ class LakeSettings(Section, frozen=True, kw_only=True):
 
 
 class EngineSettings(Section, frozen=True, kw_only=True):
-    """What runs the questions."""
+    """What runs the questions, and the heavy work of the lake."""
 
     kind: Annotated[
         Literal["duckdb", "spark"],
         _about(
-            "DuckDB, in the process that asks; or Apache Spark, on many machines, for a lake that one has outgrown. "
+            "DuckDB, in the process that asks or maintains; or Apache Spark, on many machines, for a lake that one has "
+            "outgrown. "
             "The answers are the same; docs/cluster.md has what Spark needs."
         ),
     ] = "duckdb"

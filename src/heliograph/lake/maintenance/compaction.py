@@ -9,31 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-import numpy as np
-import pyarrow as pa
 import structlog
 
 from heliograph.lake.commits import holds, replace_files
-from heliograph.lake.maintenance.layout import in_order, read_rows, write_file
 from heliograph.lake.marts.tables import MARTS
 from heliograph.lake.rewriting import table_name
 from heliograph.lake.storage import storage_of
-from heliograph.lake.tables import EVENTS
+from heliograph.lake.tables import EVENTS, IDENTITY
+from heliograph.lake.writers.writer import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import numpy.typing as npt
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
+    from heliograph.lake.writers.writer import Writer
     from heliograph.settings import LakeSettings
 
 _STEP: Final = 4
 """A file that has more than so many times the rows of all smaller ones together is not rewritten with them."""
-_SERIES_BITS: Final = 21
-_SEQUENCE_BITS: Final = 42
-"""An event's identity fits into one number, unless there are more series, or events of one."""
 _log: Final = structlog.get_logger("heliograph.lake")
 
 
@@ -120,65 +115,43 @@ def _packed(files: Sequence[DataFile], most: int) -> Iterator[Piece]:
         yield piece
 
 
-def compact_piece(table: Table, piece: Piece, into: Compacted) -> None:
-    """Rewrite some files as one, unless others change them meanwhile: then nothing is changed, and told so.
+def compact_pieces(table: Table, pieces: Sequence[Piece], writer: Writer, into: Compacted) -> None:
+    """Rewrite each piece as one file, unless others change it meanwhile: then it stays as it is, and that is told.
 
     Raises:
         LayoutError: A file is not as the table says.
+        EngineError: The writer's engine could not.
         CommitConflictError: Others committed first too often.
     """
-    if not holds(table, piece.files):
+    there = [piece for piece in pieces if holds(table, piece.files)]
+    into.overtaken += len(pieces) - len(there)
+    written = writer.rewrite(table, [piece.files for piece in there], _change_of(table_name(table)))
+    for piece, files in zip(there, written, strict=True):
+        _put(table, piece, files, into)
+
+
+def _change_of(table: str) -> Change:
+    if table == EVENTS:
+        return Change(once=IDENTITY)
+    return Change(sums=next((mart.sums for mart in MARTS if mart.table == table), ()))
+
+
+def _put(table: Table, piece: Piece, files: Sequence[DataFile], into: Compacted) -> None:
+    """Commit the files that were made of a piece."""
+    rows = sum(file.record_count for file in files)
+    if table_name(table) == EVENTS and rows < piece.rows:
+        _log.error("rows stood twice in the lake", rows=piece.rows - rows)
+        into.left_out += piece.rows - rows
+    if not replace_files(table, piece.files, files):
         into.overtaken += 1
-        return
-    rows = read_rows(table, piece.files)
-    if table_name(table) == EVENTS:
-        single = _each_once(rows)
-        if len(single) < len(rows):
-            _log.error("rows stood twice in the lake", rows=len(rows) - len(single))
-        into.left_out += len(rows) - len(single)
-        rows = single
-    summed = _added_up(rows, table_name(table))
-    added_up, rows = len(rows) - len(summed), summed
-    new = write_file(table, in_order(rows), piece.files[0])
-    if not replace_files(table, piece.files, [new]):
-        into.overtaken += 1
-        storage_of(table).delete([new.file_path])
+        storage_of(table).delete(file.file_path for file in files)
         return
     into.files_before += len(piece.files)
-    into.files_after += 1
+    into.files_after += len(files)
     into.bytes_before += piece.bytes
-    into.bytes_after += new.file_size_in_bytes
-    into.rows += new.record_count
-    into.added_up += added_up
-
-
-def _each_once(rows: pa.Table) -> pa.Table:
-    """Return rows without those whose identity another before them has."""
-    instance, epoch = (_positions(rows.column(name)) for name in ("instance", "epoch"))
-    sequence = rows.column("sequence").to_numpy()
-    series = instance * (epoch.max(initial=0) + 1) + epoch
-    if series.max(initial=0) >= 1 << _SERIES_BITS or sequence.max(initial=0) >= 1 << _SEQUENCE_BITS:
-        _, series = np.unique(series, return_inverse=True)
-        keys = np.rec.fromarrays([series, sequence])
-    else:
-        keys = series << _SEQUENCE_BITS | sequence
-    _, first = np.unique(keys, return_index=True)
-    return rows if len(first) == len(rows) else rows.take(pa.array(np.sort(first)))
-
-
-def _positions(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return for each value its position among all that there are."""
-    return np.asarray(column.combine_chunks().dictionary_encode().indices).astype(np.int64)
-
-
-def _added_up(rows: pa.Table, table: str) -> pa.Table:
-    """Return a mart's rows such that each key has one; any other table's as they are."""
-    mart = next((each for each in MARTS if each.table == table), None)
-    if mart is None or not mart.sums:
-        return rows
-    summed = rows.group_by(mart.keys).aggregate([(name, "sum") for name in mart.sums])
-    columns = [summed.column(f"{name}_sum" if name in mart.sums else name) for name in rows.schema.names]
-    return pa.table(columns, schema=rows.schema) if len(summed) < len(rows) else rows
+    into.bytes_after += sum(file.file_size_in_bytes for file in files)
+    into.rows += rows
+    into.added_up += piece.rows - rows if table_name(table) != EVENTS else 0
 
 
 def foresee(table: Table, pieces: Sequence[Piece]) -> Compacted:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pyiceberg.table import Table
+    from pyiceberg.typedef import Record
 
 _ORDER: Final = (
     "instance",
@@ -41,13 +42,13 @@ _ORDER: Final = (
     "key",
 )
 """Rows are sorted by those of these columns that a table has: what questions look for comes together."""
-_RISING: Final = frozenset({"sequence", "received", "first", "last"})
+RISING: Final = frozenset({"sequence", "received", "first", "last"})
 """Numbers near those before them: their differences are kept."""
-_UNLIKE: Final = frozenset({"time", "session_id", "begun", "ended", "digest", "receipt", "ledger"})
+UNLIKE: Final = frozenset({"time", "session_id", "begun", "ended", "digest", "receipt", "ledger"})
 """Values of which hardly two are equal, or only those side by side: a dictionary of them costs more than it saves."""
-_LEVEL: Final = 9
-_ROW_GROUP_ROWS: Final = 262_144
-_DICTIONARY_BYTES: Final = 16 << 20
+LEVEL: Final = 9
+ROW_GROUP_ROWS: Final = 262_144
+DICTIONARY_BYTES: Final = 16 << 20
 
 
 class LayoutError(Exception):
@@ -82,10 +83,20 @@ def _with_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
+def order_of(names: Sequence[str]) -> list[str]:
+    """Return the columns by which the rows of a table with these columns are sorted, nulls last."""
+    return [name for name in _ORDER if name in names]
+
+
 def in_order(rows: pa.Table) -> pa.Table:
     """Return rows in the order in which they are kept."""
-    keys = [(name, "ascending") for name in _ORDER if name in rows.schema.names]
+    keys = [(name, "ascending") for name in order_of(rows.schema.names)]
     return rows.sort_by(keys) if keys else rows
+
+
+def new_location(like: DataFile) -> str:
+    """Return where a file goes that is made of another, of the same partition."""
+    return f"{like.file_path.rpartition('/')[0]}/{uuid.uuid4()}-kept.parquet"
 
 
 def write_file(table: Table, rows: pa.Table, like: DataFile) -> DataFile:
@@ -96,15 +107,19 @@ def write_file(table: Table, rows: pa.Table, like: DataFile) -> DataFile:
     Raises:
         LayoutError: What is read from it is something else.
     """
-    place = f"{like.file_path.rpartition('/')[0]}/{uuid.uuid4()}-kept.parquet"
-    output = table.io.new_output(place)
-    with output.create() as stream:
-        with pq.ParquetWriter(stream, rows.schema, **encodings(rows.schema.names)) as writer:
-            writer.write_table(rows, row_group_size=_ROW_GROUP_ROWS)
-        metadata = writer.writer.metadata
+    place = new_location(like)
+    with table.io.new_output(place).create() as stream:
+        pq.write_table(rows, stream, row_group_size=ROW_GROUP_ROWS, **encodings(rows.schema.names))
     with storage_of(table).open(place) as stream, pq.ParquetFile(stream) as parquet:
         if not parquet.read().equals(rows):
             raise LayoutError(f"{place}: it does not hold what was written to it")
+    return data_file(table, place, like.partition, like.spec_id)
+
+
+def data_file(table: Table, place: str, partition: Record, spec_id: int) -> DataFile:
+    """Return what a snapshot says of a file, with the statistics that its footer tells."""
+    with storage_of(table).open(place) as stream, pq.ParquetFile(stream) as parquet:
+        metadata = parquet.metadata
     schema = table.schema()
     statistics = data_file_statistics_from_parquet_metadata(
         parquet_metadata=metadata,
@@ -115,24 +130,30 @@ def write_file(table: Table, rows: pa.Table, like: DataFile) -> DataFile:
         content=DataFileContent.DATA,
         file_path=place,
         file_format=FileFormat.PARQUET,
-        partition=like.partition,
-        file_size_in_bytes=len(output),
+        partition=partition,
+        file_size_in_bytes=len(table.io.new_input(place)),
         sort_order_id=None,
-        spec_id=like.spec_id,
+        spec_id=spec_id,
         equality_ids=None,
         key_metadata=None,
         **statistics.to_serialized_dict(),
     )
 
 
+def count_rows(table: Table, place: str) -> int:
+    """Return how many rows a file has, as it says itself."""
+    with storage_of(table).open(place) as stream, pq.ParquetFile(stream) as parquet:
+        return int(parquet.metadata.num_rows)
+
+
 def encodings(names: Sequence[str]) -> dict[str, Any]:
     """Return how Arrow's Parquet writer is to write columns of these names."""
-    plain = {name: "PLAIN" for name in names if name in _UNLIKE}
-    rising = {name: "DELTA_BINARY_PACKED" for name in names if name in _RISING}
+    plain = {name: "PLAIN" for name in names if name in UNLIKE}
+    rising = {name: "DELTA_BINARY_PACKED" for name in names if name in RISING}
     return {
         "compression": "zstd",
-        "compression_level": _LEVEL,
+        "compression_level": LEVEL,
         "column_encoding": {**plain, **rising},
         "use_dictionary": [name for name in names if name not in plain and name not in rising],
-        "dictionary_pagesize_limit": _DICTIONARY_BYTES,
+        "dictionary_pagesize_limit": DICTIONARY_BYTES,
     }

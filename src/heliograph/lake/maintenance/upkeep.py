@@ -10,11 +10,12 @@ import msgspec
 
 from heliograph.lake.commits import commit
 from heliograph.lake.exclusion import Exclusion
-from heliograph.lake.maintenance.compaction import Compacted, compact_piece, find_pieces, foresee
+from heliograph.lake.maintenance.compaction import Compacted, compact_pieces, find_pieces, foresee
 from heliograph.lake.maintenance.expiry import Removed, clean, expire
 from heliograph.lake.maintenance.retention import Retained, bound_of, files_to_look_at, retain_file, settle
 from heliograph.lake.rewriting import table_name
 from heliograph.lake.tables import PROPERTIES, find_catalog, find_tables
+from heliograph.lake.writers.embedded import EmbeddedWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from pyiceberg.table import Table, Transaction
 
+    from heliograph.lake.writers import Writer
     from heliograph.settings import LakeSettings
 
 
@@ -52,6 +54,7 @@ class Keeper:
         wait: Waits for so many seconds.
         dry_run: Change nothing, and say what would be.
         tell: Is told how far it has come.
+        writer: Rewrites files; None: this process does.
     """
 
     def __init__(
@@ -62,12 +65,14 @@ class Keeper:
         wait: Callable[[float], object] = time.sleep,
         dry_run: bool = False,
         tell: Tell = lambda step, done, of: None,  # noqa: ARG005 - a protocol's names
+        writer: Writer | None = None,
     ) -> None:
         self._settings = settings
         self._now = now
         self._exclusion = Exclusion(settings, wait=wait)
         self._dry_run = dry_run
         self._tell = tell
+        self._writer = EmbeddedWriter() if writer is None else writer
 
     def upkeep(self) -> Kept:
         """Do all that is due: rows that are too old first, so that nothing is rewritten which goes anyway."""
@@ -102,11 +107,12 @@ class Keeper:
             return foresee(table, pieces)
         done = Compacted(table=table_name(table))
         rows, all_rows = 0, sum(piece.rows for piece in pieces)
-        for piece in pieces:
+        for first in range(0, len(pieces), self._writer.at_once):
+            some = pieces[first : first + self._writer.at_once]
             self._tell(f"{done.table}: rewriting rows", rows, all_rows)
             with self._exclusion.rewriting():
-                compact_piece(table, piece, done)
-            rows += piece.rows
+                compact_pieces(table, some, self._writer, done)
+            rows += sum(piece.rows for piece in some)
         return done
 
     def expire(self) -> list[Removed]:

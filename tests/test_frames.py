@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heliograph import frames as frames_module
-from heliograph.frames import encode_frame, make_folder, read_bodies, read_frames, write_atomically
+from heliograph.frames import encode_frame, make_folder, read_frames, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,29 +54,6 @@ def test_frames_of_an_older_generation_in_a_recycled_file_are_not_read() -> None
     new = encode_frame(b"new", b"", generation=2)
     old = encode_frame(b"old", b"", generation=1)
     assert [frame.header for frame in read_frames(new + old, generation=2)] == [b"new"]
-
-
-plain = st.tuples(st.just(b""), st.binary(min_size=1, max_size=30))
-any_frame = st.tuples(st.binary(max_size=6), st.binary(max_size=30)).filter(any)
-
-
-@given(st.lists(st.tuples(plain | plain | any_frame, st.sampled_from([0, 0, 0, 1])), max_size=12), st.data())
-def test_many_bodies_at_once_are_those_that_are_read_one_by_one(
-    frames: list[tuple[tuple[bytes, bytes], int]], data: st.DataObject
-) -> None:
-    written = bytearray(b"".join(encode_frame(*frame, generation=generation) for frame, generation in frames))
-    if written:
-        for _ in range(data.draw(st.integers(0, 2))):
-            written[data.draw(st.integers(0, len(written) - 1))] ^= data.draw(st.integers(1, 255))
-        del written[data.draw(st.integers(0, len(written)) | st.just(len(written))) :]
-    written += bytes(data.draw(st.sampled_from([0, 0, 7, 40])))  # space that was made in advance
-    begins = [0, *(frame.end for frame in read_frames(bytes(written)))]
-    offset = data.draw(st.sampled_from(begins) | st.integers(0, len(written)))
-    most = data.draw(st.integers(0, 14))
-    ones = takewhile(lambda frame: frame.body and not frame.header, read_frames(bytes(written), offset))
-    expected = list(islice(ones, most))
-    end = expected[-1].end if expected else offset
-    assert read_bodies(bytes(written), offset, most) == ([frame.body for frame in expected], end)
 
 
 def test_replacing_a_file_leaves_no_other_behind(tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
-"""Recorded lines as columns: what is in the columns is what the lines say, and one bad line costs no other."""
+"""Recorded lines as columns: what is in the columns is what the lines say, and one bad line costs no other.
+
+Lines are plain, as sources write them, or compact, as recorders do; what holds of one form holds of the other.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +20,8 @@ from harness import SMALL_PLAN
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.actors import PERSON, Marks
 from heliograph.instance.batch import BatchBuilder
-from heliograph.instance.line_columns import LineColumns
+from heliograph.instance.compact_columns import CompactColumns
+from heliograph.instance.compact_lines import PLACES, plain_line
 from heliograph.instance.opt_outs import OptOutsFile
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.refusals import Objections
@@ -25,7 +31,7 @@ from heliograph.settings import AgentSettings
 from plan_strategies import plans, raw_events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -52,18 +58,45 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
     state.close()
 
 
+@pytest.fixture(scope="module")
+def builder(state: State) -> BatchBuilder:
+    return BatchBuilder(SMALL_PLAN, Pseudonyms(state))
+
+
 def refuse_all(lines: Sequence[bytes]) -> list[bytes]:
     raise AssertionError(f"{len(lines)} lines were not read")
 
 
-@settings(max_examples=60)
-@given(data=st.data())
-def test_columns_hold_what_the_lines_say(data: st.DataObject) -> None:
+def compact(line: bytes) -> bytes:
+    """Return a plain line as a compact one; what is not even one plain line stays as it is."""
+    if b"\n" in line:
+        return line
+    try:
+        event = msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return line
+    envelope = [event.pop(name, None) for name in PLACES]
+    return msgspec.json.encode([*envelope, event])
+
+
+def as_written(form: str, lines: Iterable[bytes]) -> bytes:
+    """Return lines in a form, joined; of mixed ones some are compact."""
+    chosen = {"plain": [False], "compact": [True], "mixed": [True, False, True]}[form]
+    return b"\n".join(compact(line) if is_so else line for line, is_so in zip(lines, cycle(chosen), strict=False))
+
+
+forms = st.sampled_from(["plain", "compact", "mixed"])
+
+
+@settings(max_examples=100)
+@given(data=st.data(), form=forms)
+def test_columns_hold_what_the_lines_say(data: st.DataObject, form: str) -> None:
     plan = data.draw(plans())
-    events = data.draw(st.lists(raw_events(plan), max_size=20))
+    events = data.draw(st.lists(raw_events(plan), max_size=20, unique_by=itemgetter("sequence")))
+    events.sort(key=itemgetter("sequence"))
     keys = {"user_id": "user", "session_id": "session"}  # the outbox holds the product's own
     events = [{keys.get(key, key): value for key, value in event.items()} for event in events]
-    table = LineColumns(plan).read(b"\n".join(map(msgspec.json.encode, events)), refuse_all)
+    table = CompactColumns(plan).read(as_written(form, map(msgspec.json.encode, events)), refuse_all)
     found = [{key: value for key, value in row.items() if value is not None} for row in table.to_pylist()]
     for row in found:
         row["time"] = row["time"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -78,19 +111,50 @@ def line(number: int, user: str | None, *, hours: float = 0.0, **fields: Any) ->
 
 
 @given(
-    kept=st.lists(st.sampled_from(["u1", "u2", None]), max_size=40),
+    kept=st.lists(st.sampled_from(["u1", "u2", 'u"3', "\u00fc\\", "", None]), max_size=40),
     bad=st.lists(st.tuples(st.integers(0, 40), st.sampled_from(BAD)), max_size=5),
+    form=forms,
 )
 def test_a_line_at_fault_costs_no_other_wherever_it_stands(
-    state: State, kept: list[str | None], bad: list[tuple[int, bytes]]
+    builder: BatchBuilder, kept: list[str | None], bad: list[tuple[int, bytes]], form: str
 ) -> None:
     lines = [line(number, user) for number, user in enumerate(kept, 1)]
     for place, each in bad:
         lines.insert(min(place, len(lines)), each)
-    recorded = BatchBuilder(SMALL_PLAN, Pseudonyms(state)).read(b"\n".join(lines), latest=LATEST)
+    body = as_written(form, lines)
+    recorded = builder.read(body, latest=LATEST)
     assert recorded.table.column("sequence").to_pylist() == [*range(1, len(kept) + 1)]
     assert recorded.table.column("user").to_pylist() == kept
-    assert Counter(recorded.unread) == Counter([part for _, each in bad for part in each.split(b"\n")])
+    # However they were written, whoever looks at them one by one sees plain lines.
+    good = Counter(map(plain_line, as_written(form, [each for each in lines if each not in BAD]).split(b"\n")))
+    assert Counter(recorded.unread) == Counter(map(plain_line, body.split(b"\n"))) - good
+
+
+@settings(max_examples=200)
+@given(
+    users=st.lists(st.sampled_from(["u1", "u2", None]), min_size=1, max_size=4),
+    changes=st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from(b'",[]{}\\n0 \n-x\xff') | st.integers(0, 255))),
+)
+def test_whatever_bytes_a_compact_line_has_it_is_read_as_the_plain_one_of_it(
+    builder: BatchBuilder, users: list[str | None], changes: list[tuple[int, int]]
+) -> None:
+    body = bytearray(b"\n".join(compact(line(number, user, duration_ms=41)) for number, user in enumerate(users, 1)))
+    for place, byte in changes:
+        body[place % len(body)] = byte
+    lines = bytes(body).split(b"\n")
+    found = builder.read(b"\n".join(lines), latest=LATEST)
+    expected = builder.read(b"\n".join([b"{", *map(plain_line, lines)]), latest=LATEST)
+    rows = found.table.to_pylist()
+    assert sorted(rows, key=repr) == sorted(expected.table.to_pylist(), key=repr)
+    assert Counter(found.unread) == Counter(expected.unread) - Counter([b"{"])
+
+
+def test_a_recorders_events_are_read_in_the_order_of_their_numbers_though_some_are_escaped(state: State) -> None:
+    users = ["u1", 'a "quoted" one', "u1", "back\\slash", None]
+    lines = [compact(line(number, user)) for number, user in enumerate(users, 1)]
+    recorded = BatchBuilder(SMALL_PLAN, Pseudonyms(state)).read(b"\n".join(lines), latest=LATEST)
+    assert recorded.table.column("sequence").to_pylist() == [1, 2, 3, 4, 5]
+    assert recorded.table.column("user").to_pylist() == users
 
 
 def test_what_was_lost_is_what_no_line_is_there_for(state: State) -> None:
@@ -135,7 +199,7 @@ def test_use_is_counted_from_columns_as_from_lines(
     leaves_out = refusals.leaves_out(locally=locally, marked=marked)
     for *key, number in tally.count(lines, latest=LATEST, leaves_out=leaves_out):
         expected[tuple(key)] += number
-    recorded = BatchBuilder(SMALL_PLAN, Pseudonyms(state)).read(b"\n".join(lines), latest=LATEST)
+    recorded = BatchBuilder(SMALL_PLAN, Pseudonyms(state)).read(as_written(data.draw(forms), lines), latest=LATEST)
     left_out = refusals.left_out_rows(recorded.table, locally=locally, marked=marked)
     found: Counter[tuple[Any, ...]] = Counter()
     for *key, number in [

@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from heliograph.event import UNDECLARED, Verdict
-from heliograph.instance.line_columns import LineColumns
+from heliograph.instance.compact_columns import CompactColumns
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
 from heliograph.plan.buffers import compress, write_arrow
@@ -69,7 +69,7 @@ class BatchBuilder:
         self._names = frozenset(plan.events)
         self._pseudonyms = pseudonyms
         self._present = PresentNames(plan)
-        self._line_columns = LineColumns(plan)
+        self._line_columns = CompactColumns(plan)
 
     def read(self, body: bytes, *, latest: datetime) -> Recorded:
         """Read the outbox's lines: nothing but what they and the plan say counts for it.

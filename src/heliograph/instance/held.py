@@ -45,7 +45,7 @@ class HeldEvents:
         self.recorded: Final[dict[str, int]] = {}
         """Events set aside since this began, by name."""
 
-    def append(self, name: str, event: dict[str, Any]) -> None:
+    def append(self, name: str, event: list[Any]) -> None:
         """Append an event of a name.
 
         Raises:

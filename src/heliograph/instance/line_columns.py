@@ -6,7 +6,6 @@ most of its time on values that are not there; here they cost nothing, and a col
 
 from __future__ import annotations
 
-from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
 
@@ -15,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 from msgspec import Meta, defstruct
 
+from heliograph.instance.new_columns import Numbers, Part, column_of_parts, column_per_group
 from heliograph.plan.buffers import column_values
 from heliograph.plan.changes import present_names
 from heliograph.plan.columns import IDS, SMALL_WORDS, TIME, wire_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -76,7 +76,7 @@ class LineColumns:
         """Return the type of one event's line; fields in the order in which a recorder writes are found at once."""
         fields: list[Any] = [("sequence", _Integer), ("time", str)]
         fields += [(key, str | None, None) for key in (*_KEYS, *_WORDS)]
-        fields += [(key, _TYPES[self._properties[key]] | None, None) for key in event.properties]
+        fields += line_fields({key: self._properties[key] for key in event.properties})
         return defstruct(name, fields, tag_field="name", tag=name, gc=False, forbid_unknown_fields=True, kw_only=True)
 
     def read(self, body: bytes, mend: Callable[[list[bytes]], list[bytes]]) -> pa.Table:
@@ -120,20 +120,20 @@ class LineColumns:
 
     def _table(self, events: Sequence[Any], times: Integers) -> pa.Table:
         rows = len(events)
-        heads, people = _Numbers(), _Numbers()
+        heads, people = Numbers(), Numbers()
         # A lookup of several words at once takes little more than that of one, and few of their combinations differ.
         head_of = heads.of(map(_head, events), rows)
         person_of = people.of(map(_person, events), rows)
         kinds = [self._kinds[head[0]] for head in heads]
         columns = {
-            "name": _per_group([kind.name for kind in kinds], head_of, SMALL_WORDS),
+            "name": column_per_group([kind.name for kind in kinds], head_of, SMALL_WORDS),
             "sequence": pa.array(np.fromiter(map(_sequence, events), np.int64, rows)),
             "time": pa.Array.from_buffers(TIME, rows, [None, pa.py_buffer(times)]),
         }
         for place, name in enumerate(_KEYS):
-            columns[name] = _per_group([person[place] for person in people], person_of, IDS)
+            columns[name] = column_per_group([person[place] for person in people], person_of, IDS)
         for place, name in enumerate(_WORDS, 1):
-            columns[name] = _per_group([head[place] for head in heads], head_of, SMALL_WORDS)
+            columns[name] = column_per_group([head[place] for head in heads], head_of, SMALL_WORDS)
         if rows:
             number_of = np.array([kind.number for kind in kinds], np.int32)[head_of]
             columns |= self._property_columns(events, number_of, {kind.number: kind for kind in kinds})
@@ -146,31 +146,20 @@ class LineColumns:
         order = np.argsort(number_of, kind="stable")
         alike = np.fromiter(events, object, rows)[order]
         begins = np.flatnonzero(np.diff(number_of[order], prepend=-1)).tolist()
-        found: dict[str, list[tuple[Integers, list[Any]]]] = {}
+        found: dict[str, list[Part]] = {}
         for begin, end in zip(begins, [*begins[1:], rows], strict=True):
             those = alike[begin:end].tolist()
             for key, value_of in kinds[int(number_of[order[begin]])].properties:
-                found.setdefault(key, []).append((order[begin:end], [*map(value_of, those)]))
+                found.setdefault(key, []).append(Part(order[begin:end], [*map(value_of, those)]))
         columns = {
-            key: _property_column(found[key], kind, rows) for key, kind in self._properties.items() if key in found
+            key: column_of_parts(found[key], kind, rows) for key, kind in self._properties.items() if key in found
         }
         return {key: column for key, column in columns.items() if column is not None}
 
 
-class _Numbers(dict[Any, int]):
-    """Numbers what it is asked for from 0 on, in the order in which it comes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._next = count()
-
-    def __missing__(self, key: Hashable) -> int:
-        number = self[key] = next(self._next)
-        return number
-
-    def of(self, keys: Iterable[Any], rows: int) -> npt.NDArray[np.int32]:
-        """Return the number of each key."""
-        return np.fromiter(map(self.__getitem__, keys), np.int32, rows)
+def line_fields(kinds: Mapping[str, pa.DataType]) -> list[tuple[str, Any, None]]:
+    """Return the fields of a line, or of its properties, that have values of columns of these types, or none."""
+    return [(key, _TYPES[kind] | None, None) for key, kind in kinds.items()]
 
 
 def _slices(body: bytes) -> Iterator[bytes]:
@@ -181,47 +170,3 @@ def _slices(body: bytes) -> Iterator[bytes]:
         end = len(body) if end < 0 else end
         yield body[start:end]
         start = end + 1
-
-
-def _per_group(words: Sequence[str | None], group_of: npt.NDArray[np.int32], kind: pa.DictionaryType) -> pa.Array:
-    """Return for each row the word of its group."""
-    numbers = _Numbers()
-    word_of = np.array([-1 if word is None else numbers[word] for word in words], np.int32)
-    return _word_column(word_of[group_of], numbers, kind)
-
-
-def _word_column(places: npt.NDArray[np.int32], words: Iterable[str], kind: pa.DictionaryType) -> pa.Array:
-    """Return words by their places; -1 stands for none."""
-    listed = pa.array([*words], pa.string())
-    width = kind.index_type.to_pandas_dtype()
-    if len(listed) > np.iinfo(width).max:
-        raise pa.ArrowInvalid("more different words than a batch can hold")
-    has_word = places >= 0
-    indices = _column(kind.index_type, np.maximum(places, 0).astype(width), None if has_word.all() else has_word)
-    return pa.DictionaryArray.from_arrays(indices, listed, safe=False)
-
-
-def _property_column(parts: Sequence[tuple[Integers, Sequence[Any]]], kind: pa.DataType, rows: int) -> pa.Array | None:
-    """Return a column of values that are given in parts, each with its rows; None where there is no value."""
-    is_word = pa.types.is_dictionary(kind)
-    words = _Numbers()
-    found = np.zeros(rows, np.int32 if is_word else kind.to_pandas_dtype())
-    valid = np.zeros(rows, np.bool_)
-    for places, values in parts:
-        if None in values:
-            places = places[np.fromiter((value is not None for value in values), np.bool_, len(values))]  # noqa: PLW2901
-            values = [value for value in values if value is not None]  # noqa: PLW2901
-        found[places] = words.of(values, len(values)) if is_word else np.fromiter(values, found.dtype, len(values))
-        valid[places] = True
-    if not valid.any():
-        return None
-    if is_word:
-        return _word_column(np.where(valid, found, -1), words, kind)
-    return _column(kind, found, None if valid.all() else valid)
-
-
-def _column(kind: pa.DataType, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None) -> pa.Array:
-    """Return values as Arrow has them, with zeros where there is none."""
-    data = np.packbits(values, bitorder="little") if pa.types.is_boolean(kind) else values
-    validity = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(data)])

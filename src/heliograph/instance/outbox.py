@@ -2,8 +2,9 @@
 
 Each writing process has a folder of its own, named by its epoch, so that writers need no common lock. In it are
 segments named by the sequence number of their first event; a segment is a series of frames (`heliograph.frames`).
-A frame's body is one or more events as JSON lines, each holding its sequence number; its header is empty, or a
-`Note`. Bodies and notes of one frame are written together or not at all.
+A frame's body is one or more events as JSON lines, each holding its sequence number: an array of a recorder
+(`heliograph.instance.compact_lines`), an object of a source. Its header is empty, or a `Note`. Bodies and notes of one
+frame are written together or not at all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from heliograph.frames import (
     write_atomically,
     write_fully,
 )
+from heliograph.instance.compact_lines import SEQUENCE
+from heliograph.instance.recorded import LONGEST_WORD, check_words
 from heliograph.wire import Counts, VerdictCounts
 
 if TYPE_CHECKING:
@@ -189,10 +192,28 @@ class EpochWriter:
         if checkpoint is not None:
             self._keep_told(recorded)
 
-    def append_recorded(self, event: dict[str, Any]) -> None:
-        """As `append`, one event that begins with ``name`` and ``sequence``; it gets its number in its place."""
-        event["sequence"] = sequence = self.last + 1
-        self._append(encode_body(_encode(event)), sequence)
+    def append_recorded(self, event: list[Any]) -> None:
+        """As `append`, one event as a compact line; it gets its number in its place.
+
+        Raises:
+            ValueError: A text is longer than can be recorded; and as `append` does. Nothing was written.
+        """
+        event[SEQUENCE] = sequence = self.last + 1
+        line = _encode(event)
+        if len(line) > LONGEST_WORD:
+            check_words(event)
+        frame = encode_body(line)
+        size, offset = len(frame), self._offset
+        if size > self._room or self._segment < 0 or offset >= self._segment_bytes:
+            self._append(frame, sequence)
+            return
+        # As `_write` does, in one piece: this is all that happens for nearly every event.
+        written = os.pwrite(self._segment, frame, offset)
+        if written != size:
+            write_fully(self._segment, frame[written:], offset + written)
+        self._offset = offset + size
+        self._room -= size
+        self.last = sequence
 
     def _append(self, frame: bytes, sequence: int) -> None:
         """Write a frame whose last event has this number."""

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from heliograph.event import Epoch
-from heliograph.frames import Frame, read_bodies, read_frames, sync_folder
+from heliograph.frames import Frame, read_frames, sync_folder
+from heliograph.instance.compact_lines import first_sequence, plain_line
+from heliograph.instance.many_frames import read_bodies
 from heliograph.instance.outbox import (
     HELD_FOLDER,
     HELD_SERIES,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 LOST_SERIES: Final = "?"
 """Nobody's: such an epoch is delivered, and kept, as it may say where a source stands."""
-_FRAMES_AT_ONCE: Final = 2_000
 
 
 class Position(NamedTuple):
@@ -47,10 +48,6 @@ class Position(NamedTuple):
 
 
 START: Final = Position(0, 0, 0)
-
-
-class _Sequence(msgspec.Struct):
-    sequence: int
 
 
 class Said(NamedTuple):
@@ -72,7 +69,7 @@ class Chunk(NamedTuple):
     last: int
     """Both included; ``last < first`` when there is none."""
     body: bytes
-    """Events as JSON lines, joined: to split some thousands and join them again is slow."""
+    """Events as JSON lines, joined, as their writer wrote them: to split some thousands and join them again is slow."""
     events: int
     """How many lines; fewer than the range when the disk lost some."""
     end: Position
@@ -90,8 +87,8 @@ class Chunk(NamedTuple):
 
     @property
     def lines(self) -> list[bytes]:
-        """The events one by one."""
-        return self.body.split(b"\n") if self.events else []
+        """The events one by one, as plain lines."""
+        return [*map(plain_line, self.body.split(b"\n"))] if self.events else []
 
 
 class _Reading:
@@ -143,7 +140,7 @@ class _Reading:
     def _take_plain(self, data: mmap.mmap, offset: int) -> int:
         """Take frames that hold nothing but events, as nearly all do, many at once; return the offset behind them."""
         while not self._in_part and self._sequence < self._last:
-            bodies, end = read_bodies(data, offset, min(self._last - self._sequence, _FRAMES_AT_ONCE))
+            bodies, end = read_bodies(data, offset, self._last - self._sequence)
             block = b"\n".join(bodies)
             count = block.count(b"\n") + 1
             if not bodies or self._sequence + count > self._last:
@@ -160,7 +157,7 @@ class _Reading:
             lines = frame.body.split(b"\n")
             if self._in_part:
                 # The first frame may have been read in part: its events say which numbers they have.
-                first = msgspec.json.decode(lines[0], type=_Sequence).sequence
+                first = first_sequence(lines[0])
                 lines = lines[self._sequence - first + 1 :]
                 self._in_part = False
             wanted = lines[: self._last - self._sequence]

@@ -327,9 +327,10 @@ class Recorder:
         with self._lock:
             if not all(held_synced):
                 self._held.close()
+                self._lost = True
+            # Where another thread has given it up, that one has told.
             if writer is not None and writer is self._writer and not own_synced:
                 self._give_up(writer)
-            self._lost = True
         return False
 
     def _give_up(self, writer: EpochWriter) -> None:

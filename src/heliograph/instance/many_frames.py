@@ -1,0 +1,81 @@
+"""Frames that hold nothing but events, as nearly all of an outbox do: found many at once.
+
+One by one, most of the time goes into Python's loop. That a frame begins is seen by the zeros in its prefix, which no
+line of JSON has, and by the first letter behind them; that it does, by the end of the one before and by its checksum.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from heliograph.frames import PREFIX_BYTES
+
+if TYPE_CHECKING:
+    import mmap
+
+    import numpy.typing as npt
+
+_WINDOW_BYTES: Final = 192 << 10
+"""So much is looked at at once: some hundred frames, and what a processor keeps at hand."""
+_PLAIN_PREFIX: Final = struct.Struct("<IQI")
+"""Checksum; generation and header's length, which are zero in such a frame; the body's length."""
+_PLAIN_AFTER: Final = struct.Struct("<QI")
+_OBJECT, _ARRAY = b"{["
+_ZEROS_AT: Final = 4
+_LENGTH_AT: Final = 12
+
+
+class _Begun(dict[int, int]):
+    """The checksum of a prefix, with which that of a frame begins, by the body's length."""
+
+    def __missing__(self, length: int) -> int:
+        begun = self[length] = zlib.crc32(_PLAIN_AFTER.pack(0, length))
+        return begun
+
+
+def read_bodies(data: bytes | mmap.mmap, offset: int, most: int) -> tuple[list[bytes], int]:
+    """Return the bodies of frames as `heliograph.frames.read_frames` finds them, and the offset behind them.
+
+    Args:
+        data: What the frames are in.
+        offset: Where the first begins.
+        most: How many to read at the most.
+
+    Returns:
+        Some of the next bodies: up to the first frame that is not whole, is of another generation than 0, has a header,
+        or whose body is no JSON line, and not more than are found at once. None where the first is such a frame.
+    """
+    block = data[offset : offset + _WINDOW_BYTES]
+    if len(block) < PREFIX_BYTES or _PLAIN_PREFIX.unpack_from(block)[1]:
+        return [], offset
+    found = np.frombuffer(block, np.uint8)
+    # Numbers that begin at any byte.
+    wide, narrow = _numbers_at(block, np.dtype("<u8")), _numbers_at(block, np.dtype("<u4"))
+    starts = np.flatnonzero((found == _ARRAY) | (found == _OBJECT)) - PREFIX_BYTES
+    starts = starts[starts >= 0]
+    starts = starts[wide[starts + _ZEROS_AT] == 0][:most]
+    lengths = narrow[starts + _LENGTH_AT].astype(np.int64)
+    ends = starts + PREFIX_BYTES + lengths
+    good = ends <= len(block)
+    good[:1] &= starts[:1] == 0
+    good[1:] &= starts[1:] == ends[:-1]
+    count = _length_of_good(good)
+    sizes = lengths[:count].tolist()
+    bodies = [block[end - size : end] for end, size in zip(ends[:count].tolist(), sizes, strict=True)]
+    begun = _Begun()
+    checksums = np.fromiter(map(zlib.crc32, bodies, map(begun.__getitem__, sizes)), np.uint32, count)
+    count = _length_of_good(checksums == narrow[starts[:count]])
+    return bodies[:count], offset + (int(ends[count - 1]) if count else 0)
+
+
+def _numbers_at(block: bytes, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    return np.ndarray((len(block) - kind.itemsize + 1,), kind, block, strides=(1,))
+
+
+def _length_of_good(good: npt.NDArray[np.bool_]) -> int:
+    """Return how many are good before the first that is not."""
+    return len(good) if good.all() else int(good.argmin())

@@ -1,0 +1,95 @@
+"""Columns made of Python's values, by way of numpy, as Arrow has them in memory."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+    import numpy.typing as npt
+
+    Integers: TypeAlias = npt.NDArray[np.int64]
+
+
+class Numbers(dict[Any, int]):
+    """Numbers what it is asked for from 0 on, in the order in which it comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = count()
+
+    def __missing__(self, key: Hashable) -> int:
+        number = self[key] = next(self._next)
+        return number
+
+    def of(self, keys: Iterable[Any], rows: int) -> npt.NDArray[np.int32]:
+        """Return the number of each key."""
+        return np.fromiter(map(self.__getitem__, keys), np.int32, rows)
+
+
+class Part(NamedTuple):
+    """Values of some rows of a column."""
+
+    rows: Integers
+    values: Sequence[Any]
+    """One for each row; None where it has none. Or, with
+    `value_of`, those that there are."""
+    value_of: npt.NDArray[np.integer[Any]] | None = None
+    """Which one each row has."""
+
+
+def column_per_group(
+    words: Sequence[str | None], group_of: npt.NDArray[np.integer[Any]], kind: pa.DictionaryType
+) -> pa.Array:
+    """Return for each row the word of its group."""
+    numbers = Numbers()
+    word_of = np.array([-1 if word is None else numbers[word] for word in words], np.int32)
+    return _word_column(word_of[group_of], numbers, kind)
+
+
+def column_of_parts(parts: Sequence[Part], kind: pa.DataType, rows: int) -> pa.Array | None:
+    """Return a column of values that are given in parts; None where there is no value."""
+    is_word = pa.types.is_dictionary(kind)
+    words = Numbers()
+    found = np.zeros(rows, np.int32 if is_word else kind.to_pandas_dtype())
+    valid = np.zeros(rows, np.bool_)
+    for places, values, value_of in parts:
+        if None not in values:
+            given = words.of(values, len(values)) if is_word else np.fromiter(values, found.dtype, len(values))
+            found[places] = given if value_of is None else given[value_of]
+            valid[places] = True
+            continue
+        has_value = np.fromiter((value is not None for value in values), np.bool_, len(values))
+        given = np.zeros(len(values), found.dtype)
+        present = [value for value in values if value is not None]
+        given[has_value] = words.of(present, len(present)) if is_word else np.array(present, found.dtype)
+        found[places] = given if value_of is None else given[value_of]
+        valid[places] = has_value if value_of is None else has_value[value_of]
+    if not valid.any():
+        return None
+    if is_word:
+        return _word_column(np.where(valid, found, -1), words, kind)
+    return number_column(kind, found, None if valid.all() else valid)
+
+
+def _word_column(places: npt.NDArray[np.int32], words: Iterable[str], kind: pa.DictionaryType) -> pa.Array:
+    """Return words by their places; -1 stands for none."""
+    listed = pa.array([*words], pa.string())
+    width = kind.index_type.to_pandas_dtype()
+    if len(listed) > np.iinfo(width).max:
+        raise pa.ArrowInvalid("more different words than a batch can hold")
+    has_word = places >= 0
+    indices = number_column(kind.index_type, np.maximum(places, 0).astype(width), None if has_word.all() else has_word)
+    return pa.DictionaryArray.from_arrays(indices, listed, safe=False)
+
+
+def number_column(kind: pa.DataType, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """Return values as Arrow has them; where there is none, they have to be zero."""
+    data = np.packbits(values, bitorder="little") if pa.types.is_boolean(kind) else values
+    validity = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(data)])

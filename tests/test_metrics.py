@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 import documents
+from debian import require_program
 from documents import REPOSITORY
 from heliograph.alarms import Alarm, rules
 from heliograph.consent.policy import Doubt
@@ -22,6 +24,7 @@ from heliograph.metrics import Kind, MetricTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 TABLES: dict[str, type[MetricTable]] = {
     "Agent": AgentMetric,
@@ -81,6 +84,45 @@ def test_the_rules_for_prometheus_are_those_of_the_table(golden: Callable[[str, 
     )
     golden("docs/alerts.yaml", text)
     assert yaml.safe_load(text) == rules()
+
+
+def test_prometheus_itself_takes_the_rules() -> None:
+    promtool = require_program("promtool", package="prometheus")
+    done = subprocess.run(
+        [promtool, "check", "rules", REPOSITORY / "docs" / "alerts.yaml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{len(Alarm)} rules found" in done.stdout
+
+
+def test_the_alarms_of_account_and_ledger_begin_and_end_with_what_the_agent_tells(tmp_path: Path) -> None:
+    promtool = require_program("promtool", package="prometheus")
+
+    def rings(alarm: Alarm, name: str, *minutes: int) -> list[dict[str, Any]]:
+        text = {"summary": alarm.about, "runbook": f"docs/runbook/{alarm.page}.md"}
+        expected = {"exp_labels": {"severity": str(alarm.severity), "instance": "acme-1"}, "exp_annotations": text}
+        return [
+            {"alertname": name, "eval_time": f"{at}m", "exp_alerts": [expected] if at in minutes else []}
+            for at in (3, 7, 12)
+        ]
+
+    series = {
+        'heliograph_agent_account_open_differences{instance="acme-1"}': "0x4 1x4 0x20",
+        'heliograph_agent_ledger_problems{instance="acme-1"}': "0x9 2x20",
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [
+            *rings(Alarm.ACCOUNT_DIFFERS, "HeliographAccountDiffers", 7),
+            *rings(Alarm.LEDGER_CHANGED, "HeliographLedgerChanged", 12),
+        ],
+    }
+    file = tmp_path / "test.yaml"
+    rules_file = str(REPOSITORY / "docs" / "alerts.yaml")
+    file.write_text(yaml.safe_dump({"rule_files": [rules_file], "tests": [test]}), encoding="utf-8")
+    done = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("alarm", Alarm, ids=lambda alarm: alarm.page)

@@ -3,98 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from harness import SMALL_PLAN
+from ends import NOW, Ends, append, say
 from heliograph.difference import Difference, Differing, in_words
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance import bookkeeping as bookkeeping_module
 from heliograph.instance import counted as counted_module
-from heliograph.instance.account import InstanceAccount, read_account, read_passed
+from heliograph.instance.account import InstanceAccount, read_passed
 from heliograph.instance.comparison import compare
-from heliograph.instance.exporter import Exporter
 from heliograph.instance.outbox import EpochWriter, tell_apart
 from heliograph.instance.outbox_reading import START, EpochReader, read_epochs
 from heliograph.instance.recorder import Recorder
-from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayAccount, UnreachableError
-from heliograph.settings import AgentSettings, RecorderSettings
-from test_once import DirectGateway
+from heliograph.settings import RecorderSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from heliograph.instance.comparison import Comparison
     from heliograph.instance.counted import Counted
     from heliograph.wire import Answer, Receipt
-
-NOW = datetime(2026, 11, 1, tzinfo=UTC)
-
-
-class Ends:
-    """An outbox, an exporter, and a gateway without a network between them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.outbox = folder / "outbox"
-        self.gateway = DirectGateway(folder / "log")
-        self.state = State(folder / "agent")
-        self.begin()
-
-    def begin(self) -> None:
-        self.exporter = Exporter(
-            agent=AgentSettings(batch_events=7),
-            recorder=RecorderSettings(outbox=str(self.outbox)),
-            plan=SMALL_PLAN,
-            state=self.state,
-            client=self.gateway,  # type: ignore[arg-type] # stands for it
-            now=lambda: NOW,
-        )
-
-    def restart(self) -> None:
-        self.state.close()
-        self.state = State(self.folder / "agent")
-        self.begin()
-
-    def close(self) -> None:
-        self.state.close()
-        self.gateway.log.close()
-
-    def drain(self) -> None:
-        while self.exporter.deliver_round():
-            pass
-
-    def account(self) -> InstanceAccount:
-        return read_account(self.state, self.outbox, SMALL_PLAN)
-
-
-@pytest.fixture
-def ends(tmp_path: Path) -> Iterator[Ends]:
-    ends = Ends(tmp_path)
-    yield ends
-    ends.close()
-
-
-@pytest.fixture
-def writer(ends: Ends) -> Iterator[EpochWriter]:
-    writer = EpochWriter(ends.outbox, maximum_bytes=1 << 20, segment_bytes=2_000)
-    yield writer
-    writer.abandon()
-
-
-def append(writer: EpochWriter, *names: str) -> None:
-    for name in names:
-        writer.append([{"name": name, "time": NOW, "user": "u1"}])
-
-
-def say(writer: EpochWriter, **recorded: int) -> None:
-    writer.note_dropped({}, recorded=recorded)
 
 
 def only(account: InstanceAccount) -> Difference:

@@ -149,6 +149,7 @@ def level(
 
 
 app.command()(agent_status.status)
+app.command()(agent_status.explain_difference)
 app.command()(agent_plan.plan)
 app.command()(agent_ping.ping)
 app.command()(agent_ping.usage)

@@ -32,8 +32,9 @@ def status(
 ) -> None:
     """Show whether the agent runs, and this instance's half of the loss account: where every event is, by name.
 
-    Ends with status 1 when the account does not close, differs from the gateway's, or when the agent has stopped
-    because another one sends for this instance. With --compare it asks the gateway, unless the level is off.
+    Ends with status 1 when the account does not close, differs from the gateway's, when the agent has found the ledger
+    changed, or has stopped because another one sends for this instance. With --compare it asks the gateway, unless
+    the level is off.
 
     Example: heliograph --config instance.toml agent status --compare
     """
@@ -67,7 +68,7 @@ def status(
     else:
         err.print(_how_it_stands(settings, standing), highlight=False)
         _print(account, comparison)
-    problems = _problems(account) + _superseded(settings)
+    problems = _problems(account) + _superseded(settings) + _ledger_problems(standing)
     if comparison is not None:
         problems += [f"The two ends differ: {each}" for each in comparison.differences]
     if problems:
@@ -90,6 +91,45 @@ def _superseded(settings: Settings) -> list[str]:
         f"The agent has stopped at {since:%Y-%m-%d %H:%M:%S} UTC: a later one sends for this instance.",
         "Let one of them run, and start it again; a machine that was cloned needs an instance of its own.",
     ]
+
+
+def _ledger_problems(standing: Standing | None) -> list[str]:
+    found = standing.ledger.problems if standing else []
+    return [f"The ledger is not as it was written: {problem}" for problem in found]
+
+
+def explain_difference(
+    context: typer.Context,
+    *,
+    by: Annotated[str, typer.Option("--by", help="The role that says so, to be recorded with it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="How it came to be, to be recorded with it.")] = "",
+) -> None:
+    """Record that what does not add up in the account so far is known, and why: its alarm ends.
+
+    It stands in the ledger, and agent status shows it ever after. What is found to differ later is not covered. A
+    running agent takes notice within a minute. Run it as the user who runs the agent.
+
+    Example: heliograph agent explain-difference --by operations --reason "the disk was replaced on 3 May"
+    """
+    import sqlite3  # noqa: PLC0415 - quick --help
+
+    from heliograph.instance.explaining import explain, explanation_problems  # noqa: PLC0415
+    from heliograph.instance.report import explained_table  # noqa: PLC0415
+    from heliograph.instance.state import State, StateError  # noqa: PLC0415
+
+    settings = read_settings(context)
+    if problems := explanation_problems(by, reason):
+        fail(problems)
+    if not Path(settings.agent.state).is_dir():
+        fail([f"{settings.agent.state}: no agent has run with this state yet"])
+    try:
+        with closing(State(Path(settings.agent.state), exclusive=False)) as state:
+            entry = explain(state, by=by, reason=reason)
+    except (StateError, sqlite3.Error, OSError) as error:
+        fail([f"{settings.agent.state}: {error}"])
+    if entry is None:
+        fail(["the account closes: there is nothing to explain"])
+    out.print(explained_table([entry]))
 
 
 def _how_it_stands(settings: Settings, standing: Standing | None) -> str:
@@ -126,13 +166,15 @@ def _compare(settings: Settings, state: State, named: str | None) -> Comparison:
 
 def _print(account: InstanceAccount, comparison: Comparison | None) -> None:
     from heliograph.instance.comparison import comparison_table  # noqa: PLC0415 - quick --help
-    from heliograph.instance.report import account_table, held_table, left_out_table  # noqa: PLC0415
+    from heliograph.instance.report import account_table, explained_table, held_table, left_out_table  # noqa: PLC0415
 
     out.print(account_table(account))
     if account.held:
         out.print(held_table(account))
     if account.left_out:
         out.print(left_out_table(account))
+    if account.explained:
+        out.print(explained_table(account.explained))
     if comparison is not None:
         out.print(comparison_table(comparison))
 
@@ -146,5 +188,5 @@ def _problems(account: InstanceAccount) -> list[str]:
     return [
         f"The account does not close: {account.recorded:,} recorded, {account.accounted():,} accounted for."
         + (f" By name: {names}." if names else ""),
-        *(f"The account differs: {in_words(each)}" for each in account.differences),
+        *(f"The account differs: {in_words(each)}" for each in account.open_ranges()),
     ]

@@ -72,12 +72,23 @@ def find_faults(chain: str, links: Sequence[Link], head: Head | None) -> list[Fa
         links: All its records by number.
         head: Where it ends; None when that is not stored, which is a fault.
     """
+    faults = find_link_faults(chain, links, empty(chain))
+    return faults + _faults_of_head(Head(links[-1].number, links[-1].digest) if links else empty(chain), head)
+
+
+def find_link_faults(chain: str, links: Sequence[Link], before: Head) -> list[Fault]:
+    """Return everything that is wrong with a part of a chain, wherever that ends.
+
+    Args:
+        chain: Its name.
+        links: The part's records by number.
+        before: The record before them; `empty` where they are the first.
+    """
     faults: list[Fault] = []
-    expected = empty(chain)
     for link in links:
-        faults += _faults_of_link(chain, expected, link)
-        expected = Head(link.number, link.digest)
-    return faults + _faults_of_head(expected, head)
+        faults += _faults_of_link(chain, before, link)
+        before = Head(link.number, link.digest)
+    return faults
 
 
 def _faults_of_link(chain: str, before: Head, link: Link) -> list[Fault]:

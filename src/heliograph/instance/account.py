@@ -18,6 +18,7 @@ from heliograph.instance.counted import Counted, by_name, settle
 from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.progress import Progress
+from heliograph.ledger.entries import Explained
 from heliograph.wire import Counts, VerdictCounts, merge_counts, total_counts
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class InstanceAccount(msgspec.Struct, kw_only=True):
     differences: list[Difference] = []
     """Ranges that do not add up: those noticed so far."""
     difference_count: int = 0
+    explained: list[Explained] = []
+    """What the admin has said of differences, the earliest first."""
     received: int = 0
     """When the latest delivery with a receipt was on the gateway's disk: microseconds since 1970; 0 if none was."""
 
@@ -73,8 +76,26 @@ class InstanceAccount(msgspec.Struct, kw_only=True):
         return subtract(self.recorded_names, self.accounted_names())
 
     def closes(self) -> bool:
-        """Tell whether nothing has vanished and nothing was counted twice, of any name."""
-        return self.recorded == self.accounted() and not self.unexplained() and not self.difference_count
+        """Tell whether nothing has vanished and nothing was counted twice, of any name, but for what is explained."""
+        known = self.explained[-1] if self.explained else None
+        events, names, differences = (known.events, known.names, known.differences) if known else (0, {}, 0)
+        return (
+            self.recorded - self.accounted() == events
+            and self.unexplained() == names
+            and self.difference_count == differences
+        )
+
+    def open_differences(self) -> int:
+        """Return how many ranges differ that nobody has explained; at least 1 if the account does not close."""
+        if self.closes():
+            return 0
+        known = self.explained[-1].differences if self.explained else 0
+        return max(self.difference_count - known, 1)
+
+    def open_ranges(self) -> list[Difference]:
+        """Return those ranges, as far as they are known one by one."""
+        known = [each for entry in self.explained for each in entry.ranges]
+        return [each for each in self.differences if each not in known]
 
     def names(self) -> list[str]:
         """Return the names of all events, in order."""
@@ -102,7 +123,7 @@ class InstanceAccount(msgspec.Struct, kw_only=True):
 
 def read_passed(state: State) -> InstanceAccount:
     """Add up the account of what was passed, from the agent's state alone: it costs little, and reads no outbox."""
-    account = InstanceAccount()
+    account = InstanceAccount(explained=state.ledger.explained())
     merge_left_out(account.left_out, state.plans.left_out())
     for epoch, progress in state.all_progress().items():
         counted = state.counted(epoch, progress)

@@ -7,6 +7,7 @@ it if that happens all the same.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,9 @@ from heliograph.ledger.entries import (
     CHAIN,
     Begun,
     CarriedOver,
+    EntryError,
     ErasureSent,
+    Explained,
     Sent,
     Settled,
     decode_entry,
@@ -38,6 +41,7 @@ create table if not exists ledger (
     previous text not null, digest text not null unique, body blob not null
 );
 create index if not exists ledger_by_range on ledger (epoch, first, number) where epoch is not null;
+create index if not exists ledger_explained on ledger (number) where kind = 'explained';
 create trigger if not exists ledger_is_not_changed before update on ledger
 begin select raise(abort, 'the ledger is only added to'); end;
 create trigger if not exists ledger_is_not_deleted before delete on ledger
@@ -138,6 +142,34 @@ class Ledger:
         for number, previous, digest, body in self._connection.execute(query):
             yield Link(number, previous, digest, bytes(body))
 
+    def explained(self) -> list[Explained]:
+        """Return what the admin has explained of the account, the earliest first."""
+        rows = self._connection.execute("select body from ledger where kind = 'explained' order by number")
+        return [entry for (body,) in rows if isinstance(entry := decode_entry(body), Explained)]
+
+    def portion(self, after: int, most: int) -> list[Link]:
+        """Return the entries behind the number `after` as they are stored, at most so many."""
+        query = "select number, previous, digest, body from ledger where number > ? order by number limit ?"
+        rows = self._connection.execute(query, (after, most))
+        return [Link(number, previous, digest, bytes(body)) for number, previous, digest, body in rows]
+
+    def attempts(self, receipt: Receipt, before: int) -> list[tuple[int, Sent]]:
+        """Return, of the entries before a number, which tell of sending the range of a receipt, in their order."""
+        query = "select number, body from ledger where epoch = ? and first = ? and number < ? order by number"
+        found = []
+        for number, body in self._connection.execute(query, (receipt.epoch, receipt.first, before)):
+            with contextlib.suppress(EntryError):
+                entry = decode_entry(body)
+                if isinstance(entry, Sent) and _range(entry) == _range(receipt):
+                    found.append((number, entry))
+        return found
+
+    def number_of(self, digest: str) -> int:
+        """Return the number of the entry with a digest; 0 if there is none."""
+        for (number,) in self._connection.execute("select number from ledger where digest = ?", (digest,)):
+            return int(number)
+        return 0
+
     def receipts(self, epoch: int | None = None) -> Iterator[Receipt]:
         """Yield the last receipt for each range of events, or of those of one epoch, epoch by epoch, in order."""
         which, values = ("", ()) if epoch is None else ("and epoch = ? ", (epoch,))
@@ -149,3 +181,7 @@ class Ledger:
             entry = decode_entry(body)
             if isinstance(entry, (Settled, CarriedOver)):
                 yield read_receipt(entry)
+
+
+def _range(said: Sent | Receipt) -> tuple[int, int, int]:
+    return said.epoch, said.first, said.last

@@ -12,6 +12,7 @@ import msgspec
 from heliograph.consent.level import Level
 from heliograph.event import Verdict
 from heliograph.instance.account import read_passed
+from heliograph.instance.ledger_watch import LedgerStanding
 from heliograph.instance.outbox import outbox_bytes
 from heliograph.instance.outbox_reading import START, Position, read_epochs
 from heliograph.metrics import Kind, MetricTable, Snapshot
@@ -64,6 +65,25 @@ class AgentMetric(MetricTable):
         Kind.GAUGE,
         ("event",),
         "By how many events the account differs: above zero have vanished, below zero are too many.",
+    )
+    OPEN_DIFFERENCES = (
+        "heliograph_agent_account_open_differences",
+        Kind.GAUGE,
+        (),
+        "Ranges that did not add up and that nobody has explained; at least 1 if the account does not close.",
+    )
+    LEDGER_ENTRIES = ("heliograph_agent_ledger_entries", Kind.GAUGE, (), "Entries of the ledger of what left.")
+    LEDGER_PROBLEMS = (
+        "heliograph_agent_ledger_problems",
+        Kind.GAUGE,
+        (),
+        "What the agent has found wrong with its ledger, which it verifies a portion a minute, again and again.",
+    )
+    LEDGER_VERIFIED = (
+        "heliograph_agent_ledger_verified_timestamp_seconds",
+        Kind.GAUGE,
+        (),
+        "When the agent had last verified its ledger to the end, in seconds since 1970.",
     )
     OUTBOX_BYTES = ("heliograph_agent_outbox_bytes", Kind.GAUGE, (), "Bytes that the outbox takes on disk.")
     OUTBOX_BOUND = (
@@ -139,6 +159,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Why the vendor's word is not relied on."""
     clock_offset: float = 0.0
     """The gateway's clock minus this one, in seconds."""
+    ledger: LedgerStanding = LedgerStanding()
+    """What verifying the ledger has come to."""
 
 
 def read_metrics(settings: Settings, state: State, standing: Standing | None, now: datetime) -> Snapshot:
@@ -162,6 +184,7 @@ def read_metrics(settings: Settings, state: State, standing: Standing | None, no
         found.put(AgentMetric.CHECKED, standing.at.timestamp())
         found.put(AgentMetric.FAILURES, standing.failures, reason=standing.reason)
         found.put(AgentMetric.CLOCK_OFFSET, standing.clock_offset)
+        _put_ledger(found, standing.ledger)
         for doubt in standing.doubts:
             found.put(AgentMetric.DOUBT, 1, doubt=doubt)
     return found
@@ -181,7 +204,15 @@ def _put_account(found: Snapshot, state: State) -> None:
     if account.received:
         found.put(AgentMetric.DELIVERED, account.received / 1_000_000)
     found.put(AgentMetric.DIFFERENCES, account.difference_count)
+    found.put(AgentMetric.OPEN_DIFFERENCES, account.open_differences())
     found.put_each(AgentMetric.UNEXPLAINED, account.unexplained(), "event")
+
+
+def _put_ledger(found: Snapshot, ledger: LedgerStanding) -> None:
+    found.put(AgentMetric.LEDGER_ENTRIES, ledger.entries)
+    found.put(AgentMetric.LEDGER_PROBLEMS, ledger.problem_count)
+    if ledger.verified is not None:
+        found.put(AgentMetric.LEDGER_VERIFIED, ledger.verified.timestamp())
 
 
 def _put_outbox(found: Snapshot, settings: Settings, state: State, now: datetime) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
+from heliograph.consent.trust import PinError, follow, read_pins
 from heliograph.frames import write_atomically
+from heliograph.instance.ledger_watch import LedgerWatch
 from heliograph.instance.metrics import FILE, Standing, read_metrics
 from heliograph.instance.transport import GatewayRefusalError, UnreachableError
 from heliograph.metrics import write_metrics
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from heliograph.consent.level import Level
+    from heliograph.consent.trust import Keys
     from heliograph.instance.state import State
     from heliograph.settings import Settings
 
@@ -54,6 +58,16 @@ class Monitor:
         self._reason = ""
         self._next = 0.0
         self._failed = False
+        before = read_standing(self._folder)
+        self._ledger = LedgerWatch(state.ledger, self._trusted, now=now, before=before.ledger if before else None)
+
+    def _trusted(self) -> Keys:
+        """Return the vendor's keys that are trusted; none where that cannot be told, so that all else is verified."""
+        held = self._state.policy()
+        try:
+            return follow(read_pins(self._settings.agent.vendor_keys), held.endorsements if held else [])
+        except PinError:
+            return {}
 
     def look(
         self,
@@ -76,6 +90,7 @@ class Monitor:
         if reason == self._reason and self._ticks() < self._next:
             return
         self._reason, self._next = reason, self._ticks() + SECONDS
+        self._verify_ledger()
         standing = Standing(
             at=self._now(),
             level=str(level),
@@ -84,6 +99,7 @@ class Monitor:
             reason=reason,
             doubts=doubts or [],
             clock_offset=clock_offset.total_seconds(),
+            ledger=self._ledger.standing,
         )
         try:
             write_atomically(self._folder / STANDING_FILE, msgspec.json.encode(standing))
@@ -93,6 +109,11 @@ class Monitor:
             if not self._failed:
                 _log.warning("the metrics cannot be written", why=str(failure))
             self._failed = True
+
+    def _verify_ledger(self) -> None:
+        """Verify another portion of the ledger: at the next look, where it cannot be read now."""
+        with suppress(sqlite3.Error):
+            self._ledger.look()
 
 
 def reason_of(error: Exception) -> str:

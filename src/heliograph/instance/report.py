@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
+from heliograph.difference import in_words
+from heliograph.event import from_microseconds
 from heliograph.wire import total_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from heliograph.event import Verdict
     from heliograph.instance.account import InstanceAccount
+    from heliograph.ledger.entries import Explained
     from heliograph.wire import VerdictCounts
 
 
@@ -68,6 +74,21 @@ def left_out_table(account: InstanceAccount) -> Table:
     table.add_column("properties", justify="right")
     for name, count in sorted(account.left_out.items()):
         table.add_row(name, f"{count:,}")
+    return table
+
+
+def explained_table(entries: Sequence[Explained]) -> Table:
+    """Return a table of what the admin has said of differences."""
+    table = Table(title="Differences that are explained")
+    for heading in ("since", "by", "why", "ranges"):
+        table.add_column(heading)
+    for entry in entries:
+        table.add_row(
+            f"{from_microseconds(entry.time):%Y-%m-%d %H:%M:%S}",
+            escape(entry.by),
+            escape(entry.reason),
+            "\n".join(map(in_words, entry.ranges)),
+        )
     return table
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from heliograph.difference import Difference
 from heliograph.wire import Counts, Receipt, VerdictCounts
 
 CHAIN: Final = "heliograph ledger"
@@ -139,8 +140,34 @@ class ErasureSettled(Written, tag="erasure_settled", frozen=True, kw_only=True):
     """By the vendor's clock."""
 
 
+class Explained(Written, tag="explained", frozen=True, kw_only=True):
+    """The admin's word on what did not add up in the account until then: it is known, and why it came to be."""
+
+    by: Annotated[str, Meta(max_length=200)]
+    """The role that says so."""
+    reason: Annotated[str, Meta(max_length=1_000)]
+    differences: Number
+    """How many ranges of numbers had been found to differ until then, since the state was begun."""
+    events: int
+    """How many events were recorded until then, minus how many were accounted for."""
+    names: dict[str, int]
+    """The same by name: above zero have vanished, below zero are too many."""
+    ranges: list[Difference]
+    """The ranges that were known one by one, and not explained before."""
+
+
 Entry: TypeAlias = (
-    Begun | CarriedOver | Sent | Settled | Refused | Moved | PingSent | PingSettled | ErasureSent | ErasureSettled
+    Begun
+    | CarriedOver
+    | Sent
+    | Settled
+    | Refused
+    | Moved
+    | PingSent
+    | PingSettled
+    | ErasureSent
+    | ErasureSettled
+    | Explained
 )
 _decode: Final = msgspec.json.Decoder[Entry](Entry).decode
 

@@ -22,6 +22,10 @@ class ReceiptError(Exception):
     """A receipt cannot be believed; the message says why, to follow the words "its receipt"."""
 
 
+class UnknownKeyError(ReceiptError):
+    """It is signed by a key of which nothing is known."""
+
+
 def read_receipt(entry: Settled | CarriedOver) -> Receipt:
     """Return what an entry's receipt says; the instance checked it when it came, or it is checked elsewhere.
 
@@ -39,14 +43,16 @@ def check_receipt(signature: str, keys: Keys, kind: type[_Kind]) -> _Kind:
     """Return the receipt that one of the vendor's keys signed.
 
     Raises:
-        ReceiptError: None of them did, or it says something else.
+        ReceiptError: None of them did, or it says something else; `UnknownKeyError`: none of them signed it.
     """
     header = read_header(signature)
     if header is None or header.get("typ") != RECEIPT_TYPE:
         raise ReceiptError("is no signed receipt: it was changed")
     key = keys.get(header["kid"])
     if key is None:
-        raise ReceiptError("is signed by a key that does not follow from those given: give the vendor's older keys too")
+        raise UnknownKeyError(
+            "is signed by a key that does not follow from those given: give the vendor's older keys too"
+        )
     content = verified(signature, key)
     if content is None:
         raise ReceiptError("does not bear the vendor's signature: it was changed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from rich.markup import escape
 from rich.table import Table
 
 from heliograph.ledger.entries import (
@@ -12,6 +13,7 @@ from heliograph.ledger.entries import (
     CarriedOver,
     ErasureSent,
     ErasureSettled,
+    Explained,
     Moved,
     PingSent,
     PingSettled,
@@ -66,7 +68,7 @@ def _numbers(entry: Entry) -> str:
             return ""
 
 
-def _what(entry: Entry) -> str:  # noqa: PLR0911 - a table of kinds
+def _what(entry: Entry) -> str:  # noqa: C901, PLR0911 - a table of kinds
     match entry:
         case Sent():
             events = sum(entry.events.values())
@@ -86,6 +88,8 @@ def _what(entry: Entry) -> str:  # noqa: PLR0911 - a table of kinds
             return f"SHA-256 {entry.digest[:16]}…"
         case ErasureSettled():
             return entry.erasure
+        case Explained():
+            return escape(f"{entry.by}: {entry.reason}")
         case Begun():
             return f"ledger {entry.ledger}"
 

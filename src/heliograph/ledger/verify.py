@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from heliograph.consent.chain import Head, find_faults
+from heliograph.consent.chain import Head, empty, find_link_faults
 from heliograph.ledger.entries import (
     CHAIN,
     Begun,
@@ -21,7 +21,7 @@ from heliograph.ledger.entries import (
     decode_entry,
     encode_entry,
 )
-from heliograph.ledger.receipts import ReceiptError, check_receipt, read_receipt
+from heliograph.ledger.receipts import ReceiptError, UnknownKeyError, check_receipt, read_receipt
 from heliograph.wire import PingReceipt, Receipt, total_counts
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from heliograph.consent.trust import Keys
     from heliograph.ledger.entries import Entry
 
-_Range = tuple[int, int, int]
-"""Epoch, first and last number."""
+_Kind = TypeVar("_Kind", Receipt, PingReceipt)
 
 
 class Problem(NamedTuple):
@@ -72,9 +71,11 @@ def verify(links: Sequence[Link], keys: Keys, bodies: Iterable[tuple[str, str]] 
         keys: The vendor's keys that are trusted, and those that follow from them.
         bodies: The digest under which each kept delivery stands, and the digest that its bytes have.
     """
-    walk = _Walk(links, keys)
-    walk.walk()
-    walk.look_at_bodies(bodies)
+    known = _Remembered()
+    walk = Walk(keys, known)
+    walk.take(links)
+    walk.end()
+    _look_at_bodies(walk, known, bodies)
     return walk.found
 
 
@@ -89,31 +90,85 @@ def read_entries(links: Iterable[Link]) -> list[tuple[int, Entry]]:
     return found
 
 
-class _Walk:
-    """Goes through the entries from the first on, and remembers what later ones are held to."""
+class Known(Protocol):
+    """The entries that a walk has passed."""
 
-    def __init__(self, links: Sequence[Link], keys: Keys) -> None:
-        self._links = links
-        self._keys = keys
-        self.found = Verified(entries=len(links))
+    def add(self, number: int, digest: str, entry: Entry | None) -> None:
+        """Take one in; None: it cannot be read."""
+
+    def attempts(self, receipt: Receipt, before: int) -> list[tuple[int, Sent]]:
+        """Return, of those before a number, which tell of sending the range of a receipt, in their order."""
+
+    def number_of(self, digest: str) -> int:
+        """Return the number of the entry with a digest; 0 if there is none."""
+
+
+class _Remembered:
+    """All of them, in memory."""
+
+    def __init__(self) -> None:
         self._heads: dict[str, int] = {}
-        self._sent: dict[_Range, list[tuple[int, Sent]]] = {}
+        self._sent: dict[tuple[int, int, int], list[tuple[int, Sent]]] = {}
+        self.bodies: dict[str, int] = {}
+        """Which entry tells first of sending bytes of this digest."""
+
+    def add(self, number: int, digest: str, entry: Entry | None) -> None:
+        """See `Known.add`."""
+        self._heads.setdefault(digest, number)
+        if isinstance(entry, Sent):
+            self._sent.setdefault((entry.epoch, entry.first, entry.last), []).append((number, entry))
+            self.bodies.setdefault(entry.digest, number)
+
+    def attempts(self, receipt: Receipt, before: int) -> list[tuple[int, Sent]]:
+        """See `Known.attempts`."""
+        sent = self._sent.get((receipt.epoch, receipt.first, receipt.last), [])
+        return [(number, each) for number, each in sent if number < before]
+
+    def number_of(self, digest: str) -> int:
+        """See `Known.number_of`."""
+        return self._heads.get(digest, 0)
+
+
+def _look_at_bodies(walk: Walk, known: _Remembered, bodies: Iterable[tuple[str, str]]) -> None:
+    for said, is_so in bodies:
+        if said not in known.bodies:
+            walk.found.notes.append(Problem(0, f"bytes are kept that no entry tells of (SHA-256 {said})"))
+        elif said != is_so:
+            why = "was sent with other bytes than those that are kept: these were changed"
+            walk.found.problems.append(Problem(known.bodies[said], why))
+        else:
+            walk.found.bodies += 1
+
+
+class Walk:
+    """Goes through the entries from the first on, in portions, and holds each to those before it.
+
+    Args:
+        keys: The vendor's keys that are trusted.
+        known: Remembers what was passed.
+        are_all: Whether those are all keys that the vendor ever had. If not, a receipt of another one is noted alone.
+    """
+
+    def __init__(self, keys: Keys, known: Known, *, are_all: bool = True) -> None:
+        self._keys = keys
+        self._are_all = are_all
+        self._known = known
+        self.found = Verified(entries=0)
+        self.passed = empty(CHAIN)
+        """The last entry that was taken."""
         self._settled: dict[int, int] = {}
         """The last number of each epoch that a receipt accounts for."""
         self._moved: dict[int, int] = {}
         """Where each epoch goes on after the two ends differed."""
         self._pings: dict[str, PingSent] = {}
-        self._digests: set[str] = set()
         self._instance: str | None = None
 
-    def walk(self) -> None:
-        end = Head(self._links[-1].number, self._links[-1].digest) if self._links else None
-        if end is None:
-            self._problem(0, "the ledger has no entry")
-            return
-        for fault in find_faults(CHAIN, self._links, end):
+    def take(self, links: Sequence[Link]) -> None:
+        """Take the next entries, as they are stored."""
+        for fault in find_link_faults(CHAIN, links, self.passed):
             self._problem(fault.number, fault.why)
-        for link in self._links:
+        for link in links:
+            entry = None
             try:
                 entry = decode_entry(link.body)
             except EntryError as error:
@@ -122,17 +177,14 @@ class _Walk:
                 if encode_entry(entry) != link.body:
                     self._problem(link.number, "is not in its one written form: it was changed")
                 self._take(link.number, entry)
-            self._heads.setdefault(link.digest, link.number)
+            self._known.add(link.number, link.digest, entry)
+            self.passed = Head(link.number, link.digest)
+        self.found.entries += len(links)
 
-    def look_at_bodies(self, bodies: Iterable[tuple[str, str]]) -> None:
-        for said, is_so in bodies:
-            if said not in self._digests:
-                self._note(0, f"bytes are kept that no entry tells of (SHA-256 {said})")
-            elif said != is_so:
-                number = next(number for sent in self._sent.values() for number, each in sent if each.digest == said)
-                self._problem(number, "was sent with other bytes than those that are kept: these were changed")
-            else:
-                self.found.bodies += 1
+    def end(self) -> None:
+        """Say that there are no more."""
+        if self.found.entries == 0:
+            self._problem(0, "the ledger has no entry")
 
     def _problem(self, number: int, why: str) -> None:
         self.found.problems.append(Problem(number, why))
@@ -163,14 +215,12 @@ class _Walk:
                 pass
 
     def _take_sent(self, number: int, sent: Sent) -> None:
-        self._digests.add(sent.digest)
         numbers = sent.last - sent.first + 1
         events, absent = sum(sent.events.values()), total_counts(sent.absent)
         if numbers < 1 or events + absent != numbers:
             self._problem(
                 number, f"does not close: {numbers:,} numbers, and {events:,} events and {absent:,} that stayed"
             )
-        self._sent.setdefault((sent.epoch, sent.first, sent.last), []).append((number, sent))
 
     def _take_settled(self, number: int, entry: Settled | CarriedOver) -> None:
         receipt = self._receipt(number, entry)
@@ -194,9 +244,23 @@ class _Walk:
                 receipt = read_receipt(entry)
                 self._note(number, "has a receipt without a signature: the answer was lost, and the account told of it")
                 return receipt
-            receipt = check_receipt(entry.signature, self._keys, Receipt)
+            return self._signed(number, entry.signature, Receipt) or read_receipt(entry)
         except ReceiptError as error:
             self._problem(number, f"is not proved: its receipt {error}")
+            return None
+
+    def _signed(self, number: int, signature: str, kind: type[_Kind]) -> _Kind | None:
+        """Return the receipt that the vendor signed; None where one of the vendor's earlier keys may have.
+
+        Raises:
+            ReceiptError: See `check_receipt`.
+        """
+        try:
+            receipt = check_receipt(signature, self._keys, kind)
+        except UnknownKeyError as error:
+            if self._are_all:
+                raise
+            self._note(number, f"is not verified: its receipt {error}")
             return None
         self.found.signatures += 1
         return receipt
@@ -218,7 +282,7 @@ class _Walk:
         self._settled[receipt.epoch] = receipt.last
 
     def _check_sent(self, number: int, receipt: Receipt) -> None:
-        attempts = self._sent.get((receipt.epoch, receipt.first, receipt.last), [])
+        attempts = self._known.attempts(receipt, number)
         if not attempts:
             self._problem(number, "has a receipt for a delivery that no entry before it tells of")
             return
@@ -232,7 +296,7 @@ class _Walk:
             self._problem(number, f"counts otherwise than entry {at}, which was sent")
         elif any(count > sent.events.get(name, 0) for name, count in receipt.accepted.items()):
             self._problem(number, f"has more of an event accepted than entry {at} has sent")
-        if receipt.ledger is not None and not at <= self._heads.get(receipt.ledger, 0) < number:
+        if receipt.ledger is not None and not at <= self._known.number_of(receipt.ledger) < number:
             self._problem(
                 number, "has a receipt that names an entry which is not here: the ledger is not the one that was sent"
             )
@@ -244,11 +308,12 @@ class _Walk:
         if entry.signature is None:
             return
         try:
-            receipt = check_receipt(entry.signature, self._keys, PingReceipt)
+            receipt = self._signed(number, entry.signature, PingReceipt)
         except ReceiptError as error:
             self._problem(number, f"is not proved: its receipt {error}")
             return
-        self.found.signatures += 1
+        if receipt is None:
+            return
         self._check_instance(number, receipt)
         if receipt.day != entry.day or (sent is not None and receipt.digest != sent.digest):
             self._problem(number, "has a receipt for another ping than the one that was sent")

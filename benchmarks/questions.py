@@ -147,7 +147,7 @@ def _raw(lake: Lake, settings: LakeSettings, rounds: int) -> tuple[list[Timed], 
     assert table is not None
     files = [task.file.file_path.removeprefix("file://") for task in table.scan().plan_files()]
     tables = defined_tables(lake.tables.events, lake.plan)
-    scope = lake.scope(Filters(since=_FIRST + timedelta(days=_DAYS - 28), by="everyone"))
+    scope = lake.scope(Filters(since=_FIRST, by="everyone"))
     rule = FunnelRule(steps=_STEPS, window_hours=_WINDOW_HOURS)
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")

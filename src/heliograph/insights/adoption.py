@@ -121,7 +121,7 @@ def _access(scoped_tables: Tables, scope: Scope, rule: AdoptionRule) -> ibis.Tab
     pings = up_to(scoped_tables.pings, scope.until)
     pings = pings.filter(pings.measure == FACT, pings.key == rule.seats, pings.value.notnull())
     latest = pings.group_by("instance").agg(seats=pings.value.argmax(pings.day))
-    days = up_to(scoped_tables.instance_days, scope.until)
+    days = up_to(scoped_tables.data_days, scope.until)
     instances = days.select(*dict.fromkeys([scope.unit, "instance"])).distinct()
     joined = instances.left_join(latest, "instance").select(*instances.columns, "seats")
     every = joined.group_by(scope.unit).agg(

@@ -101,7 +101,7 @@ def find_scope(filters: Filters, tables: Tables, plan: Plan, *, now: datetime) -
         window = parse_month(filters.month)
         since, until = window.first, window.last
     scope = resolve_scope(
-        tables.instance_days,
+        tables.data_days,
         now=now,
         since=since,
         until=until,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import ibis
 import msgspec
 
-from heliograph.insights.tables import Tables
+from heliograph.insights.tables import Tables, days_of_events
 from heliograph.insights.zones import local_time
 from heliograph.lake.marts.definitions import instance_days, user_days, user_feature_days
 
@@ -44,6 +44,7 @@ def scoped(tables: Tables, plan: Plan, scope: Scope) -> Tables:
         user_feature_days=matching(chosen(local.user_feature_days, scope), plan, scope),
         session_parts=chosen(local.session_parts, scope),
         instance_days=chosen(local.instance_days, scope),
+        event_days=None if local.event_days is None else chosen(local.event_days, scope),
         kept=local.kept,
         pings=None if local.pings is None else chosen(local.pings, scope),
     )
@@ -60,6 +61,7 @@ def in_zone(tables: Tables, plan: Plan, scope: Scope) -> Tables:
         user_days=days,
         user_feature_days=user_feature_days(days, plan),
         instance_days=instance_days(days, plan),
+        event_days=days_of_events(events),
     )
 
 
@@ -69,6 +71,11 @@ def chosen(table: ibis.Table, scope: Scope) -> ibis.Table:
         table = table.filter(table.account.isin(scope.accounts))
     if scope.instances:
         table = table.filter(table.instance.isin(scope.instances))
+    return with_unit(table, scope)
+
+
+def with_unit(table: ibis.Table, scope: Scope) -> ibis.Table:
+    """Return the table with a column for the scope's unit, which is that of each row unless it is everyone."""
     return table.mutate(everyone=ibis.literal("everyone")) if scope.unit == "everyone" else table
 
 

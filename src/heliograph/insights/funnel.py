@@ -12,10 +12,12 @@ the latest leaves most time. For *any*, each event carries when each step was la
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import ibis
 import msgspec
+import pyarrow as pa
 from msgspec import Meta
 
 from heliograph.insights.activity import MONTH
@@ -79,22 +81,32 @@ def funnel(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibi
     every = every.select(
         scope.unit, "first_day", **{name: every[name].fill_null(0) for name in counts.columns if name != scope.unit}
     )
-    first = number_of(scope.window(rule.days).first)
-    return ibis.union(
-        *(
-            every.select(
-                scope.unit,
-                step=ibis.literal(step, "int64"),
-                name=ibis.literal(name),
-                users=every[f"users_{step}"],
-                share=every[f"users_{step}"] / every["users_1"].nullif(0),
-                share_of_previous=every[f"users_{step}"] / every[f"users_{max(step - 1, 1)}"].nullif(0),
-                pending=every[f"pending_{step}"],
-                complete=(every[f"pending_{step}"] == 0) & (every.first_day <= first),
-            )
-            for step, name in zip(_numbers(rule), rule.steps, strict=True)
-        )
+    table = every.cross_join(_steps(rule.steps))
+    users, before = (_of_step(table, "users_{}", table.step - back, rule) for back in (0, 1))
+    pending = _of_step(table, "pending_{}", table.step, rule)
+    return table.select(
+        scope.unit,
+        "step",
+        "name",
+        users=users,
+        share=users / table.users_1.nullif(0),
+        share_of_previous=users / before.nullif(0),
+        pending=pending,
+        complete=(pending == 0) & (table.first_day <= number_of(scope.window(rule.days).first)),
     ).order_by([scope.unit, "step"])
+
+
+@lru_cache(maxsize=16)
+def _steps(names: tuple[str, ...]) -> ibis.Table:
+    """Return `step` (from 1) and `name`: the same table each time."""
+    steps = pa.array(range(1, len(names) + 1), pa.int64())
+    return ibis.memtable(pa.table({"step": steps, "name": pa.array(names, pa.string())}))
+
+
+def _of_step(table: ibis.Table, column: str, step: ibis.Value, rule: FunnelRule) -> ibis.Value:
+    """Return the value of that one of the columns which is a row's step's; of the first for none before it."""
+    branches = [(step == number, table[column.format(number)]) for number in _numbers(rule)[1:]]
+    return ibis.cases(*branches, else_=table[column.format(1)])
 
 
 def furthest(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibis.Table:

@@ -115,7 +115,7 @@ def window_measures(tables: Tables, plan: Plan, scope: Scope, *, rule: Intervent
 
 def measures_of(known: Tables, scope: Scope, days: Window, rule: InterventionRule) -> ibis.Table:
     """Return `window_measures` of some days, of tables that the scope has been applied to."""
-    arrived = within(known.instance_days, days)
+    arrived = within(known.data_days, days)
     arrived = arrived.select(scope.unit, window=_window(arrived.day.epoch_days().cast("int64"), days, rule)).distinct()
     active = use(known, days)
     active = active.mutate(window=_window(active.day, days, rule))
@@ -204,7 +204,7 @@ def answer_intervene(tables: Tables, plan: Plan, scope: Scope, *, rule: Interven
     days = Window(last=scope.last_complete_day, days=rule.days)
     known = scoped(tables, plan, scope)
     measured = by_unit(measures_of(known, scope, days, rule).to_pyarrow())
-    seen = up_to(known.instance_days, days.last)
+    seen = up_to(known.data_days, days.last)
     seen = seen.group_by(scope.unit).agg(latest=seen.day.max()).order_by(scope.unit)
     rows, notes = [], []
     for each in seen.to_pyarrow().to_pylist():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def first_days(scoped_tables: Tables, scope: Scope) -> ibis.Table:
     """Return the unit and `first_day` (a number): the day of its first event of any kind, until the scope's last."""
-    days = up_to(scoped_tables.instance_days, scope.until)
+    days = up_to(scoped_tables.data_days, scope.until)
     return days.group_by(scope.unit).agg(first_day=days.day.min().epoch_days().cast("int64"))
 
 

@@ -6,24 +6,32 @@ of web analytics, from the study of Catledge and Pitkow (1995). A session counts
 
 from __future__ import annotations
 
+import functools
+import operator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Final
 
 import ibis
 import msgspec
+import pyarrow as pa
 from msgspec import Meta
 
 from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
-from heliograph.insights.filters import chosen, matching, midnight, scoped
+from heliograph.insights.bits import BITS, bit_or, bits_set
+from heliograph.insights.filters import chosen, matches, midnight, scoped, with_unit
 from heliograph.insights.known_days import told_complete
 from heliograph.insights.scope import Scope, checked, day_number, number_of
 from heliograph.insights.zones import WIDEST, local_time
-from heliograph.lake.marts.definitions import PART_GAP_MINUTES, meanings, session_parts
+from heliograph.lake.marts.definitions import PART_GAP_MINUTES
 
 if TYPE_CHECKING:
     from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
+
+_USER: Final = ["account", "instance", "user_id"]
+_SET: Final = "features_"
 
 
 class SessionRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,56 +58,104 @@ def sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | No
         `everyone` where that is the unit.
     """
     rule = checked(rule or SessionRule())
-    merged = _merged(_parts(tables, plan, scope, rule), rule.gap_minutes)
-    session = ["account", "instance", "user_id", "session_begun"]
-    merged = merged.mutate(session_ended=merged.ended.max().over(ibis.window(group_by=session)))
-    order = ibis.window(group_by=["account", "instance", "user_id"], order_by="session_begun")
-    merged = merged.mutate(session=ibis.dense_rank().over(order) + 1)
-    counted = _counted(merged, plan, scope, rule)
-    return counted.group_by([*session[:-1], "session", *_everyone(scope)]).agg(
-        begun=counted.session_begun.min(),
-        ended=counted.session_ended.max(),
-        events=counted.events.sum(),
-        features=counted.feature.nunique(),
+    whole = _sessions(tables, plan, scope, rule)
+    numbered = whole.mutate(session=ibis.row_number().over(ibis.window(group_by=_USER, order_by="begun")) + 1)
+    return with_unit(_counted(numbered, scope, rule), scope)
+
+
+def _counted(whole: ibis.Table, scope: Scope, rule: SessionRule) -> ibis.Table:
+    """Return those that began within the window and had use that counts."""
+    window = scope.window(rule.days)
+    begun = day_number(local_time(whole.begun, scope.zone, now=scope.now))
+    return whole.filter(whole.events > 0, begun >= number_of(window.first), begun <= number_of(window.last))
+
+
+def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
+    """Return all sessions that the spans make: a row each, with what the filters leave of its `events` and `features`.
+
+    Most are one span, and known by their neighbours. Only those of several spans, which are few, are numbered and
+    grouped once more.
+    """
+    spans = _spans(tables, plan, scope, rule)
+    sets = [name for name in spans.columns if name.startswith(_SET)]
+    order = {"group_by": _USER, "order_by": "begun"}
+    before = spans.ended.max().over(ibis.window(**order, rows=(None, -1)))
+    reached = spans.ended.max().over(ibis.window(**order, rows=(None, 0)))
+    after = spans.begun.lead().over(ibis.window(**order))
+    pause = ibis.interval(minutes=rule.gap_minutes)
+    marked = spans.mutate(
+        begins=before.isnull() | (spans.begun > before + pause), ends=after.isnull() | (after > reached + pause)
+    )
+    alone = marked.filter(marked.begins & marked.ends)
+    several = marked.filter(~(marked.begins & marked.ends))
+    beginning = ibis.ifelse(several.begins, several.begun, None).max().over(ibis.window(**order, rows=(None, 0)))
+    several = several.mutate(session_begun=beginning)
+    joined = several.group_by([*_USER, "session_begun"]).agg(
+        ended=several.ended.max(), events=several.events.sum(), **{name: bit_or(several[name]) for name in sets}
+    )
+    columns = [*_USER, "begun", "ended", "events", *sets]
+    whole = ibis.union(alone.select(columns), joined.rename(begun="session_begun").select(columns))
+    features = functools.reduce(operator.add, (bits_set(whole[name]) for name in sets))
+    return whole.select(*_USER, "begun", "ended", "events", features=features)
+
+
+def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
+    """Return stretches of use that lie within one session each, so few that putting them in order costs little.
+
+    From the marts they are the parts of sessions. From events, all of a user within one stretch of the clock as long
+    as a pause are one span: whatever else there is, no pause lies between them.
+
+    A session that began before the window has a part that ended no longer before it than a pause; it is read too, and
+    is what tells that the session did not begin later. To the other side there is no bound: however long a session
+    goes on, it belongs to the day of its beginning.
+
+    Returns:
+        account, instance, user_id, `begun` (once for each user), `ended`; of what the filters leave, `events` and
+        sets of features as bits.
+    """
+    earliest = midnight(scope.window(rule.days).first, before=WIDEST + timedelta(minutes=rule.gap_minutes))
+    told = [*_USER, "name", "version", "source"]
+    if tables.kept and rule.gap_minutes >= PART_GAP_MINUTES:
+        parts = chosen(tables.session_parts, scope)
+        rows = parts.filter(parts.ended >= earliest).select(*told, "begun", "ended", "events", span="begun")
+    else:
+        events = chosen(tables.events, scope)
+        events = events.filter(events.time >= earliest, events.user_id.notnull())
+        span = events.time.epoch_seconds() // (rule.gap_minutes * 60)
+        rows = events.select(*told, begun="time", ended="time", events=ibis.literal(1, "int64"), span=span)
+    bits = _feature_bits(_features(plan))
+    joined = rows.join(bits, "name")
+    matched = matches(joined, plan, scope)
+
+    def left(value: ibis.Value) -> ibis.Value:
+        return value if matched is None else ibis.ifelse(matched, value, 0)
+
+    return (
+        joined.group_by([*_USER, "span"])
+        .agg(
+            begun=joined.begun.min(),
+            ended=joined.ended.max(),
+            events=left(joined.events).sum(),
+            **{name: bit_or(left(joined[name])) for name in bits.columns if name != "name"},
+        )
+        .drop("span")
     )
 
 
-def _everyone(scope: Scope) -> list[str]:
-    return ["everyone"] if scope.unit == "everyone" else []
+def _features(plan: Plan) -> tuple[tuple[str, str], ...]:
+    return tuple((name, event.feature) for name, event in plan.events.items() if event.active)
 
 
-def _counted(merged: ibis.Table, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
-    """Return the parts of the sessions that began within the window, of what the filters leave, with `feature`."""
-    window = scope.window(rule.days)
-    begun = day_number(local_time(merged.session_begun, scope.zone, now=scope.now))
-    counted = matching(merged.filter(begun >= number_of(window.first), begun <= number_of(window.last)), plan, scope)
-    return counted.join(meanings(plan).select("name", "feature"), "name")
-
-
-def _parts(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
-    """Return all parts that decide which sessions began in the window, and what was in them.
-
-    A session that began before has a part that ended no longer before the window than a pause; it is read too, and is
-    what tells that the session did not begin later. To the other side there is no bound: however long a session goes
-    on, it belongs to the day of its beginning.
-    """
-    margin = WIDEST + timedelta(minutes=rule.gap_minutes)
-    earliest = midnight(scope.window(rule.days).first, before=margin)
-    if tables.kept and rule.gap_minutes >= PART_GAP_MINUTES:
-        parts = chosen(tables.session_parts, scope)
-        return parts.filter(parts.ended >= earliest)
-    events = chosen(tables.events, scope)
-    return chosen(session_parts(events.filter(events.time >= earliest), plan, gap_minutes=rule.gap_minutes), scope)
-
-
-def _merged(parts: ibis.Table, gap_minutes: int) -> ibis.Table:
-    """Return the parts with `session_begun`, of the session that each belongs to: no two of a user begin at once."""
-    order = {"group_by": ["account", "instance", "user_id"], "order_by": "begun"}
-    reached = parts.ended.max().over(ibis.window(**order, rows=(None, -1)))
-    begins = reached.isnull() | (parts.begun > reached + ibis.interval(minutes=gap_minutes))
-    marked = parts.mutate(beginning=ibis.ifelse(begins, parts.begun, None))
-    # By range, not by rows: parts that begin at the same microsecond belong together, whichever of them comes first.
-    return marked.mutate(session_begun=marked.beginning.max().over(ibis.window(**order, range=(None, 0))))
+@lru_cache(maxsize=16)
+def _feature_bits(features: tuple[tuple[str, str], ...]) -> ibis.Table:
+    """Return the bit of each event's feature, in as many columns as are needed: the same table each time."""
+    numbers = {feature: number for number, feature in enumerate(sorted({feature for _, feature in features}))}
+    columns = {"name": pa.array([name for name, _ in features], pa.string())}
+    for column in range(len(numbers) // BITS + 1):
+        places = (numbers[feature] - column * BITS for _, feature in features)
+        bits = [1 << place if 0 <= place < BITS else 0 for place in places]
+        columns[f"{_SET}{column}"] = pa.array(bits, pa.int64())
+    return ibis.memtable(pa.table(columns))
 
 
 def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | None = None) -> ibis.Table:
@@ -111,15 +167,16 @@ def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: Se
         the unit's data began.
     """
     rule = checked(rule or SessionRule())
-    counted = _counted(_merged(_parts(tables, plan, scope, rule), rule.gap_minutes), plan, scope, rule)
-    session = ["account", "instance", "user_id", "session_begun", *_everyone(scope)]
-    table = counted.group_by(session).agg(features=counted.feature.nunique())
-    several = table.features >= rule.features
-    counts = table.group_by(scope.unit).agg(
-        users=table.user_id.nunique(),
-        multi_feature_users=table.user_id.nunique(where=several),
-        sessions=table.count(),
-        multi_feature_sessions=table.count(where=several),
+    table = with_unit(_counted(_sessions(tables, plan, scope, rule), scope, rule), scope)
+    # By user first: distinct users of several conditions cost an engine a table of them each.
+    users = table.group_by([scope.unit, "user_id"]).agg(
+        sessions=table.count(), multi_feature_sessions=table.count(where=table.features >= rule.features)
+    )
+    counts = users.group_by(scope.unit).agg(
+        users=users.count(),
+        multi_feature_users=users.count(where=users.multi_feature_sessions > 0),
+        sessions=users.sessions.sum(),
+        multi_feature_sessions=users.multi_feature_sessions.sum(),
     )
     shares = counts.select(
         scope.unit,

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from heliograph.insights.activity import MONTH, use
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
+from heliograph.insights.bits import BITS, bit_or, bits_set
 from heliograph.insights.filters import scoped, up_to
 from heliograph.insights.scope import QuestionError, Scope, Window, checked, number_of
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from heliograph.plan.model import Plan
 
 SEPARATOR: Final = " + "
-MOST_DAYS: Final = 62
-"""Days that one number holds the bits of: two halves of 31."""
+MOST_DAYS: Final = BITS
+"""Days that one number holds the bits of."""
 
 
 class StickinessRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,11 +66,11 @@ def feature_stickiness(tables: Tables, plan: Plan, scope: Scope, *, rule: Sticki
     tables = scoped(tables, plan, scope)
     masks = _day_masks(tables, window)
     sets = ibis.union(*(_sets(masks, size) for size in range(1, rule.largest_set + 1)))
-    sets = sets.mutate(days=_bits(sets.mask))
+    sets = sets.mutate(days=bits_set(sets.mask))
     totals = sets.group_by(["size", "features"]).agg(
         users=sets.count(), days=sets.days.sum(), squares=(sets.days * sets.days).sum()
     )
-    begun = up_to(tables.instance_days, scope.until).agg(first_day=lambda days: days.day.min())
+    begun = up_to(tables.data_days, scope.until).agg(first_day=lambda days: days.day.min())
     ranked = _ranked(_interval(totals, rule, window.days)).cross_join(begun)
     complete = (ranked.first_day <= ibis.literal(window.first)) & ibis.literal(window.last < scope.today)
     return (
@@ -81,10 +82,8 @@ def feature_stickiness(tables: Tables, plan: Plan, scope: Scope, *, rule: Sticki
 
 def _day_masks(scoped_tables: Tables, window: Window) -> ibis.Table:
     used = use(scoped_tables, window)
-    days = used.select("user_id", "feature", age=number_of(window.last) - used.day).distinct()
-    bit = ibis.literal(1, "int64") << days.age
-    # Days are distinct here, so that the sum of their bits is their union; Ibis has no bitwise aggregate on Spark.
-    return days.group_by(["user_id", "feature"]).agg(mask=bit.sum())
+    bit = ibis.literal(1, "int64") << (number_of(window.last) - used.day)
+    return used.group_by(["user_id", "feature"]).agg(mask=bit_or(bit))
 
 
 def _sets(masks: ibis.Table, size: int) -> ibis.Table:
@@ -99,18 +98,6 @@ def _sets(masks: ibis.Table, size: int) -> ibis.Table:
             last=other.feature,
         )
     return table.select("features", "mask", size=ibis.literal(size, "int64"))
-
-
-def _bits(mask: ibis.Value) -> ibis.Value:
-    """Return how many bits are set: neighbours are added in parallel (Warren, Hacker's Delight, 5-1)."""
-    return _half_bits(mask & 0x7FFF_FFFF) + _half_bits(mask >> 31)
-
-
-def _half_bits(mask: ibis.Value) -> ibis.Value:
-    pairs = mask - ((mask >> 1) & 0x5555_5555)
-    nibbles = (pairs & 0x3333_3333) + ((pairs >> 2) & 0x3333_3333)
-    octets = (nibbles + (nibbles >> 4)) & 0x0F0F_0F0F
-    return ((octets * 0x0101_0101) >> 24) & 0xFF
 
 
 def _interval(totals: ibis.Table, rule: StickinessRule, length: int) -> ibis.Table:

@@ -33,8 +33,20 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     instance_days: ibis.Table
     kept: bool = False
     """Whether the marts are tables of their own; else each is made of all events whenever it is read."""
+    event_days: ibis.Table | None = None
+    """account, instance and `day` of each event, where the marts are not kept: to make `instance_days` takes longer."""
     pings: ibis.Table | None = None
     """The pings beside them, which alone tell how many people have access; None: not at hand."""
+
+    @property
+    def data_days(self) -> ibis.Table:
+        """The account, instance and `day` (date) of all days on which anything arrived: a row or several for each."""
+        return self.instance_days if self.event_days is None else self.event_days
+
+
+def days_of_events(events: ibis.Table) -> ibis.Table:
+    """Return the account, instance and `day` (date) of each event."""
+    return events.select("account", "instance", day=events.time.cast("date"))
 
 
 def defined_tables(events: ibis.Table, plan: Plan) -> Tables:
@@ -50,6 +62,7 @@ def defined_tables(events: ibis.Table, plan: Plan) -> Tables:
         user_feature_days=user_feature_days(days, plan),
         session_parts=session_parts(counted, plan),
         instance_days=instance_days(days, plan),
+        event_days=days_of_events(counted),
     )
 
 

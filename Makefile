@@ -64,5 +64,5 @@ pictures: $(READY) ## Take the README's pictures again, from a real run
 
 lock: ## Renew requirements.lock from pyproject.toml
 	@test -x $(UV) || { python3 -m venv $(VENV) && $(VENV)/bin/python -m pip install --quiet 'uv>=0.9'; }
-	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra demo --extra spark --group dev \
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra demo --extra spark --extra traces --group dev \
 	  --custom-compile-command 'make lock' pyproject.toml -o requirements.lock

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import msgspec
 import structlog
 
+from heliograph import spans
 from heliograph.gateway.fairness import Allowances, Bodies
 from heliograph.gateway.intake import id_of
 from heliograph.gateway.metrics import METERS, GatewayMetric
@@ -223,7 +224,10 @@ class Gateway:
         instance = self._instance(request)
         request.delivery = id_of(instance, request.headers)
         most = self._settings.maximum_body_bytes
-        with self._admitted(instance, request.size(most)):
+        with (
+            spans.span("intake", request.headers.get(spans.HEADER, ""), delivery=request.delivery or "?"),
+            self._admitted(instance, request.size(most)),
+        ):
             body = await request.body(most)
             METERS.count(GatewayMetric.BYTES, len(body))
             return await self._intake.take(instance, request.headers, body)

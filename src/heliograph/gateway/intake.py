@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 import structlog
 
+from heliograph import spans
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.bodies import STORED_ENCODING, Checked
@@ -147,14 +148,16 @@ class Intake:
             self.check_events,
             self.check_closure,
         ):
-            asks: Awaitable[None] | None = step(delivery)
-            if asks is not None:
-                await asks
+            with spans.span(step.__name__):
+                asks: Awaitable[None] | None = step(delivery)
+                if asks is not None:
+                    await asks
             if delivery.answer is not None:
                 return delivery.answer
         began = perf_counter()
         METERS.observe(GatewayMetric.STEP_SECONDS, began - started, step="checks")
-        answer = await self.store(delivery)
+        with spans.span("store"):
+            answer = await self.store(delivery)
         METERS.observe(GatewayMetric.STEP_SECONDS, perf_counter() - began, step="store")
         return answer
 

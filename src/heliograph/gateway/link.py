@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 import structlog
 
+from heliograph import spans
 from heliograph.gateway.account import Account
 from heliograph.gateway.log import Entry, LogFullError, PingEntry
 from heliograph.gateway.writer import OutOfOrderError, Standing, SupersededError
@@ -64,6 +65,8 @@ class _AskAccount(_Message, frozen=True, tag="account"):
 
 class _AskAppend(_Message, frozen=True, tag="append"):
     entry: Entry | PingEntry
+    trace: str = ""
+    """See `heliograph.spans.traceparent`."""
 
 
 class _TellStanding(_Message, frozen=True, tag="standing"):
@@ -145,7 +148,7 @@ class RemoteWriter:
 
     async def append(self, entry: Stored, body: bytes) -> None:
         """See `Writer.append`."""
-        await self._ask(_AskAppend(entry), body)
+        await self._ask(_AskAppend(entry, spans.traceparent()), body)
 
     async def account(self, instance: str) -> Account:
         """See `Writer.account`."""
@@ -252,5 +255,6 @@ class WriterService:
             case _AskAccount():
                 return _TellAccount(await self._writer.account(question.instance))
             case _AskAppend():
-                await self._writer.append(question.entry, body)
+                with spans.within(question.trace):
+                    await self._writer.append(question.entry, body)
         return _TellDone()

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import msgspec
 import structlog
 
+from heliograph import spans
 from heliograph.difference import in_words
 from heliograph.frames import encode_frame, make_folder, read_frames, sync_folder, write_fully
 from heliograph.gateway.account import Account
@@ -188,6 +189,8 @@ class _Queued(NamedTuple):
     entry: Stored
     body: bytes
     done: asyncio.Future[None]
+    trace: str
+    """See `heliograph.spans.traceparent`."""
 
 
 class Log:
@@ -267,7 +270,7 @@ class Log:
             OSError: The disk failed; whether it was stored is unknown, so it must be delivered again.
         """
         loop = asyncio.get_running_loop()
-        queued = _Queued(entry, body, loop.create_future())
+        queued = _Queued(entry, body, loop.create_future(), spans.traceparent())
         with self._wake:
             if self._closing:
                 raise OSError("the log is closed")
@@ -327,7 +330,7 @@ class Log:
         if not frames:
             return
         data = b"".join(frames)
-        began = time.perf_counter()
+        began, moment = time.perf_counter(), time.time_ns()
         try:
             write_fully(self._descriptor, data, self._offset)
             os.fdatasync(self._descriptor)
@@ -341,6 +344,7 @@ class Log:
         self._committed(time.perf_counter() - began)
         self._offset += len(data)
         for queued in waiting:
+            spans.tell_past("commit", queued.trace, moment, together=len(waiting))
             _take(self._state, queued.entry)
         _settle(waiting, None)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from msgspec.structs import replace
 
+from heliograph import spans
 from heliograph.event import UNDECLARED, Verdict, epoch_began
 from heliograph.instance.answers import Action
 from heliograph.instance.bandwidth import Bandwidth
@@ -214,7 +215,8 @@ class Exporter:
         if not may_send():
             self.caught_up = False
             return 0
-        return self._deliver(reader, progress, events, limit=limit if is_backlog else 0)
+        with spans.span("export", epoch=reader.epoch, numbers=numbers):
+            return self._deliver(reader, progress, events, limit=limit if is_backlog else 0)
 
     def _read(self, reader: EpochReader, progress: Progress, limit: int, boundary: int | None) -> Events:
         """Read the next events, unless they were read ahead: a moment ago, from the same place and by the same plan."""

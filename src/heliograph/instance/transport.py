@@ -24,6 +24,7 @@ import httpx
 import msgspec
 import structlog
 
+from heliograph import spans
 from heliograph.instance.answers import FOREIGN, Action, action_of
 from heliograph.instance.bandwidth import Bandwidth
 from heliograph.instance.gateway_clock import GatewayClock
@@ -246,7 +247,9 @@ class GatewayClient:
         headers = self._delivery_headers(epoch, first, last, absent)
         delivery = delivery_id(self._instance, epoch, first, last)
         try:
-            answer = _read(self._authorized("POST", EVENTS_PATH, headers, body), Answer)
+            with spans.span("request", delivery=delivery):
+                traced = {spans.HEADER: parent} if (parent := spans.traceparent()) else {}
+                answer = _read(self._authorized("POST", EVENTS_PATH, headers | traced, body), Answer)
             receipt = answer.receipt
             if receipt is not None and (receipt.epoch, receipt.first, receipt.last) != (epoch, first, last):
                 raise UnreachableError("the answer is about another delivery: does something on the way keep answers?")

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 import structlog
 
+from heliograph import spans
 from heliograph.frames import make_folder, write_atomically
 from heliograph.gateway.bodies import inflate
 from heliograph.gateway.log import (
@@ -249,6 +250,7 @@ class Loader:
         if self._file is not None:
             self._follow(self._file.look())
         self._is_sure = False  # whatever fails from here on, it may be before or after the commit
+        began = time.time_ns()
         batches: list[tuple[Place, pa.Table]] = []
         rows = 0
         place = self._place
@@ -264,23 +266,34 @@ class Loader:
                 rows += len(batches[-1][1])
             if rows + self._pings.waiting >= self._settings.commit_rows:
                 break
-        ping_rows = self._commit_others(place)  # before the events, whose place alone says what is released
-        if rows:
-            whole = gathered([table for _, table in batches], self._schema)
-            self.marts.commit(whole, [(behind, len(table)) for behind, table in batches], place)
-            self._commit_events(whole, place)
-            _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
-        elif place != self._place:
-            self._commit(None, place)
-        if place != self._place:
+        if place == self._place:
+            ping_rows = self._commit_others(place)
+        else:
+            with spans.span("load", began=began, rows=rows):
+                ping_rows = self._commit_all(batches, rows, place)
+                _tell_loaded(deliveries)
             self._place = place
             self._loaded |= loaded
-            _tell_loaded(deliveries)
             self.monitor.received = self._seen
             self.release()
         self._tending.round(self._table)
         self._is_sure = True
         return rows + ping_rows
+
+    def _commit_all(self, batches: list[tuple[Place, pa.Table]], rows: int, place: Place) -> int:
+        """Commit what was read up to a place, and return how many rows of pings that was."""
+        with spans.span("commit_others"):
+            ping_rows = self._commit_others(place)  # before the events, whose place alone says what is released
+        if rows:
+            whole = gathered([table for _, table in batches], self._schema)
+            with spans.span("commit_marts"):
+                self.marts.commit(whole, [(behind, len(table)) for behind, table in batches], place)
+            with spans.span("commit_events", rows=rows):
+                self._commit_events(whole, place)
+            _log.info("loaded", rows=rows, generation=place.generation, offset=place.offset)
+        else:
+            self._commit(None, place)
+        return ping_rows
 
     def make_on(self) -> bool:
         """Make a few days more of the marts that are being made anew; return whether there were any."""
@@ -427,6 +440,7 @@ class Loader:
 def _tell_loaded(deliveries: dict[str, int]) -> None:
     for delivery, rows in deliveries.items():
         _log.info("delivery loaded", delivery=delivery, rows=rows)
+        spans.note("delivery loaded", delivery=delivery, rows=rows)
 
 
 def _repeated(value: Any, kind: pa.DataType, rows: int) -> pa.Array:

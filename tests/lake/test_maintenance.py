@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ import pytest
 from pyiceberg.exceptions import CommitFailedException
 
 from erasing import Lake
-from harness import INSTANCE, SMALL_PLAN, definition
+from harness import INSTANCE, SMALL_PLAN, definition, random_id
 from heliograph.lake import commits
 from heliograph.lake import turns as turns_module
 from heliograph.lake.commits import CommitConflictError, commit
@@ -64,6 +65,23 @@ def test_compaction_makes_one_file_of_many_with_the_same_rows_in_the_order_of_qu
     rows = pq.read_table(file, partitioning=None).to_pylist()
     assert rows == sorted(rows, key=lambda each: (each["instance"], each["user_id"], each["time"], each["sequence"]))
     assert len(stored(lake)) == 6, "whoever has begun to read goes on with the files of before"
+
+
+def test_a_compacted_file_says_of_most_users_that_it_has_none_of_them_and_of_none_that_it_has(lake: KeptLake) -> None:
+    for first in (0, 50):
+        lake.append(row(n, user=2 * n) for n in range(first, first + 50))  # the even ones: bounds exclude no odd one
+    lake.keeper().compact()
+    [file] = event_files(lake.settings)
+    with duckdb.connect() as connection:
+        excluded = [
+            connection.execute(
+                "select bool_and(bloom_filter_excludes) from parquet_bloom_probe(?, 'user_id', ?)",
+                [file, random_id(user)],
+            ).fetchall()[0][0]
+            for user in range(100)
+        ]
+    assert not any(excluded[::2])
+    assert sum(excluded[1::2]) > 40
 
 
 def test_a_partition_with_few_files_is_left_alone_and_each_month_is_one(tmp_path: Path) -> None:

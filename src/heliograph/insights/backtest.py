@@ -133,7 +133,8 @@ def history_of(tables: Tables, plan: Plan, scope: Scope, rule: InterventionRule)
     if first is None:
         return {}
     days = number_of(scope.last_complete_day) - first + 1
-    return by_unit(measures_of(known, scope, Window(last=scope.last_complete_day, days=days), rule).to_pyarrow())
+    window = Window(last=scope.last_complete_day, days=days)
+    return by_unit(measures_of(known, plan, scope, window, rule).to_pyarrow())
 
 
 def answer_own_back_test(tables: Tables, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> Answer:

@@ -25,6 +25,7 @@ from msgspec import Meta
 
 from heliograph.insights.activity import use
 from heliograph.insights.answer import Answer, scope_parameters
+from heliograph.insights.bits import count_features, unions, with_feature_sets
 from heliograph.insights.change import Change, find_change
 from heliograph.insights.filters import scoped, up_to, within
 from heliograph.insights.scope import Scope, Window, checked, number_of
@@ -110,26 +111,32 @@ def window_measures(tables: Tables, plan: Plan, scope: Scope, *, rule: Intervent
         `COMPONENTS`; null where it is undefined, such as the breadth of nobody.
     """
     rule = checked(rule or InterventionRule())
-    return measures_of(scoped(tables, plan, scope), scope, Window(last=scope.last_complete_day, days=rule.days), rule)
+    days = Window(last=scope.last_complete_day, days=rule.days)
+    return measures_of(scoped(tables, plan, scope), plan, scope, days, rule)
 
 
-def measures_of(known: Tables, scope: Scope, days: Window, rule: InterventionRule) -> ibis.Table:
+def measures_of(known: Tables, plan: Plan, scope: Scope, days: Window, rule: InterventionRule) -> ibis.Table:
     """Return `window_measures` of some days, of tables that the scope has been applied to."""
     arrived = within(known.data_days, days)
     arrived = arrived.select(scope.unit, window=_window(arrived.day.epoch_days().cast("int64"), days, rule)).distinct()
-    active = use(known, days)
+    active = with_feature_sets(use(known, days), plan, by="feature")
     active = active.mutate(window=_window(active.day, days, rule))
     keys = [scope.unit, "window"]
-    totals = active.group_by(keys).agg(
-        users=active.user_id.nunique(),
+    # By user first: an engine counts rows faster than it tells distinct values apart.
+    users = active.group_by([*keys, "user_id"]).agg(
         core=active.core_actions.sum(),
         outcomes=active.outcomes.sum(),
         failed=active.failures.sum(),
+        **unions(active),
     )
-    pairs = active.select(*keys, "user_id", "feature").distinct()
-    pairs = pairs.group_by(keys).agg(pairs=pairs.count())
-    table = arrived.left_join(totals, keys).select(*keys, "users", "core", "outcomes", "failed")
-    table = table.left_join(pairs, keys).select(*table.columns, "pairs")
+    totals = users.group_by(keys).agg(
+        users=users.count(),
+        core=users.core.sum(),
+        outcomes=users.outcomes.sum(),
+        failed=users.failed.sum(),
+        pairs=count_features(users).sum(),
+    )
+    table = arrived.left_join(totals, keys).select(*keys, "users", "core", "outcomes", "failed", "pairs")
     table = table.fill_null(dict.fromkeys(("users", "core", "outcomes", "failed", "pairs"), 0))
     return table.select(
         *keys,
@@ -203,7 +210,7 @@ def answer_intervene(tables: Tables, plan: Plan, scope: Scope, *, rule: Interven
     rule = checked(rule or InterventionRule())
     days = Window(last=scope.last_complete_day, days=rule.days)
     known = scoped(tables, plan, scope)
-    measured = by_unit(measures_of(known, scope, days, rule).to_pyarrow())
+    measured = by_unit(measures_of(known, plan, scope, days, rule).to_pyarrow())
     seen = up_to(known.data_days, days.last)
     seen = seen.group_by(scope.unit).agg(latest=seen.day.max()).order_by(scope.unit)
     rows, notes = [], []

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from heliograph.insights.activity import MONTH, use
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
+from heliograph.insights.bits import count_features, unions, with_feature_sets
 from heliograph.insights.filters import scoped
 from heliograph.insights.known_days import told_complete
 from heliograph.insights.scope import Scope, checked, is_valid
@@ -49,11 +50,13 @@ def user_measures(tables: Tables, plan: Plan, scope: Scope) -> ibis.Table:
         users) and `peers_below` (those of them with fewer core actions).
     """
     used = use(scoped(tables, plan, scope), scope.window(MONTH))
-    users = used.group_by([scope.unit, "user_id"]).agg(
-        active_days=used.day.nunique(),
-        features=used.feature.nunique(),
-        core_actions=used.core_actions.sum(),
+    # By day first: an engine counts rows faster than it tells distinct values apart.
+    used = with_feature_sets(used, plan, by="feature")
+    days = used.group_by([scope.unit, "user_id", "day"]).agg(core_actions=used.core_actions.sum(), **unions(used))
+    users = days.group_by([scope.unit, "user_id"]).agg(
+        active_days=days.count(), core_actions=days.core_actions.sum(), **unions(days)
     )
+    users = users.select(scope.unit, "user_id", "active_days", "core_actions", features=count_features(users))
     return users.mutate(
         peers=users.count().over(ibis.window(group_by=scope.unit)) - 1,
         # Ibis counts ranks from 0, so that the rank is the number of users strictly below.

@@ -6,20 +6,16 @@ of web analytics, from the study of Catledge and Pitkow (1995). A session counts
 
 from __future__ import annotations
 
-import functools
-import operator
 from datetime import timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Final
 
 import ibis
 import msgspec
-import pyarrow as pa
 from msgspec import Meta
 
 from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
-from heliograph.insights.bits import BITS, bit_or, bits_set
+from heliograph.insights.bits import count_features, sets, unions, with_feature_sets
 from heliograph.insights.filters import chosen, matches, midnight, scoped, with_unit
 from heliograph.insights.known_days import told_complete
 from heliograph.insights.scope import Scope, checked, day_number, number_of
@@ -31,7 +27,6 @@ if TYPE_CHECKING:
     from heliograph.plan.model import Plan
 
 _USER: Final = ["account", "instance", "user_id"]
-_SET: Final = "features_"
 
 
 class SessionRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +72,6 @@ def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ib
     grouped once more.
     """
     spans = _spans(tables, plan, scope, rule)
-    sets = [name for name in spans.columns if name.startswith(_SET)]
     order = {"group_by": _USER, "order_by": "begun"}
     before = spans.ended.max().over(ibis.window(**order, rows=(None, -1)))
     reached = spans.ended.max().over(ibis.window(**order, rows=(None, 0)))
@@ -91,12 +85,11 @@ def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ib
     beginning = ibis.ifelse(several.begins, several.begun, None).max().over(ibis.window(**order, rows=(None, 0)))
     several = several.mutate(session_begun=beginning)
     joined = several.group_by([*_USER, "session_begun"]).agg(
-        ended=several.ended.max(), events=several.events.sum(), **{name: bit_or(several[name]) for name in sets}
+        ended=several.ended.max(), events=several.events.sum(), **unions(several)
     )
-    columns = [*_USER, "begun", "ended", "events", *sets]
+    columns = [*_USER, "begun", "ended", "events", *sets(spans)]
     whole = ibis.union(alone.select(columns), joined.rename(begun="session_begun").select(columns))
-    features = functools.reduce(operator.add, (bits_set(whole[name]) for name in sets))
-    return whole.select(*_USER, "begun", "ended", "events", features=features)
+    return whole.select(*_USER, "begun", "ended", "events", features=count_features(whole))
 
 
 def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
@@ -123,39 +116,19 @@ def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.
         events = events.filter(events.time >= earliest, events.user_id.notnull())
         span = events.time.epoch_seconds() // (rule.gap_minutes * 60)
         rows = events.select(*told, begun="time", ended="time", events=ibis.literal(1, "int64"), span=span)
-    bits = _feature_bits(_features(plan))
-    joined = rows.join(bits, "name")
+    joined = with_feature_sets(rows, plan, by="name")
     matched = matches(joined, plan, scope)
-
-    def left(value: ibis.Value) -> ibis.Value:
-        return value if matched is None else ibis.ifelse(matched, value, 0)
-
+    events = joined.events if matched is None else ibis.ifelse(matched, joined.events, 0)
     return (
         joined.group_by([*_USER, "span"])
         .agg(
             begun=joined.begun.min(),
             ended=joined.ended.max(),
-            events=left(joined.events).sum(),
-            **{name: bit_or(left(joined[name])) for name in bits.columns if name != "name"},
+            events=events.sum(),
+            **unions(joined, where=matched),
         )
         .drop("span")
     )
-
-
-def _features(plan: Plan) -> tuple[tuple[str, str], ...]:
-    return tuple((name, event.feature) for name, event in plan.events.items() if event.active)
-
-
-@lru_cache(maxsize=16)
-def _feature_bits(features: tuple[tuple[str, str], ...]) -> ibis.Table:
-    """Return the bit of each event's feature, in as many columns as are needed: the same table each time."""
-    numbers = {feature: number for number, feature in enumerate(sorted({feature for _, feature in features}))}
-    columns = {"name": pa.array([name for name, _ in features], pa.string())}
-    for column in range(len(numbers) // BITS + 1):
-        places = (numbers[feature] - column * BITS for _, feature in features)
-        bits = [1 << place if 0 <= place < BITS else 0 for place in places]
-        columns[f"{_SET}{column}"] = pa.array(bits, pa.int64())
-    return ibis.memtable(pa.table(columns))
 
 
 def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | None = None) -> ibis.Table:

@@ -19,7 +19,7 @@ from pyiceberg.manifest import ManifestFile
 from harness import ACCOUNT, DIGEST, INSTANCE, USER, Vendor, as_arrow, deliver, event, random_id, zstd
 from heliograph.consent.agreement import Route
 from heliograph.consent.deployment import Deployment
-from heliograph.gateway.log import read_accounts
+from heliograph.gateway.log_reading import read_accounts
 from heliograph.keys import load_or_create_key, public_key_text
 from heliograph.lake.erasure import Eraser
 from heliograph.lake.loader import Loader

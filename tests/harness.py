@@ -17,7 +17,8 @@ import zstandard
 
 from heliograph.consent.agreement import Route
 from heliograph.consent.deployment import Deployment
-from heliograph.gateway.log import Entry, read_segment, segments
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.gateway.server import gateway_server
 from heliograph.instance.transport import GatewayClient, tls_context
 from heliograph.keys import load_or_create_key, public_key_text

@@ -10,7 +10,8 @@ import pyarrow as pa
 import zstandard
 
 from harness import SMALL_PLAN
-from heliograph.gateway.log import Entry, read_segment, segments
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.instance.account import read_account
 from heliograph.instance.exporter import Exporter
 from heliograph.instance.forgetting import forget, scrub

@@ -32,7 +32,8 @@ from heliograph.consent.level import Level
 from heliograph.consent.trust import read_pins
 from heliograph.event import Verdict
 from heliograph.gateway.bundles import import_bundle, load_or_create_identity, policy_file
-from heliograph.gateway.log import Entry, read_segment, segments
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.instance.account import read_account
 from heliograph.instance.agent import Agent
 from heliograph.instance.bundle import Allowed, BundleWriter, read_policy_file

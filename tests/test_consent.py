@@ -39,7 +39,8 @@ from heliograph.consent import policy as instance_policy
 from heliograph.consent.agreement import Route
 from heliograph.consent.deployment import Deployment
 from heliograph.consent.level import Decision, Level, Party
-from heliograph.gateway.log import Entry, Place, read_segment, segments
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import Place, read_segment, segments
 from heliograph.gateway.server import open_gateway
 from heliograph.instance.account import read_account
 from heliograph.instance.agent import Agent

@@ -16,7 +16,8 @@ from heliograph import Recorder
 from heliograph.consent.erasure import user_digest
 from heliograph.demo.home import Home
 from heliograph.demo.processes import Processes, wait_until
-from heliograph.gateway.log import Entry, read_segment, segments
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.instance.ping_sender import last_day_over
 from heliograph.instance.state import State
 from heliograph.lake.tables import event_files

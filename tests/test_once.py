@@ -28,7 +28,9 @@ from heliograph.consent.level import Decision, Level
 from heliograph.difference import add
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.gateway.intake import Intake
-from heliograph.gateway.log import Entry, Log, read_segment, segments
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.gateway.problems import RefusalError
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.instance.account import read_account, read_passed

@@ -25,7 +25,9 @@ from msgspec.structs import replace
 from harness import INSTANCE, SMALL_PLAN, definition
 from heliograph.consent.level import Decision, Level
 from heliograph.gateway.intake import Intake
-from heliograph.gateway.log import Entry, Log, read_segment, segments
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.policies import PolicySigner
 from heliograph.gateway.problems import RefusalError

@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from harness import INSTANCE, SMALL_PLAN, Vendor, zstd
 from heliograph import spans
 from heliograph.gateway.door import knock, open_door
-from heliograph.gateway.log import Entry, Log
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_entries import Entry
 from heliograph.gateway.writer import LocalWriter
 from heliograph.instance.agent import Agent
 from heliograph.instance.outbox import EpochWriter

@@ -37,7 +37,8 @@ from hypothesis import strategies as st
 from harness import ACCOUNT, INSTANCE, SMALL_PLAN, Vendor
 from heliograph.event import new_epoch
 from heliograph.gateway.bodies import read_arrow
-from heliograph.gateway.log import Entry, read_segment, segments
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.gateway.server import open_gateway
 from heliograph.instance.actors import MARKS, MarkTable
 from heliograph.instance.agent import Agent

@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 from pyarrow import parquet
 
-from heliograph.gateway.log import PingEntry
+from heliograph.gateway.log_entries import PingEntry
 from heliograph.insights.lake import pings_table
 from heliograph.lake.pings import ping_rows
 from heliograph.lake.tables import PING_SCHEMA

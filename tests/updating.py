@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from harness import INSTANCE, SMALL_PLAN, Vendor, definition
 from heliograph.event import UNDECLARED
-from heliograph.gateway.log import read_accounts
+from heliograph.gateway.log_reading import read_accounts
 from heliograph.gateway.plans import PlanInForce
 from heliograph.instance.account import read_account
 from heliograph.instance.agent import Agent

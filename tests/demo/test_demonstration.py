@@ -21,7 +21,8 @@ from heliograph.demo.comparison import compare
 from heliograph.demo.run import registered_names
 from heliograph.event import INSTANCE_PATTERN, RANDOM_ID_PATTERN, UNDECLARED, Verdict
 from heliograph.gateway.account import Account
-from heliograph.gateway.log import Entry, read_segment, segments
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.instance.account import InstanceAccount
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from harness import INSTANCE, Vendor, as_lines, deliver, event, zstd
-from heliograph.gateway.log import RELEASED, read_accounts, segments
+from heliograph.gateway.log_reading import RELEASED, read_accounts, segments
 from heliograph.wire import NDJSON
 
 if TYPE_CHECKING:

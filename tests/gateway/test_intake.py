@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from harness import ACCOUNT, CANARY, INSTANCE, USER, Vendor, as_arrow, as_lines, deliver, event, random_id, told, zstd
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
-from heliograph.gateway.log import LogFullError, read_accounts, segments
+from heliograph.gateway.log import LogFullError
+from heliograph.gateway.log_reading import read_accounts, segments
 from heliograph.instance.transport import GatewayRefusalError, UnreachableError
 from heliograph.keys import load_or_create_key
 from heliograph.plan.buffers import write_arrow
@@ -746,7 +747,7 @@ def test_the_account_is_read_while_the_log_uses_a_segment_again(tmp_path: Any, m
     with vendor.running(), vendor.http() as http:
         receipt(deliver(http, as_lines([event(1)]), numbers=(1, 1), **PLAIN))
     listings = [[1], segments(tmp_path / "log")]  # a segment that was there a moment ago
-    monkeypatch.setattr("heliograph.gateway.log.segments", lambda _: listings.pop(0))
+    monkeypatch.setattr("heliograph.gateway.log_reading.segments", lambda _: listings.pop(0))
     assert read_accounts(tmp_path / "log")[INSTANCE].accepted == {"SearchSubmitted": 1}
 
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway_process import GatewayProcess, gateway_process
 from harness import Vendor, as_arrow, deliver, event, zstd
 from heliograph.demo.home import free_port
-from heliograph.gateway.log import RELEASED, segment_path, segments
+from heliograph.gateway.log_reading import RELEASED, segment_path, segments
 from heliograph.gateway.metrics import GatewayMetric
 from heliograph.gateway.readiness import REMEDIES, log_has_room, readiness
 from heliograph.settings import GatewaySettings

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from harness import ACCOUNT, CANARY, INSTANCE, SMALL_PLAN, Vendor, as_lines, deliver, event, zstd
 from heliograph.consent.level import Level
-from heliograph.gateway.log import PingEntry, read_accounts, read_segment, segments
+from heliograph.gateway.log_entries import PingEntry
+from heliograph.gateway.log_reading import read_accounts, read_segment, segments
 from heliograph.gateway.pings import FIRST_DAY, MOST_PING_BYTES
 from heliograph.keys import load_or_create_key
 from heliograph.ping import SMALLEST_GROUP

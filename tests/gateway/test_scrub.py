@@ -11,7 +11,9 @@ import pytest
 from harness import INSTANCE, as_lines, event
 from heliograph.frames import write_atomically
 from heliograph.gateway import log as log_module
-from heliograph.gateway.log import RELEASED, Entry, Log, LogFullError, Stored, read_accounts, segment_path, segments
+from heliograph.gateway.log import Log, LogFullError
+from heliograph.gateway.log_entries import Entry, Stored
+from heliograph.gateway.log_reading import RELEASED, read_accounts, segment_path, segments
 from heliograph.gateway.scrub import look_through, request_scrub
 from heliograph.wire import NDJSON, Receipt
 

@@ -18,7 +18,7 @@ from gateway_process import GatewayProcess, gateway_process, wait_for
 from harness import INSTANCE, as_lines, deliver, event, zstd
 from heliograph.cli import app
 from heliograph.gateway.door import NAME
-from heliograph.gateway.log import read_accounts
+from heliograph.gateway.log_reading import read_accounts
 from heliograph.gateway.rotation import rotate_key
 from heliograph.instance.transport import tls_context
 from heliograph.wire import NDJSON

@@ -15,7 +15,9 @@ import pytest
 from harness import INSTANCE, as_lines, event
 from heliograph.gateway.exporters import MOST_SUPERSEDED, Exporters
 from heliograph.gateway.link import RemoteWriter, WriterService
-from heliograph.gateway.log import Entry, Log, LogFullError, PingEntry, read_segment, segments
+from heliograph.gateway.log import Log, LogFullError
+from heliograph.gateway.log_entries import Entry, PingEntry
+from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.gateway.writer import LocalWriter, OutOfOrderError, SupersededError, Writer
 from heliograph.wire import PingReceipt, Receipt
 

@@ -115,7 +115,8 @@ class Instance:
         return found
 
     def _entries(self) -> list[tuple[bool, bytes]]:
-        from heliograph.gateway.log import Entry, read_segment, segments  # noqa: PLC0415 - read when all is written
+        from heliograph.gateway.log_entries import Entry  # noqa: PLC0415 - read when all is written
+        from heliograph.gateway.log_reading import read_segment, segments  # noqa: PLC0415 - read when all is written
 
         folder = self.gateway.folder
         return [

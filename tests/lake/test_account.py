@@ -12,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness import INSTANCE, Vendor, as_arrow, deliver, event, zstd
 from heliograph.difference import Difference, Differing
-from heliograph.gateway.log import Entry
+from heliograph.gateway.log_entries import Entry
 from heliograph.lake import loader as loader_module
+from heliograph.lake.delivery_rows import delivery_rows
 from heliograph.lake.gathering import gathered
 from heliograph.lake.loader import Loader
 from heliograph.lake.metrics import LoaderMetric
@@ -57,12 +58,10 @@ def test_a_log_that_is_loaded_as_it_is_adds_up_over_restarts(vendor: Vendor) -> 
 
 
 def test_rows_that_are_lost_on_the_way_are_named(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
-    constants = Loader._with_constants
+    def planted(events: pa.Table, entry: Entry, schema: pa.Schema) -> pa.Table:
+        return delivery_rows(events.slice(1) if entry.receipt.first == 4 else events, entry, schema)
 
-    def planted(self: Loader, events: pa.Table, entry: Entry) -> pa.Table:
-        return constants(self, events.slice(1) if entry.receipt.first == 4 else events, entry)
-
-    monkeypatch.setattr(Loader, "_with_constants", planted)
+    monkeypatch.setattr(loader_module, "delivery_rows", planted)
     [(instance, difference)] = load(vendor)
     assert instance == INSTANCE
     assert difference == Difference(kind=Differing.STORED, epoch=5, first=4, last=6, names={"SearchSubmitted": 1})

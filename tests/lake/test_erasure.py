@@ -17,7 +17,8 @@ from pyiceberg.exceptions import CommitFailedException
 
 from erasing import OTHER, OTHERS_USER, Lake, read_rows, send
 from harness import ACCOUNT, INSTANCE, USER
-from heliograph.gateway.log import RELEASED, Log, segment_path, segments
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_reading import RELEASED, segment_path, segments
 from heliograph.lake import erasure, rewriting
 from heliograph.lake.erasure import Eraser
 from heliograph.lake.proving import FOLDER

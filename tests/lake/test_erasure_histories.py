@@ -21,7 +21,8 @@ from erasing import OTHER, OTHERS_ACCOUNT, Lake, read_rows
 from harness import ACCOUNT, INSTANCE, as_lines, event, random_id
 from heliograph.consent.erasure import user_digest
 from heliograph.gateway import log as log_module
-from heliograph.gateway.log import Entry, Log
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_entries import Entry
 from heliograph.lake import erasure as erasure_module
 from heliograph.lake.proving import Scan
 from heliograph.registry.erasures import read_erasures

@@ -18,10 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import INSTANCE, SMALL_PLAN, USER, Vendor, as_arrow, as_lines, definition, deliver, event, zstd
-from heliograph.gateway.log import Entry, Log, segments
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import segments
 from heliograph.gateway.plans import PlanInForce
 from heliograph.lake import loader as loader_module
-from heliograph.lake.loader import Loader, LoaderRunningError
+from heliograph.lake.loader import Loader
+from heliograph.lake.loader_locks import LoaderRunningError
 from heliograph.lake.report import count_events, count_repeated
 from heliograph.lake.tables import ColumnTypeError, event_files, event_schema, open_catalog
 from heliograph.plan.model import BooleanProperty, IntegerProperty, MemberProperty, NumberProperty, Plan

@@ -24,7 +24,9 @@ from erasing import OTHER, OTHERS_ACCOUNT, Lake, read_rows
 from harness import ACCOUNT, INSTANCE, as_lines, event, random_id
 from heliograph.consent.erasure import user_digest
 from heliograph.gateway import log as log_module
-from heliograph.gateway.log import Entry, Log, read_accounts
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import read_accounts
 from heliograph.lake.maintenance import compaction, expiry, retention, upkeep
 from heliograph.lake.maintenance.retention import count_retired
 from heliograph.lake.maintenance.upkeep import Keeper

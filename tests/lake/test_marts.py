@@ -27,7 +27,8 @@ from typer.testing import CliRunner
 
 from harness import SMALL_PLAN, definition, random_id
 from heliograph.cli import app
-from heliograph.gateway.log import Entry, Log
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_entries import Entry
 from heliograph.insights.tables import defined_tables
 from heliograph.lake.loader import Loader
 from heliograph.lake.marts import folding, keeping, tending

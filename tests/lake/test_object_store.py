@@ -14,7 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 from erasing import OTHER, Lake
 from harness import INSTANCE, USER
 from heliograph.lake.exclusion import BusyError, Exclusion
-from heliograph.lake.loader import Loader, LoaderRunningError
+from heliograph.lake.loader import Loader
+from heliograph.lake.loader_locks import LoaderRunningError
 from heliograph.lake.maintenance.inventory import take_inventory
 from heliograph.lake.report import count_events, count_repeated
 from heliograph.lake.storage import connect, open_storage

@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 
 from harness import INSTANCE, Vendor, as_lines, deliver, event
 from heliograph.cli import app
-from heliograph.gateway.log import RELEASED, Log, PingEntry, segments
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_entries import PingEntry
+from heliograph.gateway.log_reading import RELEASED, segments
 from heliograph.lake import loader as loader_module
 from heliograph.lake.durability import sync_snapshot
 from heliograph.lake.loader import Loader

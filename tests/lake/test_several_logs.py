@@ -10,7 +10,8 @@ from harness import INSTANCE, SMALL_PLAN, Vendor, as_lines, deliver, event, zstd
 from heliograph.engines import EmbeddedEngine
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.insights.tables import defined_tables, kept_tables
-from heliograph.lake.loader import Loader, LoaderRunningError
+from heliograph.lake.loader import Loader
+from heliograph.lake.loader_locks import LoaderRunningError
 from heliograph.lake.marts.reading import read_lake
 from heliograph.lake.report import count_repeated
 from heliograph.lake.storage import connect

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from heliograph.gateway.log import read_accounts
+from heliograph.gateway.log_reading import read_accounts
 from heliograph.lake.report import count_events, count_pings, count_repeated
 from heliograph.wire import total_counts
 from leaks.canaries import KINDS

@@ -13,7 +13,7 @@ from heliograph.gateway.log import LogFullError
 from heliograph.instance.agent import Left
 from heliograph.instance.state import StateError
 from heliograph.instance.transport import TransportError
-from heliograph.lake.loader import LoaderRunningError
+from heliograph.lake.loader_locks import LoaderRunningError
 from simulation.network import Fate
 from simulation.oracle import BrokenPromiseError, Oracle, Recorded
 from simulation.processes import CrashError, Fault

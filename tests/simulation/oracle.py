@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heliograph.consent.level import Level
 from heliograph.event import Verdict
-from heliograph.gateway.log import Entry, read_segment, segments
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.instance.account import read_account
 from heliograph.wire import total_counts
 from simulation.network import values_of

@@ -106,7 +106,7 @@ def account(
 
     Example: heliograph --config vendor.toml gateway account acme-1
     """
-    from heliograph.gateway.log import read_accounts  # noqa: PLC0415 - quick --help
+    from heliograph.gateway.log_reading import read_accounts  # noqa: PLC0415 - quick --help
     from heliograph.gateway.report import account_problems, account_table  # noqa: PLC0415
 
     accounts = read_accounts(Path(read_settings(context).gateway.log))

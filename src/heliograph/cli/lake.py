@@ -29,7 +29,8 @@ def load(
     Example: heliograph --config vendor.toml lake load --follow
     """
     from heliograph.lake.erasure import Eraser  # noqa: PLC0415 - quick --help
-    from heliograph.lake.loader import Loader, LoaderRunningError  # noqa: PLC0415
+    from heliograph.lake.loader import Loader  # noqa: PLC0415
+    from heliograph.lake.loader_locks import LoaderRunningError  # noqa: PLC0415
     from heliograph.lake.tables import ColumnTypeError  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
     from heliograph.registry.store import Registry  # noqa: PLC0415

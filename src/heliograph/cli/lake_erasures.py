@@ -118,7 +118,8 @@ def _find(registry: Registry, order: ErasureOrder) -> Erasure:
 
 
 def _take_over(settings: Settings, plan: Plan) -> Loader | None:
-    from heliograph.lake.loader import Loader, LoaderRunningError  # noqa: PLC0415 - quick --help
+    from heliograph.lake.loader import Loader  # noqa: PLC0415 - quick --help
+    from heliograph.lake.loader_locks import LoaderRunningError  # noqa: PLC0415 - quick --help
 
     try:
         return Loader(settings.gateway, settings.lake, plan)

@@ -67,7 +67,8 @@ def marts(
 
 
 def _rebuild(settings: Settings, plan: Plan, tell: Callable[[str], object]) -> None:
-    from heliograph.lake.loader import Loader, LoaderRunningError  # noqa: PLC0415 - quick --help
+    from heliograph.lake.loader import Loader  # noqa: PLC0415 - quick --help
+    from heliograph.lake.loader_locks import LoaderRunningError  # noqa: PLC0415 - quick --help
     from heliograph.lake.marts import report  # noqa: PLC0415
 
     if not report.ask_anew(settings.lake):

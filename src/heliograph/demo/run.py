@@ -20,7 +20,7 @@ from heliograph.demo.home import Customer, Home
 from heliograph.demo.processes import Process, Processes, wait_until
 from heliograph.demo.report import print_answers, print_figures, print_places
 from heliograph.gateway.account import Account
-from heliograph.gateway.log import read_accounts
+from heliograph.gateway.log_reading import read_accounts
 from heliograph.instance.account import read_account
 from heliograph.instance.state import State
 from heliograph.lake.report import count_erased, count_events, count_repeated

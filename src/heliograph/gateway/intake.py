@@ -23,7 +23,8 @@ from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.bodies import STORED_ENCODING, Checked
 from heliograph.gateway.exporters import is_exporter
 from heliograph.gateway.fairness import Turns
-from heliograph.gateway.log import Entry, Log, LogFullError
+from heliograph.gateway.log import Log, LogFullError
+from heliograph.gateway.log_entries import Entry
 from heliograph.gateway.metrics import METERS, GatewayMetric
 from heliograph.gateway.plans import Checks, PlanInForce
 from heliograph.gateway.problems import Refusal, RefusalError

@@ -17,7 +17,8 @@ import structlog
 
 from heliograph import spans
 from heliograph.gateway.account import Account
-from heliograph.gateway.log import Entry, LogFullError, PingEntry
+from heliograph.gateway.log import LogFullError
+from heliograph.gateway.log_entries import Entry, PingEntry
 from heliograph.gateway.writer import OutOfOrderError, Standing, SupersededError
 from heliograph.wire import PingReceipt
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from heliograph.gateway.log import Stored
+    from heliograph.gateway.log_entries import Stored
     from heliograph.gateway.writer import Writer
 
 MOST_HEADER_BYTES: Final = 1 << 28

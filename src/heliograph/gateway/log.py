@@ -18,31 +18,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import mmap
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
 import structlog
 
 from heliograph import spans
-from heliograph.difference import in_words
-from heliograph.frames import encode_frame, make_folder, read_frames, sync_folder, write_fully
+from heliograph.frames import encode_frame, make_folder, sync_folder, write_fully
 from heliograph.gateway.account import Account
-from heliograph.gateway.exporters import Exporters
-from heliograph.wire import PingReceipt, Receipt, Skeleton
+from heliograph.gateway.log_entries import encode_header
+from heliograph.gateway.log_reading import RELEASED, SCRUB, read_generation, read_state, segment_path, segments, take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-SUFFIX: Final = ".log"
-RELEASED: Final = "released"
-"""A file in the log's folder with a generation: the loader has taken all segments before it."""
-SCRUB: Final = "scrub"
-"""A file in the log's folder with a generation: no byte of the segments up to it may stay, once they are released."""
+    from heliograph.gateway.log_entries import Stored
+
 _LOCK: Final = "gateway.lock"
 _NEARLY_FULL: Final = 0.8
 """Of the log's bound: from here on it is said that it fills up."""
@@ -50,139 +44,11 @@ _SEGMENTS_LEFT: Final = 4
 """Room on the disk for fewer is said likewise."""
 _SCRUB_SECONDS: Final = 0.5
 """How often the log looks whether a scrub is asked for."""
-_encode: Final = msgspec.json.Encoder().encode
 _log: Final = structlog.get_logger("heliograph.gateway")
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="delivery"):
-    """The header of one delivery."""
-
-    receipt: Receipt
-    account: str
-    plan: str
-    content_type: str
-    content_encoding: str
-    """Of the body in the frame."""
-    rejections: list[Skeleton] = []
-    exporter: str = ""
-    """The id of the process that sent it; empty if it did not say."""
-
-
-class PingEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ping"):
-    """The header of one ping."""
-
-    receipt: PingReceipt
-    account: str
-
-
-class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="checkpoint"):
-    """The header of a segment's first frame: what all segments before it amount to."""
-
-    accounts: dict[str, Account]
-    exporters: dict[str, Exporters] = {}
-    """Who has sent for each instance."""
-
-
-Stored: TypeAlias = Entry | PingEntry
-Header: TypeAlias = Stored | Checkpoint
-_decode: Final = msgspec.json.Decoder[Header](Header)
 
 
 class LogFullError(Exception):
     """The disk, or the log's bound, leaves no room: nothing was stored."""
-
-
-class Place(NamedTuple):
-    """A place in the log: what is before it has been read."""
-
-    generation: int
-    offset: int
-
-
-def segment_path(folder: Path, generation: int) -> Path:
-    """Return the file of a segment."""
-    return folder / f"{generation:010d}{SUFFIX}"
-
-
-def segments(folder: Path) -> list[int]:
-    """Return the generations of the segments, ascending."""
-    return sorted(int(path.stem) for path in folder.glob(f"*{SUFFIX}"))
-
-
-def read_generation(path: Path) -> int | None:
-    """Return the generation that a file of the loader's names; None when there is none."""
-    try:
-        return int(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def read_segment(folder: Path, generation: int, offset: int = 0) -> Iterator[tuple[Place, Header, bytes]]:
-    """Yield the headers and bodies of a segment from `offset` on, each with the place behind it.
-
-    What was there to read is forced to disk first: the gateway may be about to do so, or may have died before.
-    """
-    descriptor = os.open(segment_path(folder, generation), os.O_RDONLY)
-    try:
-        if os.fstat(descriptor).st_size == 0:
-            return
-        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
-            os.fdatasync(descriptor)
-            for frame in read_frames(data, offset, generation=generation):
-                yield Place(generation, frame.end), _decode.decode(frame.header), frame.body
-    finally:
-        os.close(descriptor)
-
-
-def accounts_at(folder: Path, place: Place) -> dict[str, Account] | None:
-    """Return all instances' accounts as they were at a place; None when the log does not hold it any more."""
-    state: Checkpoint | None = None
-    with contextlib.suppress(FileNotFoundError):
-        for found, header, _ in read_segment(folder, place.generation):
-            if isinstance(header, Checkpoint):
-                state = header
-            elif found.offset > place.offset:
-                break
-            elif state is not None:
-                _take(state, header)
-    return None if state is None else state.accounts
-
-
-def read_accounts(folder: Path) -> dict[str, Account]:
-    """Return all instances' accounts from the newest segment that has a checkpoint; a gateway may be writing."""
-    return _read_state(folder).accounts
-
-
-def _read_state(folder: Path) -> Checkpoint:
-    while True:
-        try:
-            return _read_newest(folder)
-        except FileNotFoundError:  # the gateway uses that segment again: there are newer ones
-            continue
-
-
-def _read_newest(folder: Path) -> Checkpoint:
-    for generation in reversed(segments(folder)):
-        state: Checkpoint | None = None
-        for _, header, _ in read_segment(folder, generation):
-            if isinstance(header, Checkpoint):
-                state = header
-            elif state is not None:
-                _take(state, header)
-        if state is not None:
-            return state
-    return Checkpoint(accounts={}, exporters={})
-
-
-def _take(state: Checkpoint, entry: Stored) -> None:
-    account = state.accounts.setdefault(entry.receipt.instance, Account())
-    if isinstance(entry, PingEntry):
-        account.ping = entry.receipt
-        return
-    for each in account.add(entry.receipt):
-        _log.error("the account differs", instance=entry.receipt.instance, where=in_words(each))
-    if entry.exporter:
-        state.exporters.setdefault(entry.receipt.instance, Exporters()).see(entry.exporter)
 
 
 class _Queued(NamedTuple):
@@ -234,7 +100,7 @@ class Log:
         self._size = 0
         self._fill = ""
         """What was said last of how full it is."""
-        self._state = _read_state(folder)
+        self._state = read_state(folder)
         self.accounts: Final = self._state.accounts
         """By instance; changed only once a delivery is on disk."""
         self.exporters: Final = self._state.exporters
@@ -311,7 +177,7 @@ class Log:
         waiting: list[_Queued] = []
         size = 0
         for queued in batch:
-            frame = encode_frame(_encode(queued.entry), queued.body, generation=self._generation)
+            frame = encode_frame(encode_header(queued.entry), queued.body, generation=self._generation)
             if self._descriptor < 0 or self._offset + size + len(frame) > self._size:
                 self._store(frames, waiting)
                 frames, waiting, size = [], [], 0
@@ -320,7 +186,7 @@ class Log:
                 except (LogFullError, OSError) as error:
                     _settle([queued], error)
                     continue
-                frame = encode_frame(_encode(queued.entry), queued.body, generation=self._generation)
+                frame = encode_frame(encode_header(queued.entry), queued.body, generation=self._generation)
             frames.append(frame)
             waiting.append(queued)
             size += len(frame)
@@ -345,7 +211,7 @@ class Log:
         self._offset += len(data)
         for queued in waiting:
             spans.tell_past("commit", queued.trace, moment, together=len(waiting))
-            _take(self._state, queued.entry)
+            take(self._state, queued.entry)
         _settle(waiting, None)
 
     def _scrub(self) -> None:
@@ -374,7 +240,7 @@ class Log:
         It is made in a released file if there is one that may be used again.
         """
         generation = self._generation + 1
-        checkpoint = encode_frame(_encode(self._state), b"", generation=generation)
+        checkpoint = encode_frame(encode_header(self._state), b"", generation=generation)
         size = max(self._segment_bytes, len(checkpoint) + need)
         path = segment_path(self._folder, generation)
         scrub = self._scrub_generation()

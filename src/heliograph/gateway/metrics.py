@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from heliograph.event import Verdict
-from heliograph.gateway.log import RELEASED, read_generation, segment_path, segments
+from heliograph.gateway.log_reading import RELEASED, read_generation, segment_path, segments
 from heliograph.metrics import Kind, Meters, MetricTable, Snapshot, render
 from heliograph.wire import JSON
 

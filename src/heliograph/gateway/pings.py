@@ -17,7 +17,8 @@ import msgspec
 
 from heliograph.consent.level import Level
 from heliograph.gateway.bodies import inflate
-from heliograph.gateway.log import Log, LogFullError, PingEntry
+from heliograph.gateway.log import Log, LogFullError
+from heliograph.gateway.log_entries import PingEntry
 from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.gateway.writer import OutOfOrderError, Writer, writer_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from heliograph.gateway.log import RELEASED, read_generation, segment_path, segments
+from heliograph.gateway.log_reading import RELEASED, read_generation, segment_path, segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable

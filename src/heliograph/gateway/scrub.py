@@ -8,7 +8,8 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from heliograph.frames import write_atomically
-from heliograph.gateway.log import SCRUB, Checkpoint, Stored, read_segment, segment_path, segments
+from heliograph.gateway.log_entries import Checkpoint, Stored
+from heliograph.gateway.log_reading import SCRUB, read_segment, segment_path, segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,12 +14,13 @@ import msgspec
 import structlog
 
 from heliograph.gateway.exporters import Exporters
-from heliograph.gateway.log import Log, PingEntry
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_entries import PingEntry
 from heliograph.wire import Receipt
 
 if TYPE_CHECKING:
     from heliograph.gateway.account import Account
-    from heliograph.gateway.log import Stored
+    from heliograph.gateway.log_entries import Stored
     from heliograph.wire import PingReceipt
 
 _LOCKS: Final = 1024

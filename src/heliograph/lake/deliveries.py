@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pyarrow as pa
 
-from heliograph.gateway.log import Entry, Place, read_segment, segments
+from heliograph.gateway.log_entries import Entry
+from heliograph.gateway.log_reading import Place, read_segment, segments
 from heliograph.lake.commits import commit
 from heliograph.lake.places import place_property, read_place, standing_at
 from heliograph.lake.storage import connect

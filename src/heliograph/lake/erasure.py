@@ -16,7 +16,8 @@ import structlog
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 
 from heliograph.consent.erasure import ErasureProof
-from heliograph.gateway.log import Log, LogFullError, segments
+from heliograph.gateway.log import Log, LogFullError
+from heliograph.gateway.log_reading import segments
 from heliograph.gateway.scrub import request_scrub
 from heliograph.lake.exclusion import BusyError, Exclusion
 from heliograph.lake.marts.changing import data_files

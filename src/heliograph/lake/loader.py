@@ -8,13 +8,11 @@ the rows add to the marts is committed before them, as `heliograph.lake.marts.ke
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,33 +20,26 @@ import pyarrow.json
 import structlog
 
 from heliograph import spans
-from heliograph.frames import make_folder, write_atomically
+from heliograph.frames import write_atomically
 from heliograph.gateway.bodies import inflate
-from heliograph.gateway.log import (
-    RELEASED,
-    Checkpoint,
-    Entry,
-    PingEntry,
-    Place,
-    Stored,
-    accounts_at,
-    read_segment,
-    segments,
-)
+from heliograph.gateway.log_entries import Checkpoint, Entry, PingEntry, Stored
+from heliograph.gateway.log_reading import RELEASED, Place, accounts_at, read_segment, segments
 from heliograph.lake.account import LoadAccount
 from heliograph.lake.commits import CommitConflictError, commit
 from heliograph.lake.delivered import BodyDecoder
 from heliograph.lake.deliveries import DeliveryTable
+from heliograph.lake.delivery_rows import delivery_rows
 from heliograph.lake.durability import sync_snapshot
 from heliograph.lake.erased import read_erased_epochs
-from heliograph.lake.exclusion import LOADER, BusyError, Exclusion
+from heliograph.lake.exclusion import BusyError
 from heliograph.lake.gathering import gathered, in_order, in_plain_words
+from heliograph.lake.loader_locks import hold_folder, hold_lake
 from heliograph.lake.marts.keeping import Marts
 from heliograph.lake.marts.tending import Tending
 from heliograph.lake.metrics import LoaderMetric, LoaderMonitor
 from heliograph.lake.pings import PingTable
 from heliograph.lake.places import place_property, read_place, standing_at
-from heliograph.lake.storage import connect, is_remote
+from heliograph.lake.storage import connect
 from heliograph.lake.tables import (
     ColumnTypeError,
     event_files,
@@ -71,13 +62,8 @@ if TYPE_CHECKING:
     from heliograph.settings import GatewaySettings, LakeSettings
     from heliograph.wire import Receipt
 
-_LOCK: Final = "loader.lock"
 _POLL_SECONDS: Final = 0.3
 _log: Final = structlog.get_logger("heliograph.loader")
-
-
-class LoaderRunningError(Exception):
-    """Another loader reads the same log, or fills the same lake; the message says which."""
 
 
 class Loader:
@@ -98,8 +84,8 @@ class Loader:
         self._folder = Path(gateway.log)
         self._turns = Turns(lake) if lake.log else None
         with ExitStack() as stack:
-            stack.enter_context(_hold(self._folder))
-            stack.enter_context(_hold_lake(lake))
+            stack.enter_context(hold_folder(self._folder))
+            stack.enter_context(hold_lake(lake))
             self._locks = stack.pop_all()
         self._settings = lake
         self._inflated = gateway.maximum_inflated_bytes
@@ -361,39 +347,7 @@ class Loader:
             self._learn(pa.schema([pa.field(field.name, plain_type(field.type)) for field in unknown]), entry.plan)
         if receipt.first <= before:
             events = events.filter(pc.field("sequence") > before)
-        return self._with_constants(events, entry)
-
-    def _with_constants(self, events: pa.Table, entry: Entry) -> pa.Table:
-        receipt = entry.receipt
-        constants: dict[str, Any] = {
-            "instance": receipt.instance,
-            "account": entry.account,
-            "epoch": receipt.epoch,
-            "agreement": receipt.agreement,
-            "plan": entry.plan,
-            "received": receipt.received,
-        }
-        columns = {field.name: self._cast(events.column(field.name), field, entry.plan) for field in self._kept(events)}
-        for name, value in constants.items():
-            columns[name] = _repeated(value, self._schema.field(name).type, len(events))
-        return pa.table(columns)
-
-    def _kept(self, events: pa.Table) -> list[pa.Field]:
-        """Return the columns of the lake that a delivery has."""
-        return [self._schema.field(name) for name in events.schema.names if name in self._schema.names]
-
-    @staticmethod
-    def _cast(column: pa.ChunkedArray, field: pa.Field, plan: str) -> pa.ChunkedArray:
-        if column.type == field.type or (pa.types.is_dictionary(column.type) and column.type.value_type == field.type):
-            return column  # words stay dictionaries until they are written
-        try:
-            return column.cast(field.type)
-        except pa.ArrowException:
-            raise ColumnTypeError(
-                f"the log holds events of {plan} whose {field.name} is {column.type}, and in the lake it is "
-                f"{field.type}. Load them into another lake (lake.warehouse, lake.catalog), and give the property "
-                "another name in the plan."
-            ) from None
+        return delivery_rows(events, entry, self._schema)
 
     def _commit_events(self, events: pa.Table, place: Place) -> None:
         rows = in_order(events)
@@ -441,39 +395,3 @@ def _tell_loaded(deliveries: dict[str, int]) -> None:
     for delivery, rows in deliveries.items():
         _log.info("delivery loaded", delivery=delivery, rows=rows)
         spans.note("delivery loaded", delivery=delivery, rows=rows)
-
-
-def _repeated(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
-    """Return a column that has the same value everywhere."""
-    if kind == pa.string() and value is not None:
-        return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), pa.array([value], kind))
-    given = pa.scalar(value, pa.int64() if pa.types.is_timestamp(kind) else kind)
-    return pa.repeat(given, rows).cast(kind)
-
-
-@contextmanager
-def _hold(folder: Path, *, lock: str = _LOCK) -> Iterator[None]:
-    make_folder(folder)
-    descriptor = os.open(folder / lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise LoaderRunningError(
-            f"{folder}: another loader is at work here. Stop it first, or name another log and another lake."
-        ) from None
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _hold_lake(lake: LakeSettings) -> Iterator[None]:
-    if not is_remote(lake):
-        with _hold(Path(lake.warehouse), lock=f"{lake.log}.{_LOCK}" if lake.log else _LOCK):
-            yield
-        return
-    try:
-        with Exclusion(lake).hold(f"{LOADER} {lake.log}" if lake.log else LOADER, seconds=0):
-            yield
-    except BusyError as error:
-        raise LoaderRunningError(f"{error}. Stop it first, or name another lake.") from None

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from prometheus_client import CollectorRegistry
 
-from heliograph.gateway.log import segments
+from heliograph.gateway.log_reading import segments
 from heliograph.lake.storage import is_remote
 from heliograph.metrics import Kind, Meters, MetricTable, Snapshot, render, write_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from heliograph.gateway.log import Place
+    from heliograph.gateway.log_reading import Place
     from heliograph.lake.account import LoadAccount
     from heliograph.settings import GatewaySettings, LakeSettings
 

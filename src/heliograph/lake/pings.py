@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from pyiceberg.table import Table, Transaction
 
-    from heliograph.gateway.log import PingEntry, Place
+    from heliograph.gateway.log_entries import PingEntry
+    from heliograph.gateway.log_reading import Place
     from heliograph.ping import FactValue
     from heliograph.settings import LakeSettings
 

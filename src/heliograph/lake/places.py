@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from heliograph.gateway.log import Place
+from heliograph.gateway.log_reading import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,8 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import ManifestFile
 
 from heliograph.gateway.bodies import inflate
-from heliograph.gateway.log import SUFFIX, PingEntry
+from heliograph.gateway.log_entries import PingEntry
+from heliograph.gateway.log_reading import SUFFIX
 from heliograph.gateway.scrub import look_through
 from heliograph.lake.matching import sql_case
 from heliograph.lake.tables import DELIVERY_SCHEMA
@@ -21,7 +22,7 @@ from heliograph.lake.tables import DELIVERY_SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from heliograph.gateway.log import Stored
+    from heliograph.gateway.log_entries import Stored
     from heliograph.lake.matching import Scope
     from heliograph.lake.storage import Storage
     from heliograph.settings import GatewaySettings

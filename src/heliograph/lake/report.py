@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from heliograph.difference import add, subtract
-from heliograph.gateway.log import accounts_at
+from heliograph.gateway.log_reading import accounts_at
 from heliograph.lake.places import read_place
 from heliograph.lake.rewriting import read_erased
 from heliograph.lake.storage import connect

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table, Transaction
     from pyiceberg.table.metadata import TableMetadata
 
-    from heliograph.gateway.log import Place
+    from heliograph.gateway.log_reading import Place
     from heliograph.lake.marts.tables import Mart
 
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
-    from heliograph.gateway.log import Place
+    from heliograph.gateway.log_reading import Place
     from heliograph.lake.marts.tables import Mart
     from heliograph.plan.model import Plan
     from heliograph.settings import LakeSettings

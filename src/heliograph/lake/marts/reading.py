@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
-    from heliograph.gateway.log import Place
+    from heliograph.gateway.log_reading import Place
     from heliograph.plan.model import Plan
     from heliograph.settings import LakeSettings
 

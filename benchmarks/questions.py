@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
 
     from heliograph.demo.population import Population
+    from heliograph.plan.model import Plan
 
 _PLAN: Final = Path(__file__).resolve().parents[1] / "plans" / "code-intelligence.yaml"
 _DAYS: Final = 180
@@ -66,8 +67,8 @@ class Timed(msgspec.Struct, frozen=True, kw_only=True):
         return statistics.median(self.seconds)
 
 
-class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured on one lake."""
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """How a lake was made."""
 
     events: int
     generated_per_second: float
@@ -75,6 +76,12 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Events generated, sorted and committed to the lake."""
     marts_per_second: float
     """Events made into all marts."""
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured on one lake."""
+
+    made: Made
     event_bytes: float
     """Of an event in the lake's files of events."""
     mart_bytes: float
@@ -98,29 +105,41 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(folder: Path, events: int, *, rounds: int) -> Size:
-    """Make a lake of about so many events, and time the questions."""
+    """Time the questions on a lake of about so many events, which is made unless it is there."""
     plan = load_plan(_PLAN)
     rule = sized(events, PopulationRule(seed=1, first_day=_FIRST, days=_DAYS, accounts=20), plan)
     population = draw_population(rule, plan)
     lake = LakeSettings(warehouse=str(folder), catalog=f"sqlite:///{folder}/catalog.db")
     settings = Settings(plan=PlanSettings(file=str(_PLAN)), lake=lake)
-    generated, count = _timed(lambda: sum(batch.num_rows for batch in event_batches(population, plan)))
-    appended, table = _timed(lambda: append_events(lake, plan, population))
-    made, _ = _timed(lambda: make_marts(lake, plan, table))
+    written = folder / "made.json"
+    if written.exists():
+        made = msgspec.json.decode(written.read_bytes(), type=Made)
+    else:
+        made = _make(lake, plan, population)
+        written.write_bytes(msgspec.json.encode(made))
     with open_lake(settings, now=_after) as opened:
         questions = [_warm(name, ask, rounds) for name, ask in _questions(opened, population).items()]
         ours, plain = _raw(opened, lake, rounds)
     return Size(
-        events=count,
-        generated_per_second=count / generated,
-        appended_per_second=count / appended,
-        marts_per_second=count / made,
-        event_bytes=_bytes(find_events(lake)) / count,
-        mart_bytes=sum(_bytes(find_mart(open_catalog(lake), mart)) for mart in MARTS) / count,
+        made=made,
+        event_bytes=_bytes(find_events(lake)) / made.events,
+        mart_bytes=sum(_bytes(find_mart(open_catalog(lake), mart)) for mart in MARTS) / made.events,
         questions=questions,
         ours=ours,
         plain=plain,
         highest_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+
+
+def _make(lake: LakeSettings, plan: Plan, population: Population) -> Made:
+    generated, count = _timed(lambda: sum(batch.num_rows for batch in event_batches(population, plan)))
+    appended, table = _timed(lambda: append_events(lake, plan, population))
+    made, _ = _timed(lambda: make_marts(lake, plan, table))
+    return Made(
+        events=count,
+        generated_per_second=count / generated,
+        appended_per_second=count / appended,
+        marts_per_second=count / made,
     )
 
 
@@ -264,7 +283,7 @@ def print_figures(console: Console, figures: Figures) -> None:
     table = Table(title="Questions, warm; seconds are the median", title_justify="left")
     table.add_column("")
     for size in figures.sizes:
-        table.add_column(f"{size.events:,} events", justify="right")
+        table.add_column(f"{size.made.events:,} events", justify="right")
     grows = len(figures.sizes) > 1
     if grows:
         table.add_column("growth", justify="right")
@@ -296,10 +315,10 @@ def _rows(size: Size) -> list[tuple[str, Callable[[Size], float], str]]:
         *((f"{each.name}, plain SQL / ours", ratio(at), "{:.1f}") for at, each in enumerate(size.ours)),
         ("bytes an event", lambda each: each.event_bytes, "{:.1f}"),
         ("bytes an event in the marts", lambda each: each.mart_bytes, "{:.1f}"),
-        ("generated a second", lambda each: each.generated_per_second, "{:,.0f}"),
-        ("appended a second, generation included", lambda each: each.appended_per_second, "{:,.0f}"),
-        ("made into marts a second", lambda each: each.marts_per_second, "{:,.0f}"),
-        ("marts / appending", lambda each: each.marts_per_second / each.appended_per_second, "{:.2f}"),
+        ("generated a second", lambda each: each.made.generated_per_second, "{:,.0f}"),
+        ("appended a second, generation included", lambda each: each.made.appended_per_second, "{:,.0f}"),
+        ("made into marts a second", lambda each: each.made.marts_per_second, "{:,.0f}"),
+        ("marts / appending", lambda each: each.made.marts_per_second / each.made.appended_per_second, "{:.2f}"),
         ("highest memory, MiB", lambda each: each.highest_mib, "{:,.0f}"),
     ]
 
@@ -311,12 +330,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="how often each question is timed (default: 5)")
     parser.add_argument("--fresh", type=int, default=40, help="events from record to answer; 1 is none (default: 40)")
     parser.add_argument("--folder", type=Path, default=Path(), help="where to write (default: here)")
+    parser.add_argument("--lakes", type=Path, help="where lakes stay, and are taken from (default: each is made anew)")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix=".heliograph-questions-", dir=options.folder) as folder:
+        lakes = (options.lakes or Path(folder)).resolve()
         sizes = [
-            measure(Path(folder).resolve() / str(events), events, rounds=options.rounds)
-            for events in options.events or [1_000_000]
+            measure(lakes / str(events), events, rounds=options.rounds) for events in options.events or [1_000_000]
         ]
         seconds = fresh(Path(folder).resolve() / "site", events=options.fresh) if options.fresh > 1 else []
     figures = Figures(sizes=sizes, fresh_seconds=seconds)

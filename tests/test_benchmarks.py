@@ -84,7 +84,7 @@ def test_questions_are_timed_with_equal_answers_and_an_event_is_soon_in_one(tmp_
     )
     assert run.returncode == 0, run.stdout + run.stderr
     [size] = json.loads(file.read_bytes())["sizes"]
-    assert size["events"] > 5_000
+    assert size["made"]["events"] > 5_000
     assert [each["name"] for each in size["questions"]] == [question.verb for question in QUESTIONS]
     assert [each["name"] for each in size["ours"]] == [each["name"] for each in size["plain"]] == ["funnel", "sessions"]
     assert all(number > 0 for number in numbers(size))

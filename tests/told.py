@@ -10,11 +10,11 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from heliograph.gateway.log_entries import PingEntry
-from heliograph.insights.lake import pings_table
 from heliograph.lake.pings import ping_rows
 from heliograph.lake.tables import PING_SCHEMA
 from heliograph.ping import Ping
 from heliograph.wire import PingReceipt
+from opened import pings_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,12 +13,12 @@ import pytest
 from pyarrow import parquet
 
 from asking import user_id, write_history
-from heliograph.insights.lake import events_table
 from heliograph.insights.scope import Scope
 from heliograph.insights.tables import Tables, defined_tables
 from heliograph.lake.tables import event_schema
 from heliograph.plan.load import load_plan
 from heliograph.plan.model import Comparison, EventDefinition, IntegerProperty, MemberProperty, Plan
+from opened import events_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -15,10 +15,10 @@ from pyarrow import parquet
 from asking import user_id
 from heliograph.event import Actor
 from heliograph.insights.activity import answer_activity
-from heliograph.insights.lake import events_table
 from heliograph.insights.questions import QUESTIONS
 from heliograph.insights.resolve import resolve_scope
 from heliograph.insights.tables import defined_tables
+from opened import events_table
 
 if TYPE_CHECKING:
     from asking import MakeTable

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyarrow import parquet
 
-from heliograph.insights.lake import events_table
 from heliograph.insights.questions import QUESTIONS
 from heliograph.insights.resolve import latest_day
 from heliograph.insights.tables import defined_tables
+from opened import events_table
 
 if TYPE_CHECKING:
     from pathlib import Path

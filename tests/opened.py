@@ -1,4 +1,4 @@
-"""Opens the lake's tables in the embedded engine, for those that have files of it at hand."""
+"""Tables of the lake for the tests of questions, from files at hand, in the embedded engine."""
 
 from __future__ import annotations
 

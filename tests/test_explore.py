@@ -125,7 +125,10 @@ def test_small_groups_are_not_told_where_that_is_asked_for(lake: Lake) -> None:
     whole, told = (lake.ask("feature-adoption", suppress=each, **choices).table.to_pylist() for each in (None, 5))
     assert any(0 < row["users"] < 5 for row in whole)
     assert not any(row["users"] is not None and 0 < row["users"] < 5 for row in told)
-    assert "stickiness" in lake.ask("active", days=7, suppress=5, since=LAST, by="everyone").table.column_names
+    days = lake.ask("active", days=7, suppress=5, by="everyone").table["day"].to_pylist()
+    assert days == [LAST - timedelta(days=n) for n in range(6, -1, -1)]
+    ranks = lake.ask("stickiest", top=2, suppress=5).table
+    assert ranks.group_by("size").aggregate([("rank", "max")])["rank_max"].to_pylist() == [2, 2, 2]
     with pytest.raises(QuestionError):
         lake.ask("intervene", suppress=5)
 

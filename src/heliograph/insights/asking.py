@@ -11,6 +11,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from heliograph.insights.activity import NoRule, answer_activity
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
@@ -70,6 +72,16 @@ class _Told(msgspec.Struct, frozen=True):
     rule: type[msgspec.Struct] = NoRule
     beside: frozenset[str] = frozenset()
     """Parameters that are not of the rule."""
+    shown: Callable[..., pa.Table] | None = None
+    """Returns the rows of the metric that are shown, for the rows, the scope and what was chosen of `beside`."""
+
+
+def _last_days(rows: pa.Table, scope: Scope, *, days: int) -> pa.Table:
+    return rows.filter(pc.field("day") >= pa.scalar(scope.window(days).first, pa.date32()))
+
+
+def _first_ranks(rows: pa.Table, _: Scope, *, top: int) -> pa.Table:
+    return rows.filter(pc.field("rank") <= top)
 
 
 _TOLD: Final = {
@@ -77,9 +89,9 @@ _TOLD: Final = {
     "power-users": _Told(answer_power_users, PowerUserRule),
     "multi-feature-sessions": _Told(answer_multi_feature_sessions, SessionRule),
     "intervene": _Told(_answer_intervene, InterventionRule),
-    "stickiest": _Told(answer_stickiest, StickinessRule, frozenset({"top"})),
+    "stickiest": _Told(answer_stickiest, StickinessRule, frozenset({"top"}), _first_ranks),
     "back-test": _Told(answer_own_back_test, InterventionRule),
-    "active": _Told(answer_activity, beside=frozenset({"days"})),
+    "active": _Told(answer_activity, beside=frozenset({"days"}), shown=_last_days),
 }
 _UNDER_SUPPRESSION: Final = {"stickiest": "feature-stickiness", "active": "stickiness", "intervene": "components"}
 """The metrics that answer in the place of words of their own."""
@@ -132,10 +144,7 @@ def ask(name: str, tables: Tables, plan: Plan, scope: Scope, *, suppress: int | 
             users and so is none for those to whom small groups are not told.
     """
     if suppress is not None:
-        left = {key: value for key, value in chosen.items() if key not in _beside(name)}
-        return _answer_metric(
-            metric_of(_UNDER_SUPPRESSION.get(name, name)), tables, plan, scope, left, suppress=suppress
-        )
+        return _answer_suppressed(name, tables, plan, scope, chosen, suppress=suppress)
     if (told := _TOLD.get(name)) is not None:
         beside = {key: chosen.pop(key) for key in [*chosen] if key in told.beside}
         if told.rule is NoRule:
@@ -157,9 +166,17 @@ def metric_of(name: str) -> Metric:
         raise QuestionError([f"There is no question {name!r}. There are {', '.join(NAMES)}."]) from None
 
 
-def _beside(name: str) -> frozenset[str]:
+def _answer_suppressed(
+    name: str, tables: Tables, plan: Plan, scope: Scope, chosen: dict[str, Any], *, suppress: int
+) -> Answer:
+    """Answer by the metric, of whose rows small groups are left out before it is chosen which are shown."""
     told = _TOLD.get(name)
-    return frozenset() if told is None else told.beside
+    beside = {key: chosen.pop(key) for key in [*chosen] if told is not None and key in told.beside}
+    metric = metric_of(_UNDER_SUPPRESSION.get(name, name))
+    answer = _answer_metric(metric, tables, plan, scope, chosen, suppress=suppress)
+    if told is None or told.shown is None or not beside:
+        return answer
+    return msgspec.structs.replace(answer, table=told.shown(answer.table, scope, **beside))
 
 
 def _answer_metric(

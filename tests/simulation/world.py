@@ -181,6 +181,7 @@ class World:
         self.lake: MemoryLake | RealLake = RealLake(lake) if real_lake else MemoryLake(self.stage)
         self.network = Network(self.ask)
         self.epochs = 0
+        self.products = 0
         self.ids = 0
         self.recorders: list[tuple[Process, Recorder]] = []
         self.agent: tuple[Process, Agent] | None = None
@@ -296,7 +297,8 @@ class World:
 
     def start_recorder(self) -> Process:
         """Begin a process of the product."""
-        process = Process(f"product-{self.epochs}", self.stage)
+        self.products += 1
+        process = Process(f"product-{self.products}", self.stage)
         with self.stage.act(process):
             recorder = Recorder(self.settings.recorder, now=self.instance_now, environment={}, look_seconds=1e9)
         self.recorders.append((process, recorder))

@@ -71,10 +71,13 @@ def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ib
     Most are one span, and known by their neighbours. Only those of several spans, which are few, are numbered and
     grouped once more.
     """
-    spans = _spans(tables, plan, scope, rule)
-    order = {"group_by": _USER, "order_by": "begun"}
-    before = spans.ended.max().over(ibis.window(**order, rows=(None, -1)))
-    reached = spans.ended.max().over(ibis.window(**order, rows=(None, 0)))
+    is_kept = tables.kept and rule.gap_minutes >= PART_GAP_MINUTES
+    spans = _spans(tables, plan, scope, rule, is_kept=is_kept)
+    order = {"group_by": ["instance", "user_id"], "order_by": "begun"}
+    # Parts may overlap, as events arrive in whatever portions; stretches of the clock do not.
+    previous = {"rows": (None, -1)} if is_kept else {}
+    before = (spans.ended.max() if is_kept else spans.ended.lag()).over(ibis.window(**order, **previous))
+    reached = ibis.greatest(before.fill_null(spans.ended), spans.ended)
     after = spans.begun.lead().over(ibis.window(**order))
     pause = ibis.interval(minutes=rule.gap_minutes)
     marked = spans.mutate(
@@ -92,7 +95,7 @@ def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ib
     return whole.select(*_USER, "begun", "ended", "events", features=count_features(whole))
 
 
-def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
+def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule, *, is_kept: bool) -> ibis.Table:
     """Return stretches of use that lie within one session each, so few that putting them in order costs little.
 
     From the marts they are the parts of sessions. From events, all of a user within one stretch of the clock as long
@@ -103,12 +106,12 @@ def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.
     goes on, it belongs to the day of its beginning.
 
     Returns:
-        account, instance, user_id, `begun` (once for each user), `ended`; of what the filters leave, `events` and
-        sets of features as bits.
+        account, instance, user_id, `begun` (once for each user), `ended` (in that order, too, but from the marts); of
+        what the filters leave, `events` and sets of features as bits.
     """
     earliest = midnight(scope.window(rule.days).first, before=WIDEST + timedelta(minutes=rule.gap_minutes))
     told = [*_USER, "name", "version", "source"]
-    if tables.kept and rule.gap_minutes >= PART_GAP_MINUTES:
+    if is_kept:
         parts = chosen(tables.session_parts, scope)
         rows = parts.filter(parts.ended >= earliest).select(*told, "begun", "ended", "events", span="begun")
     else:

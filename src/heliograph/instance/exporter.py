@@ -20,6 +20,7 @@ from heliograph.instance.answers import Action
 from heliograph.instance.bandwidth import Bandwidth
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.bookkeeping import Bookkeeping
+from heliograph.instance.id_table import ENOUGH_WAITING
 from heliograph.instance.outbox_reading import START, Chunk, EpochReader, read_epochs, sweep_removed
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.progress import Leaving, Owed, Progress
@@ -143,10 +144,13 @@ class Exporter:
             self._wake()
             if self._ahead.epoch not in {reader.epoch for reader in self._found}:
                 self._ahead.forget()
-            return self._deliver_epochs(self._splits.order(self._found), may_send)
+            delivered = self._deliver_epochs(self._splits.order(self._found), may_send)
         except Exception:
             self.caught_up = False
             raise
+        if not delivered:
+            self._state.ids.sort_in(at_least=ENOUGH_WAITING)
+        return delivered
 
     def go_on(self) -> None:
         """Note that the gateway was spoken with: nothing stands still, unless it refuses what is delivered."""

@@ -99,12 +99,14 @@ def forget(state: State, user: str, *, outbox: Path, now: datetime) -> Outcome:
     connection = state.connection
     keys = (*named, *state.stitched.visitors_of(named))
     marks = ",".join("?" * len(keys))
+    state.ids.sort_in()
     query = f"select session from session_user where user in ({marks})"  # noqa: S608 - question marks
     queued = _read_queued(state, outbox, keys, {session for (session,) in connection.execute(query, keys)})
     # A clock that was set back must not let those pass that were recorded before this.
     until = max(microseconds(now), queued.latest + 1)
     with connection:
         connection.execute("begin immediate")
+        state.ids.sort_in_within()
         keys = (*named, *state.stitched.visitors_of(named))
         ids = [*state.pseudonyms(USER, keys).values(), *state.stitched.former_ids(keys)]
         sent = {*ids, *state.pseudonyms(SESSION, queued.sessions).values()}

@@ -20,6 +20,8 @@ from heliograph.frames import make_folder
 from heliograph.instance.bundled import SCHEMA as BUNDLED_SCHEMA
 from heliograph.instance.bundled import BundledTable
 from heliograph.instance.counted import Counted, opening, settle_undecided
+from heliograph.instance.id_table import SCHEMA as ID_SCHEMA
+from heliograph.instance.id_table import IdTable
 from heliograph.instance.kept_bytes import KeptBytes
 from heliograph.instance.ledger import SCHEMA as LEDGER_SCHEMA
 from heliograph.instance.ledger import Ledger
@@ -42,15 +44,7 @@ if TYPE_CHECKING:
     from heliograph.ledger.entries import Moved, Refused
     from heliograph.wire import Receipt
 
-_KEYS_AT_ONCE: Final = 500
 _SCHEMA: Final = """
-create table if not exists pseudonym (
-    kind text not null, key text not null, id text not null unique, primary key (kind, key)
-) without rowid;
-create table if not exists session_user (
-    session text not null, user text not null, primary key (session, user)
-) without rowid;
-create index if not exists session_user_by_user on session_user (user);
 create table if not exists forgotten (
     digest blob primary key, until integer not null, generation integer not null
 ) without rowid;
@@ -126,6 +120,8 @@ class State:
                     f"{folder}: another agent is running with this state. Stop it first, or give this one its own."
                 ) from None
         self._connection = sqlite3.connect(folder / "agent.db", isolation_level=None)
+        self.ids: Final = IdTable(self._connection)
+        """Who stands behind which random id."""
         self.usage: Final = UsageTable(self._connection)
         """What was used on which day by whom."""
         self.stitched: Final = StitchedTable(self._connection)
@@ -141,7 +137,16 @@ class State:
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute("pragma synchronous = full")
             self._connection.execute("pragma secure_delete = on")  # what is forgotten is gone from the disk, too
-            schemas = (_SCHEMA, STITCHED_SCHEMA, USAGE_SCHEMA, PING_SCHEMA, PLAN_SCHEMA, LEDGER_SCHEMA, BUNDLED_SCHEMA)
+            schemas = (
+                _SCHEMA,
+                ID_SCHEMA,
+                STITCHED_SCHEMA,
+                USAGE_SCHEMA,
+                PING_SCHEMA,
+                PLAN_SCHEMA,
+                LEDGER_SCHEMA,
+                BUNDLED_SCHEMA,
+            )
             self._connection.executescript("".join(schemas))
             self.ledger: Final = Ledger(self._connection, now=self.moment)
             """All that left, and its receipts."""
@@ -215,8 +220,7 @@ class State:
             self._connection.execute("begin immediate")
             if generation is not None and generation != self.generation():
                 raise StaleError
-            self._connection.executemany("insert into pseudonym (kind, key, id) values (?, ?, ?)", pseudonyms)
-            self._connection.executemany("insert or ignore into session_user values (?, ?)", sessions)
+            self.ids.add(pseudonyms, sessions)
             self._put(epoch, progress)
             return self.ledger.head().digest if leaving is None else self._leave(epoch, leaving)
 
@@ -318,13 +322,7 @@ class State:
 
     def users_of(self, sessions: Iterable[str]) -> dict[str, set[str]]:
         """Return whose `sessions` are, where that is known."""
-        found: dict[str, set[str]] = {}
-        for part in _parts(sessions):
-            marks = ",".join("?" * len(part))
-            query = f"select session, user from session_user where session in ({marks})"  # noqa: S608 - question marks
-            for session, user in self._connection.execute(query, part):
-                found.setdefault(session, set()).add(user)
-        return found
+        return self.ids.users_of(sessions)
 
     def receipts(self, epoch: int | None = None) -> Iterator[Receipt]:
         """Yield every receipt, or those of one epoch, epoch by epoch, in order."""
@@ -332,12 +330,7 @@ class State:
 
     def pseudonyms(self, kind: str, keys: Iterable[str]) -> dict[str, str]:
         """Return the random ids of those `keys` that have one."""
-        found: dict[str, str] = {}
-        for part in _parts(keys):
-            marks = ",".join("?" * len(part))
-            query = f"select key, id from pseudonym where kind = ? and key in ({marks})"  # noqa: S608 - question marks
-            found.update(self._connection.execute(query, (kind, *part)))
-        return found
+        return self.ids.ids(kind, keys)
 
     def policy(self) -> HeldPolicy | None:
         """Return what the vendor said last; None when nothing was heard yet."""
@@ -381,9 +374,3 @@ def read_generation(connection: sqlite3.Connection) -> int:
     )
     [(found,)] = connection.execute(query)
     return int(found)
-
-
-def _parts(keys: Iterable[str]) -> Iterator[list[str]]:
-    wanted = list(keys)
-    for start in range(0, len(wanted), _KEYS_AT_ONCE):
-        yield wanted[start : start + _KEYS_AT_ONCE]

@@ -129,6 +129,7 @@ def _user_key(state: State, user: str) -> str:
 
 def _join(state: State, visitor: str, user: str) -> None:
     connection = state.connection
+    state.ids.sort_in_within()
     known = state.pseudonyms(USER, (visitor, user))
     if visitor in known and user not in known:
         connection.execute("update pseudonym set key = ? where kind = ? and key = ?", (user, USER, visitor))

@@ -1,8 +1,7 @@
-"""Compact lines as columns, without an object for each: where their parts begin is found in all lines at once.
+"""Compact lines as columns, without an object for each: of thousands, the parts are found at once.
 
-A recorder writes its lines without spaces, and escapes nothing but what JSON makes it escape. So quotes come in pairs,
-and where one part ends the next begins. Parts that are the same text, as most are, are decoded once; of each line at
-most the properties are. A line that is anything else is read as a plain one: nothing is guessed, and none is refused.
+Parts that are the same text, as most are, are decoded once; of each line at most the properties are. A line that is
+anything but compact is read as a plain one: nothing is guessed, and none is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heliograph.instance.compact_lines import PLACES, is_compact, plain_line
+from heliograph.instance.compact_lines import is_compact, plain_line
+from heliograph.instance.compact_parts import END, NAMES, WORDS, find_parts
 from heliograph.instance.line_columns import LineColumns, line_fields
 from heliograph.instance.new_columns import Part, column_of_parts, column_per_group
 from heliograph.plan.buffers import column_values
@@ -33,23 +33,15 @@ if TYPE_CHECKING:
     Booleans: TypeAlias = npt.NDArray[np.bool_]
     Mend: TypeAlias = Callable[[list[bytes]], list[bytes]]
 
-_END, _QUOTE, _COMMA, _N, _ZERO, _SPACE = b'\n",n0 '
-_OPEN_LINE, _CLOSE_LINE, _OPEN, _CLOSE = b"[]{}"
-_MOST_DIGITS: Final = 18
-"""Of a sequence number, so that it is one of 64 bits."""
-_NULL: Final = len("null")
-_WORDS: Final = PLACES[PLACES.index("outcome") :]
+_SPACE: Final = ord(" ")
 _list_decoder: Final = msgspec.json.Decoder(list[str | None])
 
 
 class _Spans(NamedTuple):
     """Where a part of each line begins and ends."""
 
-    starts: Integers
-    ends: Integers
-
-    def of(self, rows: Integers) -> _Spans:
-        return _Spans(self.starts[rows], self.ends[rows])
+    starts: npt.NDArray[np.int32]
+    ends: npt.NDArray[np.int32]
 
 
 class _Kind(NamedTuple):
@@ -125,7 +117,7 @@ class CompactColumns:
         return _in_order(table, rest) if table.num_rows else rest
 
     def _table(self, lines: _Lines) -> pa.Table:
-        name_of, names = lines.words(lines.name)
+        name_of, names = lines.words(lines.part("name"))
         kinds = [self._kinds.get(name or "") for name in names]
         if None in kinds:
             unknown = np.array([kind is None for kind in kinds])
@@ -134,16 +126,16 @@ class CompactColumns:
         properties = self._properties(lines, name_of, declared)
         columns = {
             "name": column_per_group([kind.name for kind in declared], name_of, SMALL_WORDS),
-            "sequence": pa.array(lines.sequence),
+            "sequence": pa.array(lines.numbers),
             "time": lines.texts(lines.time).cast(TIME),
         }
-        for whose, spans in (("user", lines.user), ("session", lines.session)):
-            key_of, keys = lines.words(spans)
+        for whose in ("user", "session"):
+            key_of, keys = lines.words(lines.part(whose))
             columns[whose] = column_per_group(keys, key_of, IDS)
         # Few combinations of all these words differ.
-        group_of, words = lines.words(lines.tail)
-        for nth, word in enumerate(_WORDS):
-            columns[word] = column_per_group(words[nth :: len(_WORDS)], group_of, SMALL_WORDS)
+        group_of, words = lines.words(lines.part("words"))
+        for nth, word in enumerate(WORDS):
+            columns[word] = column_per_group(words[nth :: len(WORDS)], group_of, SMALL_WORDS)
         return pa.table(columns | properties)
 
     def _properties(self, lines: _Lines, name_of: npt.NDArray[np.int32], kinds: Sequence[_Kind]) -> dict[str, pa.Array]:
@@ -175,65 +167,20 @@ class _Lines:
 
     def __init__(self, body: bytes) -> None:
         self._body = body
-        data = np.empty(len(body) + 1, np.uint8)
-        data[:-1] = np.frombuffer(body, np.uint8)
-        data[-1] = _END
-        self._data = data
-        ends = np.flatnonzero(data == _END)
-        self._whole = _Spans(np.concatenate(([0], ends[:-1] + 1)), ends)
-        self._find(self._whole)
-        self._escaped()
+        self._letters = np.empty(len(body) + 1, np.uint8)
+        self._letters[:-1] = np.frombuffer(body, np.uint8)
+        self._letters[-1] = END
+        self._parts = find_parts(self._letters)
+        ends = self._parts.place("end")
         # What follows the properties, so that their texts are lines.
-        data[self.properties.ends[self._is_compact] - 2] = _SPACE
-        self._compact = np.flatnonzero(self._is_compact)
+        self._letters[ends[self._parts.is_compact] - 1] = _SPACE
+        self._compact = np.flatnonzero(self._parts.is_compact)
+        self.time = _Spans(self._parts.place("time") + 1, self._parts.place("user") - 2)
+        self.properties = _Spans(self._parts.place("properties"), ends + 1)
 
-    def _find(self, whole: _Spans) -> None:
-        data, (starts, ends) = self._data, whole
-        quotes = np.flatnonzero(data == _QUOTE)
-        place = np.searchsorted(quotes, starts)
-        # So that one may look for the next ones of a line that has none.
-        quotes = np.concatenate((quotes, np.full(2 * len(PLACES), len(data) - 1)))
-        good = (ends - starts > _NULL) & (data[starts] == _OPEN_LINE) & (data[ends - 1] == _CLOSE_LINE)
-        good &= data[np.maximum(ends - 2, 0)] == _CLOSE
-
-        def take(begins: Integers, *, optional: bool) -> Integers:
-            """Go past the word, or null, that begins here and the comma behind it; return where it ends."""
-            nonlocal place, good
-            first = data[begins]
-            is_word = first == _QUOTE
-            good &= is_word | (first == _N) if optional else is_word
-            past = np.minimum(np.where(is_word, quotes[place + 1] + 1, begins + _NULL), ends)
-            good &= (quotes[place] == begins) | ~is_word
-            good &= data[past] == _COMMA
-            place = np.minimum(place + 2 * is_word, len(quotes) - 2)
-            behind: Integers = np.minimum(past + 1, ends)
-            return behind
-
-        at_name = np.minimum(starts + 1, ends)
-        at_sequence = take(at_name, optional=False)
-        at_time = np.maximum(np.minimum(quotes[place], ends), at_sequence)
-        self._numbers, good_numbers = _numbers(data, at_sequence, at_time - 1)
-        good &= good_numbers & (data[at_time - 1] == _COMMA)
-        at_user = take(at_time, optional=False)
-        at_session = take(at_user, optional=True)
-        at_tail = take(at_session, optional=True)
-        at_properties = at_tail
-        for _ in _WORDS:
-            at_properties = take(at_properties, optional=True)
-        good &= data[at_properties] == _OPEN
-        self._is_compact = good
-        self.name = _Spans(at_name, at_sequence)
-        self.time = _Spans(at_time + 1, at_user - 2)
-        self.user = _Spans(at_user, at_session)
-        self.session = _Spans(at_session, at_tail)
-        self.tail = _Spans(at_tail, at_properties)
-        self.properties = _Spans(at_properties, ends + 1)
-
-    def _escaped(self) -> None:
-        """Leave out lines with an escaped letter, which may be a quote."""
-        if b"\\" in self._body:
-            escapes = np.flatnonzero(self._data == ord("\\"))
-            self._is_compact[np.searchsorted(self._whole.ends, escapes)] = False
+    def part(self, name: str) -> _Spans:
+        """Return where a part is; see `compact_parts.NAMES`."""
+        return _Spans(self._parts.place(name), self._parts.place(NAMES[NAMES.index(name) + 1]))
 
     @property
     def rows(self) -> int:
@@ -241,9 +188,9 @@ class _Lines:
         return len(self._compact)
 
     @property
-    def sequence(self) -> Integers:
+    def numbers(self) -> Integers:
         """Their numbers."""
-        numbers: Integers = self._numbers[self._compact]
+        numbers: Integers = self._parts.numbers[self._compact]
         return numbers
 
     def leave_out(self, rows: Integers) -> None:
@@ -252,20 +199,19 @@ class _Lines:
 
     def others(self) -> list[bytes]:
         """Return the lines that are not compact."""
-        if self.rows == len(self._whole.starts):
-            return []
-        rows = np.delete(np.arange(len(self._whole.starts)), self._compact)
-        starts, ends = self._whole.of(rows)
+        is_other = np.ones(len(self._parts.numbers), np.bool_)
+        is_other[self._compact] = False
+        starts, ends = self._parts.place("line")[is_other], self._parts.place("end")[is_other]
         return [self._body[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def texts(self, spans: _Spans, order: Integers | None = None) -> pa.StringArray:
         """Return the text of each row, in an order."""
-        starts, ends = spans.of(self._compact)
+        starts, ends = spans.starts[self._compact], spans.ends[self._compact]
         # Every second text is one that is wanted, and what is between two of them is not.
         offsets = np.zeros(2 * self.rows + 1, np.int32)
         offsets[:-1:2], offsets[1::2] = starts, ends
         offsets[-1] = ends.max(initial=0)
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self._data)]
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self._letters)]
         every = pa.Array.from_buffers(pa.string(), 2 * self.rows, buffers)
         return every.take(pa.array(2 * (np.arange(self.rows) if order is None else order)))
 
@@ -274,19 +220,6 @@ class _Lines:
         coded = self.texts(spans).dictionary_encode()
         joined = bytes(_letters(coded.dictionary))
         return column_values(coded.indices), _list_decoder.decode(b"[%s]" % joined[:-1])
-
-
-def _numbers(data: npt.NDArray[np.uint8], starts: Integers, ends: Integers) -> tuple[Integers, Booleans]:
-    """Return the numbers whose digits are there, and which are some."""
-    sizes = ends - starts
-    good = (sizes > 0) & (sizes <= _MOST_DIGITS) & ((data[starts] != _ZERO) | (sizes == 1))
-    numbers = np.zeros(len(starts), np.int64)
-    for place in range(int(sizes[good].max(initial=0))):
-        is_in = good & (place < sizes)
-        digits = data[np.where(is_in, starts + place, 0)].astype(np.int64) - _ZERO
-        good &= ~is_in | ((digits >= 0) & (digits <= 9))  # noqa: PLR2004 - digits
-        numbers = np.where(is_in, 10 * numbers + digits, numbers)
-    return numbers, good
 
 
 def _letters(texts: pa.StringArray) -> memoryview:

@@ -27,9 +27,13 @@ _BLOCK_BYTES: Final = 256 << 10
 """So much is looked at at once: what a processor keeps at hand, with what is found in it."""
 _MOST_DIGITS: Final = 18
 """Of a sequence number, so that it is one of 64 bits."""
-_NULL: Final = len("null")
+_NULL: Final = b",null"
+_NO_WORD: Final = b',"\0\0"'
+"""What stands for it while quotes are counted: no line has a zero."""
 WORDS: Final = PLACES[PLACES.index("outcome") :]
 """The last places: few combinations of these words differ."""
+_QUOTES: Final = 2 * (len(PLACES) - 1)
+"""Of a line, up to its properties."""
 
 
 class Parts(NamedTuple):
@@ -52,7 +56,7 @@ NAMES: Final = ("line", "name", "sequence", "time", "user", "session", "words", 
 
 
 def find_parts(letters: Letters) -> Parts:
-    """Return where the parts of lines are, the last of which ends as the others do."""
+    """Return where the parts of lines are, all of which have an end, in which `with_words` has put words."""
     found: list[Parts] = []
     for begin, end in _blocks(letters):
         parts = _find(letters[begin:end])
@@ -60,6 +64,21 @@ def find_parts(letters: Letters) -> Parts:
     columns = zip(*found, strict=True)
     is_compact, numbers, places = columns
     return Parts(np.concatenate(is_compact), np.concatenate(numbers), np.concatenate(places, axis=1))
+
+
+def with_words(body: bytes) -> bytearray:
+    """Return lines, the last one with an end, with a word wherever they have none: so all have as many quotes.
+
+    Should a text look as if there were none, its line is not found to be compact any more.
+    """
+    lines = bytearray(body.replace(_NULL, _NO_WORD))
+    lines.append(END)
+    return lines
+
+
+def without_words(texts: bytes) -> bytes:
+    """Return texts with the words taken out that `with_words` has put in."""
+    return texts.replace(_NO_WORD[1:], _NULL[1:])
 
 
 def _blocks(letters: Letters) -> Iterator[tuple[int, int]]:
@@ -79,51 +98,34 @@ def _find(letters: Letters) -> Parts:
     ends = np.flatnonzero(letters == END)
     starts = np.concatenate(([0], ends[:-1] + 1))
     quotes = np.flatnonzero(letters == _QUOTE)
-    next_quote = np.searchsorted(quotes, starts)
-    # So that one may look for the next ones of a line that has none.
-    quotes = np.concatenate((quotes, np.full(2 * len(PLACES), len(letters) - 1)))
-    good = (ends - starts > _NULL) & (letters[starts] == _OPEN_LINE) & (letters[ends - 1] == _CLOSE_LINE)
-    good &= letters[np.maximum(ends - 2, 0)] == _CLOSE
-
-    def take(begins: Integers, *, optional: bool) -> Integers:
-        """Go past the word, or null, that begins here and the comma behind it; return where it ends."""
-        nonlocal next_quote, good
-        first = letters[begins]
-        is_word = first == _QUOTE
-        good &= is_word | (first == _N) if optional else is_word
-        past = np.minimum(np.where(is_word, quotes[next_quote + 1] + 1, begins + _NULL), ends)
-        good &= (quotes[next_quote] == begins) | ~is_word
-        good &= letters[past] == _COMMA
-        next_quote = np.minimum(next_quote + 2 * is_word, len(quotes) - 2)
-        behind: Integers = np.minimum(past + 1, ends)
-        return behind
-
-    name = np.minimum(starts + 1, ends)
-    sequence = take(name, optional=False)
-    time = np.maximum(np.minimum(quotes[next_quote], ends), sequence)
-    numbers, are_numbers = _numbers(letters, sequence, time - 1)
-    good &= are_numbers & (letters[time - 1] == _COMMA)
-    user = take(time, optional=False)
-    session = take(user, optional=True)
-    words = properties = take(session, optional=True)
-    for _ in WORDS:
-        properties = take(properties, optional=True)
-    good &= letters[properties] == _OPEN
+    first = np.searchsorted(quotes, starts)
+    # A line that has fewer takes those of the lines behind it, or these.
+    quotes = np.concatenate((quotes, np.full(_QUOTES, len(letters) - 1)))
+    pairs = quotes[first[:, None] + np.arange(_QUOTES)]
+    opening, closing = pairs[:, ::2], pairs[:, 1::2]
+    properties = np.minimum(closing[:, -1] + 2, ends)
+    name, behind_name, time = opening[:, 0], closing[:, 0] + 2, opening[:, 1]
+    good = (closing[:, -1] + 2 < ends) & (name == starts + 1) & (opening[:, 2:] == closing[:, 1:-1] + 2).all(axis=1)
+    good &= (letters[np.minimum(closing + 1, len(letters) - 1)] == _COMMA).all(axis=1)
+    good &= (letters[starts] == _OPEN_LINE) & (letters[ends - 1] == _CLOSE_LINE)
+    good &= (letters[time - 1] == _COMMA) & (letters[properties] == _OPEN) & (letters[ends - 2] == _CLOSE)
+    numbers, are_numbers = _numbers(letters, behind_name, time - 1)
+    good &= are_numbers
     # An escaped letter may be a quote.
     escapes = np.flatnonzero(letters == _BACKSLASH)
     if len(escapes):
         good[np.searchsorted(ends, escapes)] = False
-    return Parts(good, numbers, np.stack((starts, name, sequence, time, user, session, words, properties, ends)))
+    user, session, words = opening[:, 2], opening[:, 3], opening[:, 4]
+    return Parts(good, numbers, np.stack((starts, name, behind_name, time, user, session, words, properties, ends)))
 
 
 def _numbers(letters: Letters, starts: Integers, ends: Integers) -> tuple[Integers, Booleans]:
     """Return the numbers whose digits are there, and which are some."""
     sizes = ends - starts
-    good = (sizes > 0) & (sizes <= _MOST_DIGITS) & ((letters[starts] != _ZERO) | (sizes == 1))
-    numbers = np.zeros(len(starts), np.int64)
-    for place in range(int(sizes[good].max(initial=0))):
-        is_in = good & (place < sizes)
-        digits = letters[np.where(is_in, starts + place, 0)].astype(np.int64) - _ZERO
-        good &= ~is_in | ((digits >= 0) & (digits <= 9))  # noqa: PLR2004 - digits
-        numbers = np.where(is_in, 10 * numbers + digits, numbers)
-    return numbers, good
+    good = (sizes > 0) & (sizes <= _MOST_DIGITS) & (letters[np.minimum(starts, len(letters) - 1)] != _ZERO)
+    # From the last digit on, as many as the longest has.
+    places = np.arange(int(sizes[good].max(initial=0)))
+    digits = letters[ends[:, None] - 1 - places].astype(np.int64) - _ZERO
+    digits[places >= sizes[:, None]] = 0
+    good &= ((digits >= 0) & (digits <= 9)).all(axis=1)  # noqa: PLR2004 - digits
+    return digits @ 10**places, good

@@ -37,8 +37,7 @@ class Part(NamedTuple):
 
     rows: Integers
     values: Sequence[Any]
-    """One for each row; None where it has none. Or, with
-    `value_of`, those that there are."""
+    """One for each row; None where it has none. Or, with `value_of`, those that there are."""
     value_of: npt.NDArray[np.integer[Any]] | None = None
     """Which one each row has."""
 
@@ -55,34 +54,41 @@ def column_per_group(
 def column_of_parts(parts: Sequence[Part], kind: pa.DataType, rows: int) -> pa.Array | None:
     """Return a column of values that are given in parts; None where there is no value."""
     is_word = pa.types.is_dictionary(kind)
+    stored = kind.index_type if is_word else kind
     words = Numbers()
-    found = np.zeros(rows, np.int32 if is_word else kind.to_pandas_dtype())
+    found = np.zeros(rows, stored.to_pandas_dtype())
     valid = np.zeros(rows, np.bool_)
     for places, values, value_of in parts:
-        if None not in values:
-            given = words.of(values, len(values)) if is_word else np.fromiter(values, found.dtype, len(values))
-            found[places] = given if value_of is None else given[value_of]
-            valid[places] = True
-            continue
-        has_value = np.fromiter((value is not None for value in values), np.bool_, len(values))
-        given = np.zeros(len(values), found.dtype)
-        present = [value for value in values if value is not None]
-        given[has_value] = words.of(present, len(present)) if is_word else np.array(present, found.dtype)
+        has_value: npt.NDArray[np.bool_] | None = None
+        present = values
+        if None in values:
+            has_value = np.fromiter((value is not None for value in values), np.bool_, len(values))
+            present = [value for value in values if value is not None]
+        given = words.of(present, len(present)) if is_word else np.fromiter(present, found.dtype, len(present))
+        if is_word:
+            _check_room(words, found.dtype)
+        if has_value is not None:
+            spread = np.zeros(len(values), found.dtype)
+            spread[has_value] = given
+            given = spread
         found[places] = given if value_of is None else given[value_of]
-        valid[places] = has_value if value_of is None else has_value[value_of]
+        valid[places] = True if has_value is None else has_value if value_of is None else has_value[value_of]
     if not valid.any():
         return None
-    if is_word:
-        return _word_column(np.where(valid, found, -1), words, kind)
-    return number_column(kind, found, None if valid.all() else valid)
+    column = number_column(stored, found, None if valid.all() else valid)
+    return pa.DictionaryArray.from_arrays(column, pa.array([*words], pa.string()), safe=False) if is_word else column
 
 
-def _word_column(places: npt.NDArray[np.int32], words: Iterable[str], kind: pa.DictionaryType) -> pa.Array:
+def _check_room(words: Numbers, kind: np.dtype[Any]) -> None:
+    if len(words) > np.iinfo(kind).max:
+        raise pa.ArrowInvalid("more different words than a batch can hold")
+
+
+def _word_column(places: npt.NDArray[np.int32], words: Numbers, kind: pa.DictionaryType) -> pa.Array:
     """Return words by their places; -1 stands for none."""
     listed = pa.array([*words], pa.string())
-    width = kind.index_type.to_pandas_dtype()
-    if len(listed) > np.iinfo(width).max:
-        raise pa.ArrowInvalid("more different words than a batch can hold")
+    width = np.dtype(kind.index_type.to_pandas_dtype())
+    _check_room(words, width)
     has_word = places >= 0
     indices = number_column(kind.index_type, np.maximum(places, 0).astype(width), None if has_word.all() else has_word)
     return pa.DictionaryArray.from_arrays(indices, listed, safe=False)

@@ -114,6 +114,10 @@ class RecorderFigures(msgspec.Struct, frozen=True, kw_only=True):
     full_speed_per_second: float
     steady: Latency
     """Four threads that record 500 events a second together."""
+    steady_call: Latency
+    """The same threads, calling a function of Python that takes the same arguments and does nothing: the limit."""
+    steady_write: Latency
+    """The same threads, writing (``pwrite``) as many bytes as an event has, and nothing else."""
     dropped: int
 
 

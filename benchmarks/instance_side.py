@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from itertools import cycle, islice
+from functools import partial
+from itertools import count, cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -21,13 +23,16 @@ from vendor_side import Site, running_site
 from workload import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from heliograph.demo.simulation import SimulatedEvent
     from heliograph.plan.model import Plan
 
 _THREADS: Final = 4
 _STEADY_PER_SECOND: Final = 500
+_EVENT_BYTES: Final = 220
+"""Of an event in the outbox, with its frame."""
+_EVENT: Final = bytes(_EVENT_BYTES)
 
 
 def measure_instance(
@@ -51,7 +56,7 @@ def measure_instance(
             limits.append(_read_and_build(plan, Path(settings.outbox), folder / f"limit-{number}", site))
             drains.append(_drain(site, plan, settings, folder / f"agent-{number}"))
         accepted = sum(site.account().accepted.values())
-    steady, missing = _record_steadily(plan, folder / "steady", events, seconds)
+    steady, dropped_steadily = _measure_steadily(plan, folder / "steady", events, seconds, rounds)
     total = len(events) * rounds
     return (
         ExporterFigures(
@@ -64,16 +69,22 @@ def measure_instance(
         RecorderFigures(
             full_speed=Latency.of(calls),
             full_speed_per_second=Spread.of(recording).median,
-            steady=Latency.of(steady),
-            dropped=dropped + missing,
+            steady=Latency.of(steady.record),
+            steady_call=Latency.of(steady.call),
+            steady_write=Latency.of(steady.write),
+            dropped=dropped + dropped_steadily,
         ),
     )
 
 
 def _record(recorder: Recorder, event: SimulatedEvent) -> float:
     """Record an event as a product does, and return the seconds that the call took."""
+    return _timed(recorder.record, event)
+
+
+def _timed(record: Callable[..., bool], event: SimulatedEvent) -> float:
     start = time.perf_counter()
-    recorder.record(
+    record(
         event.name,
         user=event.user,
         session=event.session,
@@ -84,11 +95,47 @@ def _record(recorder: Recorder, event: SimulatedEvent) -> float:
     return time.perf_counter() - start
 
 
-def _record_steadily(
-    plan: Plan, outbox: Path, events: Sequence[SimulatedEvent], seconds: float
-) -> tuple[list[float], int]:
-    """Record from several threads at a fixed rate; return the duration of each call, and how many were dropped."""
-    recorder = Recorder(RecorderSettings(outbox=str(outbox)), version=VERSION, source=plan.sources[0])
+class _Steady(NamedTuple):
+    """The durations of calls at a fixed rate, in seconds."""
+
+    record: list[float]
+    call: list[float]
+    write: list[float]
+
+
+def _measure_steadily(
+    plan: Plan, folder: Path, events: Sequence[SimulatedEvent], seconds: float, rounds: int
+) -> tuple[_Steady, int]:
+    """Record at a fixed rate, in turn with what a call and a write take by themselves; count what was dropped, too."""
+    folder.mkdir()
+    recorder = Recorder(RecorderSettings(outbox=str(folder / "outbox")), version=VERSION, source=plan.sources[0])
+    found = _Steady([], [], [])
+    file = os.open(folder / "file", os.O_RDWR | os.O_CREAT)
+    places = count(0, _EVENT_BYTES)
+
+    def write(_: SimulatedEvent) -> float:
+        start = time.perf_counter()
+        os.pwrite(file, _EVENT, next(places))
+        return time.perf_counter() - start
+
+    for _ in range(rounds):
+        found.record.extend(_call_steadily(partial(_timed, recorder.record), events, seconds / rounds))
+        found.call.extend(_call_steadily(partial(_timed, _do_nothing), events, seconds / rounds))
+        found.write.extend(_call_steadily(write, events, seconds / rounds))
+    os.close(file)
+    recorded = sum(recorder.recorded.values())
+    recorder.close()
+    return found, len(found.record) - recorded
+
+
+def _do_nothing(_name: str, /, *, user: object, session: object, outcome: object, time: object, **_: object) -> bool:
+    return user is session is outcome is time
+
+
+def _call_steadily(
+    call: Callable[[SimulatedEvent], float], events: Sequence[SimulatedEvent], seconds: float
+) -> list[float]:
+    """Call from several threads at a fixed rate, and return what each call says that it took."""
     pause = _THREADS / _STEADY_PER_SECOND
     calls: list[float] = []
     begin = time.perf_counter()
@@ -100,7 +147,7 @@ def _record_steadily(
             if due > begin + seconds and due > begin + pause:
                 return
             time.sleep(max(due - time.perf_counter(), 0.0))
-            calls.append(_record(recorder, event))
+            calls.append(call(event))
             due += pause
 
     threads = [threading.Thread(target=run, args=(thread,)) for thread in range(_THREADS)]
@@ -108,9 +155,7 @@ def _record_steadily(
         thread.start()
     for thread in threads:
         thread.join()
-    recorded = sum(recorder.recorded.values())
-    recorder.close()
-    return calls, len(calls) - recorded
+    return calls
 
 
 def _read_and_build(plan: Plan, outbox: Path, scratch: Path, site: Site) -> float:
@@ -123,7 +168,9 @@ def _read_and_build(plan: Plan, outbox: Path, scratch: Path, site: Site) -> floa
     for reader in read_epochs(outbox):
         position = START
         while (chunk := reader.read(position, site.instance.agent.batch_events)).end != position:
-            events += builder.build(chunk.lines, numbers=chunk.last - chunk.first + 1, latest=latest).events
+            events += builder.build(
+                builder.read(chunk.body, latest=latest), numbers=chunk.numbers, latest=latest
+            ).events
             position = chunk.end
     rate = events / watch.processor()
     state.close()

@@ -114,6 +114,8 @@ def _recorder_table(recorder: RecorderFigures) -> Table:
     speed = f"one thread, at full speed ({recorder.full_speed_per_second:,.0f} a second)"
     table.add_row(speed, *_latency(recorder.full_speed))
     table.add_row("four threads, 500 a second together", *_latency(recorder.steady))
+    table.add_row("  a call that does nothing, likewise", *_latency(recorder.steady_call))
+    table.add_row("  a pwrite of as many bytes, likewise", *_latency(recorder.steady_write))
     return table
 
 

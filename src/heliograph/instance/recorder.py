@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from heliograph.difference import subtract
-from heliograph.event import NAME_PATTERN, UNDECLARED, Verdict
+from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Actor, Verdict
 from heliograph.instance.declared import UndeclaredError
 from heliograph.instance.facts import merge_facts
 from heliograph.instance.held import HeldEvents
 from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError, outbox_bytes, tell_apart
-from heliograph.instance.recorded import LONGEST_WORD, recorded_event
+from heliograph.instance.recorded import LONGEST_WORD, are_plain, check_name, plain_values, refuse_reserved
 from heliograph.instance.sign_ins import SignInsFile, visitor_key
 from heliograph.instance.watch import Watch
 
@@ -87,7 +87,7 @@ class Recorder:
         self._flusher: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def record(
+    def record(  # noqa: C901, PLR0912 - in one piece, as each function called at some hundred a second is found cold
         self,
         name: str,
         /,
@@ -122,22 +122,37 @@ class Recorder:
         if (watch.silent or watch.out) and (refusal := self._refusal(user, session)) is not None:
             return self._drop(name, refusal)
         held = False
+        counts = self._recorded
         try:
             if watch.declared is not None and not watch.declared.passes(name, properties):
                 name, properties, held = self._admit(watch.declared, name, properties)
+            if name not in counts:
+                check_name(name)
+            if not RESERVED.isdisjoint(properties):
+                refuse_reserved()
             moment = self._now() if time is None else time
-            where = source or self._source
-            event = recorded_event(name, moment, user, session, outcome, self._version, where, actor, properties)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            if type(user) is not str and user is not None:
+                user = str(user)
+            if type(session) is not str and session is not None:
+                session = str(session)
+            if actor is not None:
+                actor = Actor(actor).value
+            if not are_plain(map(type, properties.values())):
+                properties = plain_values(properties)
+            where = source or self._source or None
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
             return self._drop(name, _verdict_on(error))
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
             return self._drop(name, Verdict.RECORDER_BUSY)
         try:
+            event = [name, 0, moment, user, session, outcome, self._version, where, actor, properties]
             if held:
                 self._held.append(name, event)
             else:
                 (self._writer or self._open()).append_recorded(event)
-            self._recorded[name] = self._recorded.get(name, 0) + 1
+            counts[name] = counts.get(name, 0) + 1
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
             if self._writer is not None and self._writer.failed:
                 self._give_up(self._writer)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _THREADS: Final = 4
 _STEADY_PER_SECOND: Final = 500
+_GROWN: Final = 4
+"""So many times `agent.batch_events` has a batch of a backlog."""
 _EVENT_BYTES: Final = 220
 """Of an event in the outbox, with its frame."""
 _EVENT: Final = bytes(_EVENT_BYTES)
@@ -167,7 +169,7 @@ def _read_and_build(plan: Plan, outbox: Path, scratch: Path, site: Site) -> floa
     watch = Stopwatch()
     for reader in read_epochs(outbox):
         position = START
-        while (chunk := reader.read(position, site.instance.agent.batch_events)).end != position:
+        while (chunk := reader.read(position, _GROWN * site.instance.agent.batch_events)).end != position:
             events += builder.build(
                 builder.read(chunk.body, latest=latest), numbers=chunk.numbers, latest=latest
             ).events

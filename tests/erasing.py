@@ -175,10 +175,15 @@ def _parts(path: Path) -> list[bytes]:
     elif path.suffix == ".parquet":
         # Read as dictionaries, so that words that no row uses any more would show.
         names = [name for name in pq.read_schema(path).names if name.endswith("_id") or name == "instance"]
-        table = pq.ParquetFile(path, read_dictionary=names).read()
+        metadata = pq.read_metadata(path)
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        encoded = {each.path_in_schema for each in columns if any("DICTIONARY" in word for word in each.encodings)}
+        table = pq.ParquetFile(path, read_dictionary=[name for name in names if name in encoded]).read()
         for name in names:
             for chunk in table.column(name).chunks:
-                parts += [str(word).encode() for word in chunk.dictionary.to_pylist()]
+                words = chunk.dictionary if name in encoded else chunk
+                parts += [str(word).encode() for word in words.to_pylist()]
     elif path.suffix == ".avro" and not path.name.startswith("snap-"):
         manifest = ManifestFile.from_args(
             manifest_path=path.as_uri(),

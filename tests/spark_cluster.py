@@ -85,6 +85,11 @@ class SparkCluster:
             self._start(name, "worker.Worker", "--host", _HOST, "--webui-port", "0", *arguments, address)
         )
 
+    @property
+    def folder(self) -> Path:
+        """All that its machines write for themselves: logs, and what lies on their disks on its way to another."""
+        return self._folder
+
     def lost_workers(self) -> int:
         """Return how many workers the master has lost."""
         return self._log("master").count("Removing worker")

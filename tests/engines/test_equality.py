@@ -19,30 +19,39 @@ from heliograph.engines import EmbeddedEngine, Stored
 from heliograph.engines.spark import SparkEngine
 from heliograph.insights.catalog import METRICS
 from heliograph.insights.scope import Scope
-from heliograph.insights.tables import Tables, defined_tables
-from heliograph.lake.marts.definitions import counted_events
+from heliograph.insights.tables import Tables
+from heliograph.lake.marts.definitions import (
+    counted_events,
+    instance_days,
+    session_parts,
+    user_days,
+    user_feature_days,
+)
 from heliograph.lake.tables import event_schema
 from heliograph.plan.load import load_plan
 from spark_cluster import Killing
 
 if TYPE_CHECKING:
+    import ibis
+
     from heliograph.engines import Engine
     from heliograph.insights.catalog import Metric
     from heliograph.plan.model import Plan
     from spark_cluster import SparkCluster
 
+# Spark's way from Python to Java leaves sockets of ended threads to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-MARTS = ("user_days", "user_feature_days", "session_parts", "instance_days")
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def kept(engine: Engine, folder: Path, events: Path, plan: Plan) -> tuple[Tables, dict[str, pa.Table]]:
     """Let an engine make the marts, and keep them as files; return its tables, and the marts' rows in one order."""
     stored = {"events": Stored((str(events),), event_schema(plan))}
-    made = defined_tables(engine.open(stored)["events"], plan)
     rows = {}
-    for name in MARTS:
-        mart = getattr(made, name)
+
+    def keep(name: str, mart: ibis.Table) -> ibis.Table:
         if isinstance(engine, SparkEngine):
             [files] = engine.write(mart).values()
         else:
@@ -52,6 +61,13 @@ def kept(engine: Engine, folder: Path, events: Path, plan: Plan) -> tuple[Tables
         # Spark notes in its files that a count is never null, and its own name for each type.
         read = pa.concat_tables(parquet.read_table(file) for file in files)
         rows[name] = arranged(read.cast(stored[name].columns).replace_schema_metadata(None))
+        return engine.open({name: stored[name]})[name]
+
+    counted = counted_events(engine.open(stored)["events"], plan)
+    days = keep("user_days", user_days(counted, plan))
+    keep("user_feature_days", user_feature_days(days, plan))
+    keep("instance_days", instance_days(days, plan))
+    keep("session_parts", session_parts(counted, plan))
     opened = engine.open(stored)
     return Tables(kept=True, events=counted_events(opened.pop("events"), plan), **opened), rows
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from heliograph.cli import app
@@ -23,6 +24,7 @@ from heliograph.demo.filled import append_events, make_marts
 from heliograph.demo.population import PopulationRule, draw_population
 from heliograph.lake.maintenance.layout import order_of
 from heliograph.lake.maintenance.upkeep import Keeper
+from heliograph.lake.marts.tables import MARTS, SESSION_PARTS
 from heliograph.lake.storage import local_path
 from heliograph.lake.tables import EVENTS, find_events, find_tables
 from heliograph.plan.load import load_plan
@@ -35,25 +37,29 @@ from heliograph.settings import (
     Settings,
     commented_file,
 )
+from lake_files import told
 from spark_cluster import Killing
 
 if TYPE_CHECKING:
-    from pyiceberg.manifest import DataFile
+    from collections.abc import Mapping, Sequence
+
     from pyiceberg.table import Table
 
     from heliograph.engines.spark import SparkEngine
     from spark_cluster import SparkCluster
 
+# Spark's way from Python to Java leaves sockets of ended threads to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 PLAN = Path(__file__).resolve().parents[2] / "plans" / "code-intelligence.yaml"
 NOW: Final = datetime(2030, 1, 1, tzinfo=UTC)
-_MINUS_ZERO: Final = struct.pack("<d", -0.0)
+ERASE: Final = ["--since", "1970-01-01", "--reason", "revoked"]
 KILLED = """
-import os, signal, sys
+import importlib, os, signal, sys
 from heliograph.cli import main
-from heliograph.lake.maintenance import compaction
 
-compaction.replace_files = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-sys.argv[0] = "heliograph"
+module, step = sys.argv.pop(1), sys.argv.pop(1)
+setattr(importlib.import_module(module), step, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
 main()
 """
 
@@ -116,32 +122,20 @@ def one_of(table: Table) -> pa.Table:
     return table.scan(limit=50).to_arrow()
 
 
-def told(tables: dict[str, Table]) -> dict[str, list[Any]]:
-    """Return all that a lake says: by table and file what a snapshot tells of it, its columns, and its rows."""
-    found: dict[str, list[Any]] = {}
-    for name, table in tables.items():
-        files = [task.file for task in table.scan().plan_files()]
-        found[name] = sorted((told_of(table, file) for file in files), key=str)
-    return found
-
-
-def told_of(table: Table, file: DataFile) -> list[Any]:
-    rows = pq.read_table(local_path(file.file_path), partitioning=None)
-    numbers = {field.name: int(field.metadata[b"PARQUET:field_id"]) for field in rows.schema}
-    assert numbers == {field.name: field.field_id for field in table.schema().fields}
-    types = [(field.name, str(field.type).removeprefix("large_")) for field in rows.schema]
-    # Parquet has the least of numbers that are zero be minus zero, and not all writers do so.
-    lower = {number: bound.replace(_MINUS_ZERO, bytes(8)) for number, bound in file.lower_bounds.items()}
-    kept = [lower, dict(file.upper_bounds), dict(file.value_counts), dict(file.null_value_counts)]
-    return [str(file.partition), file.record_count, *kept, types, sorted(map(str, rows.to_pylist()))]
-
-
-def assert_in_order(tables: dict[str, Table]) -> None:
-    for table in tables.values():
-        for task in table.scan().plan_files():
+def assert_in_order(tables: dict[str, Table], orders: Mapping[str, Sequence[str]]) -> None:
+    for name, by in orders.items():
+        for task in tables[name].scan().plan_files():
             rows = pq.read_table(local_path(task.file.file_path), partitioning=None)
-            by = order_of(rows.schema.names)
             assert rows.select(by).equals(rows.sort_by([(name, "ascending") for name in by]).select(by))
+
+
+def excludes(table: Table, column: str, value: str) -> list[bool]:
+    """Return for each group of rows whether its Bloom filter tells that a value is not there."""
+    query = "select bloom_filter_excludes from parquet_bloom_probe($files, $column, $value)"
+    files = [local_path(task.file.file_path) for task in table.scan().plan_files()]
+    with duckdb.connect() as connection:
+        parameters = {"files": files, "column": column, "value": value}
+        return [excluded for (excluded,) in connection.execute(query, parameters).fetchall()]
 
 
 def bytes_of(tables: dict[str, Table]) -> int:
@@ -161,11 +155,16 @@ def test_compaction_on_a_cluster_that_loses_a_machine_leaves_the_files_that_one_
     with Killing(cluster):
         said_there = site.run(cluster.settings(copies=str(tmp_path)), "lake", "compact", "--all")
     assert told(site.tables()) == here
-    assert_in_order(site.tables())
-    assert bytes_of(site.tables()) < 1.3 * size
+    columns = {name: [field.name for field in table.schema().fields] for name, table in site.tables().items()}
+    assert_in_order(site.tables(), {name: order_of(names) for name, names in columns.items()})
+    # Of files so small the Bloom filters, which may be of another size, are the greater part.
+    assert bytes_of(site.tables()) < 1.3 * size + 8_192 * sum(map(len, here.values()))
     assert [line.rpartition(" bytes now ")[0] for line in said_there.splitlines()] == [
         line.rpartition(" bytes now ")[0] for line in said_here.splitlines()
     ]
+    # Who looks for one user reads no group of rows that this user is not in.
+    excluded = excludes(site.tables()[EVENTS], "user_id", "0" * 32)
+    assert excluded == [True, True]
     # Iceberg plans by what the files' footers say: of the rows of one day those of other months are not read.
     [events] = [table for name, table in site.tables().items() if name == EVENTS]
     assert len(list(events.scan(row_filter="time < '2026-01-08T00:00:00'").plan_files())) == 1
@@ -180,32 +179,89 @@ def test_compaction_that_is_killed_between_what_spark_wrote_and_the_commit_chang
     engine = cluster.settings(copies=str(tmp_path))
     before = told(site.tables())
     known = set(files_under(site))
-    command = [sys.executable, "-c", KILLED, *site.on(engine), "lake", "compact"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ})
-    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    kill(site, engine, ["heliograph.lake.maintenance.compaction", "replace_files"], "lake", "compact")
     orphans = set(files_under(site)) - known
     assert orphans
     assert told(site.tables()) == before
     site.run(EngineSettings(), "lake", "compact")  # whoever goes on with it
-    later = datetime.now(UTC) + timedelta(days=2)
-    Keeper(site.settings.lake, now=lambda: later).clean()
+    clean(site)
     assert not orphans & set(files_under(site))
     rows = [[*map(str, file[-1])] for file in told(site.tables())[EVENTS]]
     assert sum(map(len, rows)) == sum(len(file[-1]) for file in before[EVENTS]) - 50
+
+
+def kill(site: Site, engine: EngineSettings, step: list[str], *verb: str) -> None:
+    """Run a verb in a process that is killed when it comes to a step, a module and a function's name."""
+    command = [sys.executable, "-c", KILLED, *step, *site.on(engine), *verb]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+
+
+@pytest.mark.timeout(1800)
+def test_marts_that_a_cluster_makes_are_those_that_one_process_makes_and_it_finds_the_same_that_differs(
+    site: Site, cluster: SparkCluster, spark: SparkEngine, tmp_path: Path
+) -> None:
+    engine = cluster.settings(copies=str(tmp_path))
+    site.put_back()
+    site.run(EngineSettings(), "lake", "marts", "--rebuild")
+    here = told(site.tables())
+    site.put_back()
+    with Killing(cluster):
+        site.run(engine, "lake", "marts", "--rebuild")
+    assert told(site.tables()) == here
+    assert_in_order(site.tables(), {mart.table: mart.order for mart in MARTS})
+    site.run(engine, "lake", "marts", "--check")
+    site.tables()[SESSION_PARTS.table].append(one_of(site.tables()[SESSION_PARTS.table]))
+    said = [
+        CliRunner().invoke(app, [*site.on(each), "lake", "marts", "--check"]) for each in (EngineSettings(), engine)
+    ]
+    assert [each.exit_code for each in said] == [1, 1]
+    found, other = (sum(map(int, re.findall(r"session_parts: (\d+) rows differ", each.stderr))) for each in said)
+    assert found == other > 0
+
+
+@pytest.mark.timeout(1800)
+def test_making_marts_that_is_killed_between_what_spark_wrote_and_the_commit_is_finished_by_whoever_comes_next(
+    site: Site, cluster: SparkCluster, tmp_path: Path
+) -> None:
+    engine = cluster.settings(copies=str(tmp_path))
+    site.put_back()
+    site.run(EngineSettings(), "lake", "marts", "--rebuild")
+    here = told(site.tables())
+    site.put_back()
+    kill(site, engine, ["heliograph.lake.marts.keeping", "add_files"], "lake", "marts", "--rebuild")
+    left = set(files_under(site))
+    assert [file for file in left if "-made.parquet" in file]
+    site.run(EngineSettings(), "lake", "load")
+    assert told(site.tables()) == here
+    clean(site)
+    assert not [file for file in files_under(site) if file in left and "-made.parquet" in file]
+
+
+def clean(site: Site) -> None:
+    """Delete orphans, as if they were old."""
+    structlog.reset_defaults()
+    later = datetime.now(UTC) + timedelta(days=2)
+    Keeper(site.settings.lake, now=lambda: later).clean()
 
 
 def files_under(site: Site) -> list[str]:
     return [str(path) for path in (site.home / "lake").rglob("*.parquet")]
 
 
-def test_a_lake_in_an_object_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "verb", [["compact"], ["marts", "--rebuild"], ["marts", "--check"], ["erase", "--account", "a", *ERASE]]
+)
+def test_a_lake_in_an_object_store_is_refused_with_what_to_do(tmp_path: Path, verb: list[str]) -> None:
     settings = Settings(
+        plan=PlanSettings(file=str(PLAN)),
+        registry=RegistrySettings(url=f"sqlite:///{tmp_path}/registry.db"),
         lake=LakeSettings(warehouse="s3://bucket/lake", catalog=f"sqlite:///{tmp_path}/catalog.db"),
         engine=EngineSettings(kind="spark"),
     )
     file = tmp_path / "vendor.toml"
     file.write_text(commented_file(settings))
-    done = CliRunner().invoke(app, ["--config", str(file), "lake", "compact"])
-    assert done.exit_code == 1
+    done = CliRunner().invoke(app, ["--config", str(file), "lake", *verb])
+    assert done.exit_code
     assert "HELIOGRAPH_ENGINE_KIND=duckdb" in done.stderr
     assert find_events(settings.lake) is None

@@ -31,12 +31,13 @@ from heliograph.gateway.log import Log
 from heliograph.gateway.log_entries import Entry
 from heliograph.insights.tables import defined_tables
 from heliograph.lake.loader import Loader
-from heliograph.lake.marts import folding, keeping, tending
+from heliograph.lake.marts import folding, tending
 from heliograph.lake.marts.batches import Batch
 from heliograph.lake.marts.report import ask_anew, take_stock
 from heliograph.lake.marts.tables import MARTS, SESSION_PARTS, USER_DAYS, find_mart
 from heliograph.lake.report import count_repeated
 from heliograph.lake.tables import NAMESPACE, event_schema, open_catalog
+from heliograph.lake.writers import EmbeddedWriter
 from heliograph.plan.model import Comparison, Plan
 from heliograph.settings import GatewaySettings, LakeSettings
 from heliograph.wire import NDJSON, Receipt
@@ -306,7 +307,7 @@ def test_folding_leaves_one_row_a_key_and_one_file_a_month(tmp_path: Path, monke
 def test_marts_of_a_lake_from_before_there_were_any_are_made_some_days_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "_SLICE_ROWS", 1)
+    monkeypatch.setattr(EmbeddedWriter, "slice_rows", 1)
     site = Site(tmp_path)
     site.deliver("acme-1", [happened(minutes, "PageViewed", USERS[0]) for minutes in (0, 3_000, 6_000)])
     site.load()

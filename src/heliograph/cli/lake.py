@@ -28,19 +28,22 @@ def load(
 
     Example: heliograph --config vendor.toml lake load --follow
     """
-    from heliograph.lake.erasure import Eraser  # noqa: PLC0415 - quick --help
+    from heliograph.engines import EngineError  # noqa: PLC0415 - quick --help
+    from heliograph.lake.erasure import Eraser  # noqa: PLC0415
     from heliograph.lake.loader import Loader  # noqa: PLC0415
     from heliograph.lake.loader_locks import LoaderRunningError  # noqa: PLC0415
     from heliograph.lake.tables import ColumnTypeError  # noqa: PLC0415
+    from heliograph.lake.writers import loader_writer  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
     from heliograph.registry.store import Registry  # noqa: PLC0415
 
     settings = read_settings(context)
+    use_logs()
+    writer = loader_writer(settings)
     try:
-        loader = Loader(settings.gateway, settings.lake, follow_plan(settings))
+        loader = Loader(settings.gateway, settings.lake, follow_plan(settings), writer)
     except (LoaderRunningError, ColumnTypeError, OSError) as error:
         fail([f"the loader cannot start: {error}"])
-    use_logs()
     if follow:
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -55,8 +58,11 @@ def load(
     while rows := loader.load_round():
         total += rows
         out.print(f"{total:,} rows loaded")
-    while loader.make_on():
-        pass
+    try:
+        while loader.make_on():
+            pass
+    except EngineError as error:
+        fail([*error.problems, "What was loaded is in the lake; the marts are made by the next one."], status=1)
     out.print("The lake holds all that the log does.")
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from heliograph.consent.erasure import ErasureOrder
     from heliograph.lake.loader import Loader
+    from heliograph.lake.writers import Writer
     from heliograph.plan.model import Plan
     from heliograph.registry.erasures import Erasure
     from heliograph.registry.store import Registry
@@ -45,9 +46,13 @@ def erase(
     [bold]override[/bold]), as what arrives afterwards is not covered. Ends with status 1, saying where, when anything
     is found to be left; the order stays pending then, and the loader tries again.
 
+    With engine.kind spark the cluster finds the rows and rewrites the files.
+
     Example: heliograph --config vendor.toml lake erase --account acme --since 2026-10-01 --reason "agreement-3 revoked"
     """
-    from heliograph.registry import erasures as recorded  # noqa: PLC0415 - quick --help
+    from heliograph.engines import EngineError  # noqa: PLC0415 - quick --help
+    from heliograph.lake.writers import open_writer  # noqa: PLC0415
+    from heliograph.registry import erasures as recorded  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
     from heliograph.registry.store import Registry  # noqa: PLC0415
 
@@ -55,9 +60,9 @@ def erase(
     plan = read_plan(settings)
     use_logs()
     try:
-        with Registry.open(settings.registry) as registry:
+        with open_writer(settings) as writer, Registry.open(settings.registry) as registry:
             if dry_run:
-                _count(settings, registry, account, instance, since)
+                _count(settings, registry, writer, account=account, instance=instance, since=since)
                 return
             ordered = recorded.order(
                 registry,
@@ -70,8 +75,8 @@ def erase(
             )
             out.print(f"{ordered.order.id} is ordered.")
             with err.status("waiting") as status:
-                found = _see_through(settings, plan, registry, ordered.order, status.update)
-    except RegistryError as error:
+                found = _see_through(settings, plan, registry, ordered.order, writer=writer, tell=status.update)
+    except (RegistryError, EngineError) as error:
         fail(error.problems)
     if found.proof is None:
         fail([found.problem or f"{found.order.id} is still pending"], status=1)
@@ -83,24 +88,33 @@ def erase(
     )
 
 
-def _count(settings: Settings, registry: Registry, account: str, instance: str | None, since: datetime) -> None:
+def _count(
+    settings: Settings, registry: Registry, writer: Writer, *, account: str, instance: str | None, since: datetime
+) -> None:
     from heliograph.lake.erasure import count_covered  # noqa: PLC0415 - quick --help
 
-    tables = count_covered(settings, registry, account=account, instance=instance, since=since, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    tables = count_covered(settings, registry, account=account, instance=instance, since=since, now=now, writer=writer)
     for name, count in tables.items():
         out.print(f"{name}: {count:,} rows would go", highlight=False)
     out.print("What the log holds and the lake does not is not counted. Nothing was ordered.")
 
 
 def _see_through(
-    settings: Settings, plan: Plan, registry: Registry, order: ErasureOrder, tell: Callable[[str], object]
+    settings: Settings,
+    plan: Plan,
+    registry: Registry,
+    order: ErasureOrder,
+    *,
+    writer: Writer,
+    tell: Callable[[str], object],
 ) -> Erasure:
     """Wait until a loader has carried the order out, or has failed to; be the loader where there is none."""
     while True:
         found = _find(registry, order)
         if found.proof is not None or found.problem is not None:
             return found
-        loader = _take_over(settings, plan)
+        loader = _take_over(settings, plan, writer)
         if loader is None:
             tell(f"{order.id}: {found.step}")
             time.sleep(_LOOK_SECONDS)
@@ -117,12 +131,12 @@ def _find(registry: Registry, order: ErasureOrder) -> Erasure:
     return next(each for each in read_erasures(registry) if each.order.id == order.id)
 
 
-def _take_over(settings: Settings, plan: Plan) -> Loader | None:
+def _take_over(settings: Settings, plan: Plan, writer: Writer) -> Loader | None:
     from heliograph.lake.loader import Loader  # noqa: PLC0415 - quick --help
     from heliograph.lake.loader_locks import LoaderRunningError  # noqa: PLC0415 - quick --help
 
     try:
-        return Loader(settings.gateway, settings.lake, plan)
+        return Loader(settings.gateway, settings.lake, plan, writer)
     except LoaderRunningError:
         return None
     except OSError as error:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from heliograph.lake.marts.report import Standing
+    from heliograph.lake.writers import Writer
     from heliograph.plan.model import Plan
     from heliograph.settings import Settings
 
@@ -30,26 +31,30 @@ def marts(
 
     With --rebuild the loader that runs makes them anew, or this command where none does; questions read the events
     meanwhile. It may be interrupted: whoever loads next goes on with it. With --check it ends with status 1 when a mart
-    is not what its definition says of the events.
+    is not what its definition says of the events. With engine.kind spark the cluster does either.
 
     Example: heliograph --config vendor.toml lake marts --check
     """
-    from heliograph.lake.marts import report  # noqa: PLC0415 - quick --help
+    from heliograph.engines import EngineError  # noqa: PLC0415 - quick --help
+    from heliograph.lake.marts import report  # noqa: PLC0415
+    from heliograph.lake.writers import open_writer  # noqa: PLC0415
 
     settings = read_settings(context)
     plan = read_plan(settings)
-    if rebuild:
-        with err.status("making the marts anew") as status:
-            _rebuild(settings, plan, status.update)
     differing: dict[str, dict[str, int]] = {}
-    if check:
-        try:
-            with err.status("comparing") as status:
+    try:
+        if rebuild:
+            with err.status("making the marts anew") as status, open_writer(settings) as writer:
+                _rebuild(settings, plan, writer, status.update)
+        if check:
+            with err.status("comparing") as status, open_writer(settings) as writer:
                 differing = report.check_marts(
-                    settings.lake, plan, lambda day: status.update(f"comparing from {day} on")
+                    settings.lake, plan, lambda day: status.update(f"comparing from {day} on"), writer=writer
                 )
-        except report.NotWholeError as error:
-            fail([str(error)], status=1)
+    except report.NotWholeError as error:
+        fail([str(error)], status=1)
+    except EngineError as error:
+        fail([*error.problems, "What was done until then stays; run it again."], status=1)
     standing = report.take_stock(settings.lake, plan)
     if as_json:
         print_json({"marts": standing, "differing": differing} if check else standing)
@@ -66,17 +71,19 @@ def marts(
         )
 
 
-def _rebuild(settings: Settings, plan: Plan, tell: Callable[[str], object]) -> None:
+def _rebuild(settings: Settings, plan: Plan, writer: Writer, tell: Callable[[str], object]) -> None:
     from heliograph.lake.loader import Loader  # noqa: PLC0415 - quick --help
     from heliograph.lake.loader_locks import LoaderRunningError  # noqa: PLC0415 - quick --help
     from heliograph.lake.marts import report  # noqa: PLC0415
 
+    writer.begin()  # until the marts are made, questions take longer: not for nothing
     if not report.ask_anew(settings.lake):
         fail(["there is no mart yet: the loader makes them with the first events"])
     while True:
         try:
-            loader = Loader(settings.gateway, settings.lake, plan)
+            loader = Loader(settings.gateway, settings.lake, plan, writer)
         except LoaderRunningError:
+            writer.rest()  # the loader has its own
             standing = report.take_stock(settings.lake, plan)
             if all(each.state == "whole" for each in standing):
                 return

@@ -144,7 +144,7 @@ def _keeping(context: typer.Context, *, dry_run: bool, rewrites: bool = False) -
             progress.update(task, description=step, completed=done, total=of)
 
         try:
-            with open_writer(settings) if rewrites and not dry_run else EmbeddedWriter() as writer:
+            with open_writer(settings) if rewrites and not dry_run else EmbeddedWriter(settings.lake) as writer:
                 yield Keeper(settings.lake, now=lambda: datetime.now(UTC), dry_run=dry_run, tell=tell, writer=writer)
         except EngineError as error:
             fail([*error.problems, "What was done until then stays; run it again."], status=1)

@@ -96,9 +96,9 @@ class Written(NamedTuple):
     order: Sequence[str] = ()
     """Columns by which rows are sorted, in each file; nulls come last."""
     part: str = ""
-    """A column of whole numbers by which rows go to different files, all of a number to one task; it is not written."""
-    parts: int = 1
-    """How many such numbers there are."""
+    """A column of whole numbers by which rows go to different files; it is not written."""
+    parts: int = 0
+    """How many such numbers there are, where all rows of one go to one file; 0: they may go to several, by `order`."""
     ids: Mapping[str, int] = {}
     """Iceberg's number of each column, by its name, which the files then tell."""
     options: Mapping[str, str] = {}
@@ -130,11 +130,16 @@ class SparkEngine:
         """The session, for what Ibis has no word for."""
         return self._session
 
-    def open(self, stored: Mapping[str, Stored]) -> dict[str, ibis.Table]:
-        """Return tables by name; see `heliograph.engines.engine.Engine`."""
+    def open(self, stored: Mapping[str, Stored], *, path: str = "") -> dict[str, ibis.Table]:
+        """Return tables by name; see `heliograph.engines.engine.Engine`.
+
+        Args:
+            stored: The tables.
+            path: A column that each table gets besides: the path of the file that has a row. None, if it is empty.
+        """
         near = self._near({file for each in stored.values() for file in each.files})
         try:
-            return {name: self._open(name, each, near) for name, each in stored.items()}
+            return {name: self._open(name, each, near, path) for name, each in stored.items()}
         except PySparkException as error:
             raise _spoken(error) from None
 
@@ -145,7 +150,7 @@ class SparkEngine:
             return {file: file for file in files}
         return {file: file for file in files} | self._stage().copy(far)
 
-    def _open(self, name: str, stored: Stored, near: Mapping[str, str]) -> ibis.Table:
+    def _open(self, name: str, stored: Stored, near: Mapping[str, str], path: str) -> ibis.Table:
         schema = ibis.Schema.from_pyarrow(stored.columns)
         columns = _spark_schema(schema)
         if stored.files:
@@ -153,6 +158,10 @@ class SparkEngine:
             frame = self._session.read.schema(columns).parquet(*(_location(near[file]) for file in stored.files))
         else:
             frame = self._session.createDataFrame([], columns)
+        if path:
+            # As a path, where Spark has a URL.
+            told = functions.expr("url_decode(replace(_metadata.file_path, '+', '%2B'))")
+            frame = frame.select("*", functions.regexp_replace(told, "^file:(//)?", "").alias(path))
         view = ibis.util.gen_name(name)
         frame.createOrReplaceTempView(view)
         return self._connection.table(view)
@@ -184,12 +193,14 @@ class SparkEngine:
             ids = {name: {"parquet.field.id": how.ids[name]} if name in how.ids else {} for name in columns}
             numbered = [functions.col(f"`{name}`").alias(name, metadata=ids[name]) for name in columns]
             frame = self._connection.frame(rows).select(*numbered, *([how.part] if how.part else []))
-            if how.part:
+            keys = [functions.asc_nulls_last(f"`{name}`") for name in ([how.part] if how.part else []) + [*how.order]]
+            if how.parts:
                 frame = frame.repartition(how.parts, how.part)
+            elif keys:
+                frame = frame.repartitionByRange(*keys)
             frame = frame.observe(observed, *_sums(columns))
-            if order := [*([how.part] if how.part else []), *how.order]:
-                sort = frame.sortWithinPartitions if how.part else frame.sort
-                frame = sort(*(functions.asc_nulls_last(f"`{name}`") for name in order))
+            if keys:
+                frame = frame.sortWithinPartitions(*keys)
             writer = frame.write.options(compression="zstd", **how.options)
             (writer.partitionBy(how.part) if how.part else writer).parquet(f"file:{place}")
             files = _parts(place, how.part)

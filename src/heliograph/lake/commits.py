@@ -70,9 +70,7 @@ def commit(
         _check(table, expected)
         try:
             with begin(table) as transaction:
-                if expected:
-                    requirement: Any = _AssertProperties(expected=expected)
-                    transaction._stage((), (requirement,))  # noqa: SLF001 - it has no other
+                _require(transaction, expected)
                 change(transaction)
         except (CommitFailedException, ValidationException):
             continue
@@ -81,6 +79,12 @@ def commit(
     table.refresh()
     _check(table, expected)
     raise CommitConflictError(f"{'.'.join(table.name())}: others committed to it first, {_ATTEMPTS} times")
+
+
+def _require(transaction: Transaction, expected: dict[str, str | None]) -> None:
+    if expected:
+        requirement: Any = _AssertProperties(expected=expected)
+        transaction._stage((), (requirement,))  # noqa: SLF001 - it has no other
 
 
 def _check(table: Table, expected: Mapping[str, str | None]) -> None:
@@ -95,6 +99,8 @@ def replace_files(
     new: Iterable[DataFile],
     *,
     properties: Mapping[str, str] | None = None,
+    of_snapshot: Mapping[str, str] | None = None,
+    relying_on: Mapping[str, str | None] | None = None,
     wait: Callable[[float], object] = time.sleep,
 ) -> bool:
     """Put files in the place of others, in one commit; tell whether it was done.
@@ -102,18 +108,29 @@ def replace_files(
     It is not when one of the old files is the table's no more: then others have replaced it, or have erased some of its
     rows, and what was made of it must not come in.
 
+    Args:
+        table: Whose files.
+        old: Those that go.
+        new: Those that come.
+        properties: What the table says of itself from then on, besides.
+        of_snapshot: What the snapshot says of itself, besides.
+        relying_on: Properties that must still be so, None for missing ones: what the new files were made by.
+        wait: Waits for so many seconds.
+
     Raises:
-        CommitConflictError: Others came first too often.
+        CommitConflictError: A property is another now, or others came first too often.
     """
-    old, new = list(old), list(new)
+    old, new, expected = list(old), list(new), dict(relying_on or {})
     for attempt in range(_ATTEMPTS):
         if attempt:
             wait(pause_after(attempt))
         if not holds(table, old):
             return False
+        _check(table, expected)
         try:
             with begin(table) as transaction:
-                with transaction.update_snapshot().overwrite() as overwrite:
+                _require(transaction, expected)
+                with transaction.update_snapshot(snapshot_properties=dict(of_snapshot or {})).overwrite() as overwrite:
                     for file in old:
                         overwrite.delete_data_file(file)
                     for file in new:

@@ -16,10 +16,13 @@ import structlog
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 
 from heliograph.consent.erasure import ErasureProof
+from heliograph.engines import EngineError
 from heliograph.gateway.log import Log, LogFullError
 from heliograph.gateway.log_reading import segments
 from heliograph.gateway.scrub import request_scrub
+from heliograph.lake.commits import CommitConflictError
 from heliograph.lake.exclusion import BusyError, Exclusion
+from heliograph.lake.maintenance.layout import LayoutError
 from heliograph.lake.marts.changing import data_files
 from heliograph.lake.marts.erasing import erase_from_marts, find_remains, first_day
 from heliograph.lake.marts.tables import MARTS
@@ -29,9 +32,9 @@ from heliograph.lake.rewriting import (
     Erased,
     ErasureError,
     concerned_tables,
-    count_matches,
     delete_files,
     erase_rows,
+    find_matches,
     forget_counts,
     forget_past,
     read_erased,
@@ -40,6 +43,7 @@ from heliograph.lake.rewriting import (
 )
 from heliograph.lake.storage import open_storage
 from heliograph.lake.tables import EVENTS, find_events, open_catalog
+from heliograph.lake.writers.embedded import EmbeddedWriter
 from heliograph.registry.erasures import WAITING, Pending, finish, note, pending, preview
 from heliograph.registry.errors import RegistryUnavailableError
 
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 
     from heliograph.consent.erasure import ErasureOrder
     from heliograph.lake.loader import Loader
+    from heliograph.lake.writers import Writer
     from heliograph.registry.store import Registry
     from heliograph.settings import Settings
 
@@ -67,6 +72,9 @@ _POLL_SECONDS: Final = 0.1
 _POLLS: Final = 600
 _FAILURES: Final = (
     ErasureError,
+    EngineError,
+    LayoutError,
+    CommitConflictError,
     BusyError,
     LogFullError,
     OSError,
@@ -160,6 +168,7 @@ class Eraser:
         finally:
             self._loader.hold_back(None)
             self._loader.recall()
+            self._loader.marts.writer.rest()
         problems = []
         for erasure in ids:
             places = [finding.place for finding in findings if finding.erasure == erasure]
@@ -250,7 +259,7 @@ class Eraser:
         for table in self._tables():
             if table_name(table) in _MARTS:
                 continue
-            erase_rows(table, scopes)
+            erase_rows(table, scopes, self._loader.marts.writer)
             if table_name(table) == EVENTS:
                 events = table
                 scopes = [Scope(each, first_day(events, each)) for each in orders]
@@ -328,7 +337,14 @@ class Eraser:
 
 
 def count_covered(
-    settings: Settings, registry: Registry, *, account: str, instance: str | None, since: datetime, now: datetime
+    settings: Settings,
+    registry: Registry,
+    *,
+    account: str,
+    instance: str | None,
+    since: datetime,
+    now: datetime,
+    writer: Writer | None = None,
 ) -> dict[str, int]:
     """Return how many rows of each table such an order would erase from the lake as of now.
 
@@ -339,9 +355,10 @@ def count_covered(
     if find_events(settings.lake) is None:
         return {}
     scopes = [Scope(would_be)]
+    writer = EmbeddedWriter(settings.lake) if writer is None else writer
     counts: dict[str, int] = {}
     for table in concerned_tables(open_catalog(settings.lake)):
-        found = count_matches(table, scopes)[0].get(would_be.order.id, Erased())
+        found = find_matches(table, scopes, writer).erased.get(would_be.order.id, Erased())
         if table_name(table) == EVENTS:
             scopes = [Scope(would_be, found.first_day)]
         counts[table_name(table)] = found.total

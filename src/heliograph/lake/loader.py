@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
     from pyiceberg.table import Transaction
 
+    from heliograph.lake.writers import Writer
     from heliograph.plan.model import Plan
     from heliograph.settings import GatewaySettings, LakeSettings
     from heliograph.wire import Receipt
@@ -73,13 +74,16 @@ class Loader:
         gateway: Where the log is.
         lake: Where the lake is, and how often to commit.
         plan: What its columns are, at the least; a plan's files are followed as they change.
+        writer: Does the heavy work on what is stored; None: this process does.
 
     Raises:
         LoaderRunningError: It is not alone.
         ColumnTypeError: The plan would give a column another type.
     """
 
-    def __init__(self, gateway: GatewaySettings, lake: LakeSettings, plan: Plan | FollowedPlan) -> None:
+    def __init__(
+        self, gateway: GatewaySettings, lake: LakeSettings, plan: Plan | FollowedPlan, writer: Writer | None = None
+    ) -> None:
         self._file = plan if isinstance(plan, FollowedPlan) else None
         self._folder = Path(gateway.log)
         self._turns = Turns(lake) if lake.log else None
@@ -98,7 +102,7 @@ class Loader:
         self._use_columns()
         self._pings = PingTable(lake)
         self._deliveries = DeliveryTable(lake)
-        self.marts: Final = Marts(lake, present)
+        self.marts: Final = Marts(lake, present, writer)
         """What it keeps beside the events."""
         self._tending = Tending(self.marts, lake, now=lambda: datetime.now(UTC))
         self._held_back: int | None = None
@@ -282,7 +286,11 @@ class Loader:
         return ping_rows
 
     def make_on(self) -> bool:
-        """Make a few days more of the marts that are being made anew; return whether there were any."""
+        """Make a few days more of the marts that are being made anew; return whether there were any.
+
+        Raises:
+            EngineError: The writer's engine could not.
+        """
         with self._turn():
             return self.marts.make_on(self._table)
 

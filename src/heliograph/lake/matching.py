@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import ibis
 from pyiceberg.expressions import (
     AlwaysFalse,
     AlwaysTrue,
@@ -122,12 +125,43 @@ def sql_case(
         found = scope.comparisons(columns)
         if found is not None:
             terms = []
-            for column, operator, value in found:
+            for column, sign, value in found:
                 left = day if column == "day" else f'"{column}"'
-                right = f"({', '.join(map(name, value))})" if operator == "in" else name(value)
-                terms.append(f"{left} {operator} {right}")
+                right = f"({', '.join(map(name, value))})" if sign == "in" else name(value)
+                terms.append(f"{left} {sign} {right}")
             branches.append(f"when {' and '.join(terms)} then {name(scope.id)}")
     return (f"case {' '.join(branches)} end", parameters) if branches else None
+
+
+def ibis_case(
+    scopes: Iterable[Scope], columns: Collection[str], rows: ibis.Table, *, day: ibis.Value | None = None
+) -> ibis.Value | None:
+    """Return the same as an expression over rows, for any engine.
+
+    Args:
+        scopes: The orders.
+        columns: Of the table.
+        rows: The rows, which have these columns but for what `day` stands for.
+        day: The column `day`, where it is to be worked out.
+    """
+    branches: list[tuple[Any, str]] = []
+    for scope in scopes:
+        found = scope.comparisons(columns)
+        if found is not None:
+            terms = [
+                _holds(day if each.column == "day" and day is not None else rows[each.column], each) for each in found
+            ]
+            branches.append((functools.reduce(operator.and_, terms), scope.id))
+    return ibis.cases(*branches) if branches else None
+
+
+def _holds(left: ibis.Value, comparison: Comparison) -> Any:
+    value = comparison.value
+    if comparison.operator == "in":
+        return left.isin(list(value))
+    if isinstance(value, datetime):
+        value = ibis.literal(value, "timestamp(6)")
+    return {"=": operator.eq, ">=": operator.ge, "<=": operator.le}[comparison.operator](left, value)
 
 
 def iceberg_filter(scopes: Iterable[Scope], columns: Collection[str]) -> BooleanExpression:
@@ -138,8 +172,8 @@ def iceberg_filter(scopes: Iterable[Scope], columns: Collection[str]) -> Boolean
         found = scope.comparisons(columns)
         if found is not None:
             one: BooleanExpression = AlwaysTrue()
-            for column, operator, value in found:
-                one = And(one, operators[operator](column, value))
+            for column, sign, value in found:
+                one = And(one, operators[sign](column, value))
             covered = Or(covered, one)
     return covered
 

@@ -78,6 +78,8 @@ class Scan:
         for place in places:
             with storage.open(place) as file:
                 self._scan_bytes(place, file, needles={} if place in but else self._own_needles())
+            if place.endswith(".parquet") and place not in but:
+                self._scan_words(storage, place)
             if place.endswith(".avro") and not place.rpartition("/")[2].startswith("snap-"):
                 self._scan_manifest(storage, place)
 
@@ -147,6 +149,24 @@ class Scan:
             else:
                 self._shared.add(user_id.encode())
 
+    def _scan_words(self, storage: Storage, place: str) -> None:
+        """Look through the dictionaries of a file's columns: they may hold words that no row uses any more."""
+        needles = self._own_needles()
+        if not needles:
+            return
+        try:
+            groups = _dictionary_columns(storage, place)
+        except (pa.ArrowException, OSError):
+            return  # told already: it cannot be read
+        found: set[str] = set()
+        try:
+            for number, names in enumerate(groups):
+                for words in _words_of(storage, place, number, names) if names else ():
+                    found |= {erasure for erasure, needle in needles.items() if needle in words}
+        except (pa.ArrowException, OSError):
+            self._unreadable(place)
+        self.findings += [Finding(each, f"{place}: the user's random id in a column's dictionary") for each in found]
+
     def _count(self, storage: Storage, place: str, columns: Sequence[str]) -> list[tuple[str | None, str, int]]:
         """Return how many rows of a file each order covers, and those of its users that none does."""
         case = sql_case(self._of_users if place in self._made_anew else self._scopes, columns)
@@ -201,6 +221,29 @@ class Scan:
         digest = hashlib.sha256(listing).hexdigest()
         storage.write(storage.location(f"{FOLDER}/{digest}.sha256"), listing)
         return digest
+
+
+def _dictionary_columns(storage: Storage, place: str) -> list[list[str]]:
+    """Return for each row group of a Parquet file the columns of words that have a dictionary."""
+    with storage.open(place) as file:
+        metadata = pq.read_metadata(file)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    found = []
+    for group in groups:
+        columns = [group.column(number) for number in range(group.num_columns)]
+        words = [each for each in columns if each.physical_type == "BYTE_ARRAY"]
+        found.append([each.path_in_schema for each in words if any("DICTIONARY" in way for way in each.encodings)])
+    return found
+
+
+def _words_of(storage: Storage, place: str, group: int, names: list[str]) -> Iterator[bytes]:
+    """Yield the words in the dictionaries of a row group, one after the other, whether a row uses them or not."""
+    with storage.open(place) as file, pq.ParquetFile(file, read_dictionary=names) as parquet:
+        for column in parquet.read_row_group(group, columns=names).columns:
+            for chunk in column.chunks:
+                _, _, words = chunk.dictionary.buffers()
+                if words is not None:
+                    yield words.to_pybytes()
 
 
 def _kind(entry: Stored) -> str:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 
+from heliograph.lake.commits import replace_files
 from heliograph.lake.durability import files_of, snapshot_files, sync_files
 from heliograph.lake.erased import ERASED_EPOCHS, read_erased_epochs
-from heliograph.lake.matching import iceberg_filter, sql_case
-from heliograph.lake.storage import connect, local_path, storage_of
+from heliograph.lake.matching import iceberg_filter
+from heliograph.lake.storage import local_path, storage_of
 from heliograph.lake.tables import DELIVERIES, EVENTS, NAMESPACE
+from heliograph.lake.writers.writer import Change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
     from heliograph.lake.matching import Scope
     from heliograph.lake.storage import StoredFile
+    from heliograph.lake.writers import Writer
 
 _ERASED: Final = "heliograph.erased."
 """A table's property of this name and an order's id: what the order has erased, in the same commit as the rows."""
@@ -82,72 +85,73 @@ def read_erased(table: Table, erasure: str) -> Erased:
     return msgspec.json.decode(table.properties.get(_ERASED + erasure, "{}"), type=Erased)
 
 
-def count_matches(table: Table, scopes: Sequence[Scope]) -> tuple[dict[str, Erased], dict[str, dict[int, int]]]:
-    """Return what of a table each order covers, and the last number covered of each epoch, by instance."""
+class Matches(NamedTuple):
+    """What of a table orders cover."""
+
+    files: list[DataFile]
+    """Those that have such rows."""
+    erased: dict[str, Erased]
+    """By the order's id."""
+    epochs: dict[str, dict[int, int]]
+    """The last number covered of each epoch, by instance."""
+
+
+def find_matches(table: Table, scopes: Sequence[Scope], writer: Writer) -> Matches:
+    """Return what of a table each order covers."""
     columns = columns_of(table)
-    case = sql_case(scopes, columns)
-    tasks = table.scan(row_filter=iceberg_filter(scopes, columns)).plan_files() if case is not None else []
-    files = sorted(local_path(task.file.file_path) for task in tasks)
+    tasks = table.scan(row_filter=iceberg_filter(scopes, columns)).plan_files()
+    files = {local_path(task.file.file_path): task.file for task in tasks}
     found: dict[str, Erased] = {}
     epochs: dict[str, dict[int, int]] = {}
-    if case is None or not files:
-        return found, epochs
-    is_events = table_name(table) == EVENTS
     covered: dict[str, set[str]] = {}
-    for erasure, file, count, *more in _grouped(table, case, files, is_events=is_events):
-        covered.setdefault(erasure, set()).add(file)
-        one = Erased(total=count)
-        if is_events:
-            instance, name, epoch, last, first = more
-            one.rows, one.first_day = {instance: {name: count}}, first.date()
-            numbers = epochs.setdefault(instance, {})
-            numbers[epoch] = max(last, numbers.get(epoch, 0))
-        found.setdefault(erasure, Erased()).add(one)
+    for each in writer.find(table, sorted(files), scopes) if files else []:
+        covered.setdefault(each.erasure, set()).add(each.file)
+        one = Erased(total=each.rows)
+        if each.first is not None:
+            one.rows, one.first_day = {each.instance: {each.name: each.rows}}, each.first.date()
+            numbers = epochs.setdefault(each.instance, {})
+            numbers[each.epoch] = max(each.last, numbers.get(each.epoch, 0))
+        found.setdefault(each.erasure, Erased()).add(one)
     for erasure, names in covered.items():
         found[erasure].files = len(names)
-    return found, epochs
+    return Matches([files[name] for name in sorted(set().union(*covered.values()))], found, epochs)
 
 
-def _grouped(
-    table: Table, case: tuple[str, dict[str, Any]], files: list[str], *, is_events: bool
-) -> list[tuple[Any, ...]]:
-    sql, parameters = case
-    columns = ", instance, name, epoch, max(sequence), min(time)" if is_events else ""
-    query = f"""
-        select erasure, filename, count(*){columns}
-        from (
-            select *, {sql} as erasure
-            from read_parquet($files, union_by_name = true, filename = true, hive_partitioning = false)
-        )
-        where erasure is not null group by all
-    """  # noqa: S608 - made from names of columns, with all values as parameters
-    with connect(table) as connection:
-        return connection.execute(query, {**parameters, "files": files}).fetchall()
-
-
-def erase_rows(table: Table, scopes: Sequence[Scope]) -> None:
+def erase_rows(table: Table, scopes: Sequence[Scope], writer: Writer) -> None:
     """Take the rows that the orders cover out of the newest snapshot, and write down how many that were.
-
-    Data files are rewritten one after the other, so that one of them has to fit into memory.
 
     Raises:
         ErasureError: Others wrote to the table at each attempt.
+        LayoutError: A file is not as the table says.
+        EngineError: The writer's engine could not.
     """
     for _ in range(_ATTEMPTS):
         table.refresh()
-        found, epochs = count_matches(table, scopes)
-        if not found:
+        found = find_matches(table, scopes, writer)
+        if not found.files:
             return
-        properties = _properties(table, found, epochs)
-        try:
-            with table.transaction() as transaction:
-                transaction.delete(iceberg_filter(scopes, columns_of(table)))
-                transaction.set_properties(properties)
-        except (CommitFailedException, ValidationException):
-            continue  # counted again, so that what is written down is what was erased
+        # Counted again if others come first, so that what is written down is what was erased.
+        new = without_rows(table, found.files, scopes, writer)
+        if not replace_files(table, found.files, new, properties=_properties(table, found.erased, found.epochs)):
+            delete_data_files(table, new)
     raise ErasureError(
         f"{table_name(table)}: others write to it at each attempt. Only the loader may write to the lake"
     )
+
+
+def without_rows(table: Table, files: Sequence[DataFile], scopes: Sequence[Scope], writer: Writer) -> list[DataFile]:
+    """Write files anew without the rows that orders cover; nothing refers to the new ones yet."""
+    change = Change(without=tuple(scopes))
+    written: list[DataFile] = []
+    for first in range(0, len(files), writer.at_once):
+        for new in writer.rewrite(table, [[file] for file in files[first : first + writer.at_once]], change):
+            written += new
+    return written
+
+
+def delete_data_files(table: Table, files: Sequence[DataFile]) -> None:
+    """Delete files that nothing refers to."""
+    storage_of(table).delete(file.file_path for file in files)
 
 
 def _properties(table: Table, found: dict[str, Erased], epochs: dict[str, dict[int, int]]) -> dict[str, str]:

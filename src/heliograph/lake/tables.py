@@ -137,6 +137,11 @@ def lake_columns(table: Table) -> pa.Schema:
     return pa.schema([pa.field(field.name, _ARROW_TYPES[field.field_type]) for field in table.schema().fields])
 
 
+def is_events(table: Table) -> bool:
+    """Tell whether a table is that of events."""
+    return ".".join(table.name()) == EVENTS
+
+
 def widen(table: Table, schema: pa.Schema) -> None:
     """Add the columns of `schema` that the table of events lacks.
 

@@ -51,7 +51,7 @@ ROW_GROUP_ROWS: Final = 262_144
 DICTIONARY_BYTES: Final = 16 << 20
 SOUGHT: Final = ("user_id",)
 """What somebody looks for by itself. It is spread over the range in each group of rows, so that bounds exclude none."""
-_BLOOM: Final = {"ndv": 4096, "fpp": 0.01}
+BLOOM: Final = {"ndv": 4096, "fpp": 0.01}
 """5 KiB for each group of rows. With more distinct values, more groups are read in vain."""
 
 
@@ -160,5 +160,5 @@ def encodings(names: Sequence[str]) -> dict[str, Any]:
         "column_encoding": {**plain, **rising},
         "use_dictionary": [name for name in names if name not in plain and name not in rising],
         "dictionary_pagesize_limit": DICTIONARY_BYTES,
-        "bloom_filter_options": {name: _BLOOM for name in names if name in SOUGHT},
+        "bloom_filter_options": {name: BLOOM for name in names if name in SOUGHT},
     }

@@ -72,7 +72,7 @@ class Keeper:
         self._exclusion = Exclusion(settings, wait=wait)
         self._dry_run = dry_run
         self._tell = tell
-        self._writer = EmbeddedWriter() if writer is None else writer
+        self._writer = EmbeddedWriter(settings) if writer is None else writer
 
     def upkeep(self) -> Kept:
         """Do all that is due: rows that are too old first, so that nothing is rewritten which goes anyway."""

@@ -42,6 +42,25 @@ def add_rows(
     commit(table, change, relying_on=standing_at(read_place(table), table))
 
 
+def add_files(
+    table: Table, files: Sequence[DataFile], place: Place, properties: Mapping[str, str] | None = None
+) -> None:
+    """Append files that are on disk, and say that the log was read up to `place`.
+
+    Raises:
+        CommitConflictError: Somebody else has done so meanwhile.
+    """
+    at = place_property(place, table)
+
+    def change(transaction: Transaction) -> None:
+        with transaction.update_snapshot(snapshot_properties=all_places(place, table)).fast_append() as update:
+            for file in files:
+                update.append_data_file(file)
+        transaction.set_properties({**at, **(properties or {})})
+
+    commit(table, change, relying_on=standing_at(read_place(table), table))
+
+
 def replace_rows(
     table: Table,
     mart: Mart,

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from heliograph.lake.commits import commit
+from heliograph.lake.commits import replace_files
 from heliograph.lake.marts.changing import (
     data_files,
     event_files_of,
     paths_of,
     read_files,
     replace_rows,
-    sorted_rows,
 )
 from heliograph.lake.marts.folding import count_differing
 from heliograph.lake.marts.tables import (
@@ -36,21 +35,23 @@ from heliograph.lake.marts.tables import (
     read_retired_until,
     read_state,
 )
-from heliograph.lake.matching import iceberg_filter, sql_case
-from heliograph.lake.places import place_property, read_place, standing_at
-from heliograph.lake.rewriting import ErasureError, count_matches, read_erased
+from heliograph.lake.matching import sql_case
+from heliograph.lake.places import all_places, place_property, read_place, standing_at
+from heliograph.lake.rewriting import ErasureError, delete_data_files, find_matches, read_erased, without_rows
+from heliograph.lake.writers.writer import Days
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyiceberg.manifest import DataFile
-    from pyiceberg.table import Table, Transaction
+    from pyiceberg.table import Table
 
     from heliograph.lake.marts.keeping import Marts
     from heliograph.lake.marts.tables import Mart
     from heliograph.lake.matching import Scope
     from heliograph.registry.erasures import Pending
 
+_ATTEMPTS: Final = 10
 _BEGINNING: Final = date(2, 1, 1)
 """Before all days; what is before the first of all days that there are, Iceberg cannot look for."""
 
@@ -93,18 +94,23 @@ def erase_from_marts(marts: Marts, events: Table, scopes: Sequence[Scope]) -> No
 
 def _erase(marts: Marts, mart: Mart, table: Table, events: Table, scopes: Sequence[Scope]) -> None:
     of_times = [scope for scope in scopes if scope.pending.order.user_digest is None]
-    at = place_property(read_place(table), table)
-
-    def change(transaction: Transaction) -> None:
-        if not count_matches(table, scopes)[0]:
+    place = read_place(table)
+    for _ in range(_ATTEMPTS):
+        table.refresh()
+        old = find_matches(table, scopes, marts.writer).files
+        if not old:
             return
-        transaction.delete(iceberg_filter(scopes, mart.schema.names), snapshot_properties=at)
-        made = made_anew(marts, mart, events, of_times)
-        if len(made):
-            transaction.append(sorted_rows(mart, made), snapshot_properties=at)
-        transaction.set_properties(at)
-
-    commit(table, change, relying_on=standing_at(read_place(table), table))
+        new = without_rows(table, old, scopes, marts.writer)
+        if of_times:
+            days = Days(read_raw_from(events), read_state(table).until)
+            files = event_files_of(events, days.first, days.until)
+            new += marts.writer.make({mart: table}, marts.plan, files, days, of_times)[mart]
+        relying_on = standing_at(place, table)
+        at = place_property(place, table)
+        if replace_files(table, old, new, properties=at, of_snapshot=all_places(place, table), relying_on=relying_on):
+            return
+        delete_data_files(table, new)
+    raise ErasureError(f"{mart.table}: others write to it at each attempt. Only the loader may write to the lake")
 
 
 def made_anew(marts: Marts, mart: Mart, events: Table, scopes: Sequence[Scope]) -> pa.Table:

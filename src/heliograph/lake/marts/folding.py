@@ -6,8 +6,10 @@ Whoever reads a mart adds up its rows, so that nothing changes for them but the 
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
+import ibis
 import structlog
 
 from heliograph.lake.marts.changing import data_files, paths_of, read_files, replace_rows
@@ -41,34 +43,33 @@ def folded(connection: duckdb.DuckDBPyConnection, mart: Mart, rows: pa.Table) ->
         connection.unregister("unfolded")
 
 
+@cache
 def _sql(mart: Mart) -> str:
+    rows = ibis.table(ibis.Schema.from_pyarrow(mart.schema), name="unfolded")
+    return str(ibis.to_sql(folded_table(rows, mart), dialect="duckdb"))
+
+
+def folded_table(rows: ibis.Table, mart: Mart) -> ibis.Table:
+    """Return a mart's rows with one for each key, as an expression for any engine."""
     if not mart.sums:
-        return "from unfolded"
-    source = "unfolded"
+        return rows
+    names = mart.schema.names
     if mart is SESSION_PARTS:
-        source = f"""(
-            select * replace (
-                min(begun) over (partition by account, instance, user_id, day, part) as begun,
-                max(ended) over (partition by account, instance, user_id, day, part) as ended
-            )
-            from (
-                select *, sum(begins) over (
-                    partition by account, instance, user_id, day order by begun, ended
-                    range between unbounded preceding and current row  -- rows of one part belong together
-                ) as part
-                from (
-                    select *, coalesce(begun > interval {PART_GAP_MINUTES} minutes + max(ended) over (
-                        partition by account, instance, user_id, day order by begun, ended
-                        rows between unbounded preceding and 1 preceding
-                    ), true)::int as begins
-                    from unfolded
-                )
-            )
-        )"""  # noqa: S608 - of constants alone
-    keys = ", ".join(f'"{name}"' for name in mart.keys)
-    sums = ", ".join(f'sum("{name}")::bigint as "{name}"' for name in mart.sums)
-    columns = ", ".join(f'"{name}"' for name in mart.schema.names)
-    return f"select {columns} from (select {keys}, {sums} from {source} group by {keys})"  # noqa: S608 - likewise
+        rows = _whole_parts(rows)
+    return rows.group_by(mart.keys).agg(**{name: rows[name].sum() for name in mart.sums}).select(*names)
+
+
+def _whole_parts(rows: ibis.Table) -> ibis.Table:
+    """Return parts of sessions with the begin and end of what those make together that are no longer pause apart."""
+    user = ["account", "instance", "user_id", "day"]
+    order = {"group_by": user, "order_by": ["begun", "ended"]}
+    before = rows.ended.max().over(ibis.window(**order, rows=(None, -1)))
+    begins = before.isnull() | (rows.begun > before + ibis.interval(minutes=PART_GAP_MINUTES))
+    marked = rows.mutate(begins=begins.cast("int64"))
+    # By range, not by rows: rows of one part belong together.
+    numbered = marked.mutate(part=marked.begins.sum().over(ibis.window(**order, range=(None, 0))))
+    whole = ibis.window(group_by=[*user, "part"])
+    return numbered.mutate(begun=numbered.begun.min().over(whole), ended=numbered.ended.max().over(whole))
 
 
 def count_differing(connection: duckdb.DuckDBPyConnection, mart: Mart, ours: pa.Table, theirs: pa.Table) -> int:

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import structlog
 
 from heliograph.lake.marts.changing import (
+    add_files,
     add_rows,
     data_files,
     event_files_of,
@@ -45,6 +46,8 @@ from heliograph.lake.marts.tables import (
 from heliograph.lake.places import read_place
 from heliograph.lake.storage import connect
 from heliograph.lake.tables import open_catalog
+from heliograph.lake.writers.embedded import EmbeddedWriter
+from heliograph.lake.writers.writer import Days
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,13 +57,12 @@ if TYPE_CHECKING:
 
     from heliograph.gateway.log_reading import Place
     from heliograph.lake.marts.tables import Mart
+    from heliograph.lake.writers import Writer
     from heliograph.plan.model import Plan
     from heliograph.settings import LakeSettings
 
 Portion = tuple["Place", int]
 """How many rows a delivery has that are new, and the place behind it in the log."""
-_SLICE_ROWS: Final = 1_000_000
-"""Events that are made into marts at once, or those of one day."""
 _KEY: Final = ["account", "instance", "day"]
 _log: Final = structlog.get_logger("heliograph.loader")
 
@@ -71,16 +73,22 @@ class Marts:
     Args:
         settings: Where the lake is.
         plan: What the definitions depend on.
+        writer: Makes marts of events that are stored; None: this process does.
     """
 
-    def __init__(self, settings: LakeSettings, plan: Plan) -> None:
+    def __init__(self, settings: LakeSettings, plan: Plan, writer: Writer | None = None) -> None:
         self._settings = settings
+        self.plan = plan
+        """What the definitions depend on now."""
+        self.writer: Final[Writer] = EmbeddedWriter(settings) if writer is None else writer
+        """Who makes marts of events that are stored."""
         self._catalog = open_catalog(settings, make=True)
         self.definitions = Definitions(plan, connect(settings))
         self.tables: dict[Mart, Table] = {}
 
     def use(self, plan: Plan) -> None:
         """Go on with another plan: marts that depend on what has changed will be made anew."""
+        self.plan = plan
         self.definitions = Definitions(plan, connect(self._settings))
 
     def recall(self, events: Table) -> None:
@@ -157,7 +165,11 @@ class Marts:
         replace_rows(table, INSTANCE_DAYS, new, place=place)
 
     def make_on(self, events: Table) -> bool:
-        """Make a few days more of those marts that are being made; return whether there were any."""
+        """Make a few days more of those marts that are being made; return whether there were any.
+
+        Raises:
+            EngineError: The writer's engine could not.
+        """
         place = read_place(events)
         unfinished = {
             mart: until
@@ -165,22 +177,25 @@ class Marts:
             if (until := read_state(table).until) is not None and read_place(table) <= place
         }
         if not unfinished:
+            self.writer.rest()
             return False
         first = min(unfinished.values())
         wanted = [mart for mart, until in unfinished.items() if until == first]
         until = self._slice_end(events, first)
-        made = self.definitions.from_files(wanted, event_files_of(events, first, until), first=first, until=until)
+        days = Days(first, until)
+        tables = {mart: self.tables[mart] for mart in wanted}
+        made = self.writer.make(tables, self.plan, event_files_of(events, first, until), days)
         properties = state_property(self._new_state(until))
         for mart in wanted:
-            add_rows(self.tables[mart], mart, made[mart], read_place(self.tables[mart]), properties)
+            add_files(self.tables[mart], made[mart], read_place(self.tables[mart]), properties)
         _log.info("marts are made", up_to=None if until is None else str(until), marts=[mart.name for mart in wanted])
         return True
 
     def _slice_end(self, events: Table, first: date) -> date | None:
         """Return the first day that is not made next; None: all that are left are."""
         total = 0
-        for day, count in self.definitions.count_days(event_files_of(events, first, None), first):
-            if total and total + count > _SLICE_ROWS:
+        for day, count in self.writer.count_days(self.plan, event_files_of(events, first, None), Days(first)):
+            if total and total + count > self.writer.slice_rows:
                 return day
             total += count
         return None

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from heliograph.lake.commits import commit
 from heliograph.lake.marts.changing import data_files, paths_of
 from heliograph.lake.marts.definitions import definition_digest
-from heliograph.lake.marts.engine import Definitions
-from heliograph.lake.marts.folding import count_differing
 from heliograph.lake.marts.reading import read_lake
 from heliograph.lake.marts.tables import MARTS, State, find_mart, read_raw_from, read_state, state_property
 from heliograph.lake.storage import connect
 from heliograph.lake.tables import find_catalog, find_events
+from heliograph.lake.writers.embedded import EmbeddedWriter
+from heliograph.lake.writers.writer import Days
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    import pyarrow as pa
     from pyiceberg.table import Transaction
 
     from heliograph.lake.marts.tables import Mart
+    from heliograph.lake.writers import Writer
     from heliograph.plan.model import Plan
     from heliograph.settings import LakeSettings
-
-_SLICE_ROWS: Final = 1_000_000
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +92,11 @@ class NotWholeError(Exception):
 
 
 def check_marts(
-    settings: LakeSettings, plan: Plan, tell: Callable[[date], object] = lambda _: None
+    settings: LakeSettings,
+    plan: Plan,
+    tell: Callable[[date], object] = lambda _: None,
+    *,
+    writer: Writer | None = None,
 ) -> dict[str, dict[str, int]]:
     """Compare the marts with what their definitions say of the events, both as of one place in the log.
 
@@ -102,6 +104,7 @@ def check_marts(
         settings: Where the lake is.
         plan: What the definitions depend on.
         tell: Is told the first of the days that are compared next.
+        writer: Compares them; None: this process does.
 
     Returns:
         By mart and first day of some days, how many rows, once folded, stand on one side alone; of days of which events
@@ -109,6 +112,7 @@ def check_marts(
 
     Raises:
         NotWholeError: There is nothing to be compared.
+        EngineError: The writer's engine could not.
     """
     events = find_events(settings)
     stored = read_lake(settings, plan)
@@ -116,36 +120,8 @@ def check_marts(
         return {}
     if any(mart.name not in stored for mart in MARTS):
         raise NotWholeError("the marts are not whole: wait until the loader has made them, and look again")
-    connection = connect(settings)
-    definitions = Definitions(plan, connection)
-    found: dict[str, dict[str, int]] = {}
-    files = list(stored["events"].files)
-    for first, until in _slices(definitions.count_days(files, read_raw_from(events))):
-        tell(first)
-        made = definitions.from_files(MARTS, files, first=first, until=until)
-        for mart in MARTS:
-            rows = _rows_of(definitions, list(stored[mart.name].files), mart, first, until)
-            if differing := count_differing(connection, mart, rows, made[mart]):
-                found.setdefault(mart.table, {})[str(first)] = differing
-    return found
-
-
-def _slices(days: list[tuple[date, int]]) -> Iterator[tuple[date, date | None]]:
-    """Yield spans of days, each with the first day behind it: of few events, or of one day."""
-    starts: list[date] = []
-    total = 0
-    for day, count in days:
-        if not starts or total + count > _SLICE_ROWS:
-            starts.append(day)
-            total = 0
-        total += count
-    yield from zip(starts, [*starts[1:], None], strict=True) if starts else ()
-
-
-def _rows_of(definitions: Definitions, files: list[str], mart: Mart, first: date, until: date | None) -> pa.Table:
-    if not files:
-        return mart.schema.empty_table()
-    query = "from read_parquet($files, hive_partitioning = false) where day >= $first and day < $until"
-    parameters = {"files": files, "first": first, "until": until or date.max}
-    found: pa.Table = definitions.connection.sql(query, params=parameters).to_arrow_table()
-    return found.select(mart.schema.names).cast(mart.schema)
+    writer = EmbeddedWriter(settings) if writer is None else writer
+    found = writer.count_differing(plan, stored, Days(read_raw_from(events)), tell)
+    return {
+        mart.table: {str(day): count for day, count in found[mart.name].items()} for mart in MARTS if mart.name in found
+    }

@@ -8,6 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
+from heliograph.engines import EngineError
 from heliograph.lake.maintenance.expiry import expire
 from heliograph.lake.marts.folding import MOST_FILES, fold_small_files
 
@@ -27,6 +30,9 @@ _MORE_FILES: Final = 16
 """By so many a mart's files have to become more before one looks again whether some can be folded."""
 _MOST_SNAPSHOTS: Final = 64
 _EXPIRE_SECONDS: Final = 60.0
+_AGAIN_SECONDS: Final = 60.0
+"""Pause after an engine could not be had."""
+_log: Final = structlog.get_logger("heliograph.loader")
 
 
 class Tending:
@@ -52,6 +58,7 @@ class Tending:
         self._now = now
         self._ticks = ticks
         self._looked = ticks()
+        self._make_again = ticks()
         self._expired = dict.fromkeys(marts.tables, 0.0)
         self._files: dict[Mart, int] = {}
 
@@ -60,9 +67,20 @@ class Tending:
         if self._ticks() - self._looked >= _LOOK_SECONDS:
             self._looked = self._ticks()
             self._marts.recall(events)
-        if self._marts.make_on(events) or self._fold():
+        if self._make_on(events) or self._fold():
             return
         self._expire()
+
+    def _make_on(self, events: Table) -> bool:
+        if self._ticks() < self._make_again:
+            return False
+        try:
+            return self._marts.make_on(events)
+        except EngineError as error:  # events are loaded all the same
+            _log.error("the marts cannot be made", why=str(error))
+            self._marts.writer.rest()
+            self._make_again = self._ticks() + _AGAIN_SECONDS
+            return False
 
     def _fold(self) -> bool:
         for mart, table in self._marts.tables.items():

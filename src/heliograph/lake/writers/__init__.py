@@ -6,17 +6,21 @@ on, when, and what is committed is decided elsewhere, in the same way for both.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from heliograph.engines import EngineError
 from heliograph.lake.storage import is_remote
 from heliograph.lake.writers.embedded import EmbeddedWriter
-from heliograph.lake.writers.writer import Change, Writer
+from heliograph.lake.writers.writer import Change, Days, Writer
 
 if TYPE_CHECKING:
     from heliograph.settings import Settings
 
-__all__ = ["Change", "EmbeddedWriter", "Writer", "open_writer"]
+__all__ = ["Change", "Days", "EmbeddedWriter", "Writer", "loader_writer", "open_writer"]
+
+_log: Final = structlog.get_logger("heliograph.loader")
 
 
 def open_writer(settings: Settings) -> Writer:
@@ -26,7 +30,7 @@ def open_writer(settings: Settings) -> Writer:
         EngineError: It cannot be had here; the message says what to do.
     """
     if settings.engine.kind == "duckdb":
-        return EmbeddedWriter()
+        return EmbeddedWriter(settings.lake)
     if is_remote(settings.lake):
         raise EngineError(
             f"engine.kind is spark, and the lake is in an object store ({settings.lake.warehouse}), into which Spark "
@@ -35,4 +39,13 @@ def open_writer(settings: Settings) -> Writer:
         )
     from heliograph.lake.writers.spark import SparkWriter  # noqa: PLC0415 - needs what not everybody has installed
 
-    return SparkWriter(settings.engine)
+    return SparkWriter(settings)
+
+
+def loader_writer(settings: Settings) -> Writer:
+    """Return the writer for a loader, which has to go on whether the engine can be had or not."""
+    try:
+        return open_writer(settings)
+    except EngineError as error:
+        _log.warning("the loader does the heavy work itself", why=str(error))
+        return EmbeddedWriter(settings.lake)

@@ -85,6 +85,21 @@ def place_before_rows() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def released_before_the_commit() -> Iterator[None]:
+    """The loader releases segments of the log, and then commits what it has read of them."""
+    really = Loader._commit_all
+
+    def commit_all(loader: Any, batches: Any, rows: Any, place: Any) -> int:
+        before, loader._place = loader._place, place
+        loader.release()
+        loader._place = before
+        return really(loader, batches, rows, place)
+
+    with mock.patch.object(Loader, "_commit_all", commit_all):
+        yield
+
+
+@contextlib.contextmanager
 def new_segment_is_not_in_its_folder() -> Iterator[None]:
     """The recorder does not force a new segment's entry in its folder to disk."""
     with mock.patch.object(outbox_module, "sync_folder", _nothing):

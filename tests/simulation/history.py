@@ -314,6 +314,14 @@ class Player:
     def kill_loader(self, _a: int, _b: int) -> None:
         self.world.kill_loader()
 
+    def load_and_die(self, _a: int, b: int) -> None:
+        """Let the loader die behind so many operations of a round, wherever that is: no history of chance has this."""
+        self.start_loader()
+        self._armed["loader"] = (Fault.AFTER, b)
+        self.load(0, 0)
+        self._armed.clear()
+        self.world.kill_loader()
+
     def level(self, a: int, _b: int) -> None:
         self.world.registry.level = LEVELS[a % len(LEVELS)]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulation.bugs import BUGS
-from simulation.history import draw, find_failure, play
+from simulation.bugs import BUGS, released_before_the_commit
+from simulation.history import Operation, draw, find_failure, play
 
 HISTORIES = 2_500
 REAL_HISTORIES = 24
@@ -46,6 +46,27 @@ def test_a_planted_bug_is_found_and_the_same_history_passes_without_it(place: st
             assert play(draw(seed)) is None
             return
     pytest.fail(f"{bug.within} histories do not find it")
+
+
+_LOADER_OPERATIONS = 16
+"""More than a round has of them."""
+
+
+def loader_dies_at(operation: int) -> list[Operation]:
+    """Two segments wait for the loader, which dies; and the gateway begins another one before it is there again."""
+    segment = ["start_gateway", "record", "flush", "round", "kill_gateway"]
+    names = [*segment, *segment, "start_gateway", "load_and_die", "kill_gateway", *segment]
+    return [Operation(name, 0, operation if name == "load_and_die" else 2, 1) for name in names]
+
+
+def failures() -> list[int]:
+    return [each for each in range(1, _LOADER_OPERATIONS + 1) if play(loader_dies_at(each)) is not None]
+
+
+def test_wherever_in_a_round_the_loader_dies_the_gateway_destroys_nothing_that_it_has_not_committed() -> None:
+    assert failures() == []
+    with released_before_the_commit():  # only between release and commit: chance finds that in a thousand histories
+        assert failures()
 
 
 @pytest.mark.parametrize("seed", [7, 53, 58])

@@ -15,7 +15,7 @@ from heliograph.instance.agent import Agent
 from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.transport import GatewayRefusalError
 from heliograph.lake.loader import Loader
-from heliograph.wire import NDJSON
+from heliograph.wire import NDJSON, delivery_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,11 +56,14 @@ def test_one_name_joins_the_lines_of_agent_gateway_and_loader(vendor: Vendor, tm
         drain(vendor, tmp_path)
         with closing(Loader(vendor.settings.gateway, vendor.settings.lake, SMALL_PLAN)) as loader:
             loader.load_round()
-    expected = [f"{INSTANCE}/{epoch}/1-3", f"{INSTANCE}/{epoch}/4-5"]
+    expected = [delivery_id(INSTANCE, epoch, 1, 3), delivery_id(INSTANCE, epoch, 4, 5)]
     assert deliveries(lines, "delivered") == expected
     assert deliveries(lines, "stored") == expected
     assert deliveries(lines, "delivery loaded") == expected
     assert [line["rows"] for line in lines if line["event"] == "delivery loaded"] == [3, 2]
+    for event in ("delivered", "stored", "delivery loaded"):
+        told = [(line["epoch"], line["first"], line["last"]) for line in lines if line["event"] == event]
+        assert told == [(epoch, 1, 3), (epoch, 4, 5)]
     assert [entry.receipt.delivery for entry, _ in vendor.entries()] == expected
     assert WORDS not in str(lines)
 
@@ -70,12 +73,22 @@ def test_one_name_joins_the_lines_of_a_refusal(vendor: Vendor) -> None:
         client = vendor.client()
         with closing(client), pytest.raises(GatewayRefusalError):
             client.deliver(epoch=7, first=4, last=6, absent={}, body=zstd(WORDS.encode()))
-    name = f"{INSTANCE}/7/4-6"
+    name = delivery_id(INSTANCE, 7, 4, 6)
     assert deliveries(lines, "not delivered") == [name]
     assert [(line["delivery"], line["reason"]) for line in lines if line["event"] == "refused"] == [
         (name, "sequence_gap")
     ]
     assert WORDS not in str(lines)
+
+
+def test_numbers_that_somebody_made_up_stand_in_no_line_of_the_gateway(vendor: Vendor) -> None:
+    secret = 4_811_223_344
+    with vendor.http() as http, structlog.testing.capture_logs() as lines:
+        for epoch, numbers in ((secret, (1, 1)), (7, (secret, secret)), (7, (1, secret))):
+            answer = deliver(http, b"", epoch=epoch, numbers=numbers, content_type=NDJSON)
+            assert not answer.is_success
+    assert len(lines) == 3
+    assert str(secret) not in str(lines)
 
 
 @pytest.mark.parametrize("numbers", [("x", "y"), (5, 4), (0, 1), (1, 10**30)])

@@ -26,7 +26,7 @@ from heliograph.instance.agent import Agent
 from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.transport import GatewayRefusalError
 from heliograph.lake.loader import Loader
-from heliograph.wire import Receipt
+from heliograph.wire import Receipt, delivery_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def test_one_trace_goes_from_the_export_to_the_gateways_disk(
     for child, parent in parents.items():
         assert parent_of(found[child]) == found[parent].context.span_id, child
         assert found[child].context.trace_id == found["export"].context.trace_id
-    delivery = f"{INSTANCE}/{epoch}/1-3"
+    delivery = delivery_id(INSTANCE, epoch, 1, 3)
     for name in ("request", "intake"):
         assert dict(found[name].attributes or {}) == {"heliograph.delivery": delivery}
     assert WORDS not in as_text(exported)
@@ -114,7 +114,10 @@ def test_the_loaders_round_names_the_deliveries_that_it_took(
     assert set(found) == {"load", "commit_others", "commit_marts", "commit_events"}
     assert {parent_of(span) for name, span in found.items() if name != "load"} == {found["load"].context.span_id}
     [event] = found["load"].events
-    assert dict(event.attributes or {}) == {"heliograph.delivery": f"{INSTANCE}/{epoch}/1-3", "heliograph.rows": 3}
+    assert dict(event.attributes or {}) == {
+        "heliograph.delivery": delivery_id(INSTANCE, epoch, 1, 3),
+        "heliograph.rows": 3,
+    }
     assert WORDS not in as_text(exported)
 
 

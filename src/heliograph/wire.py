@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 from datetime import date
 from typing import Annotated, Final
 
@@ -246,8 +247,11 @@ def merge_counts(total: VerdictCounts, more: VerdictCounts) -> None:
 
 
 def delivery_id(instance: str, epoch: int, first: int, last: int) -> str:
-    """Return by what name the logs of both ends know a delivery: ``INSTANCE/EPOCH/FIRST-LAST``."""
-    return f"{instance}/{epoch}/{first}-{last}"
+    """Return by what name the logs of both ends know a delivery: its instance, and a digest of its range.
+
+    So a delivery that is refused can be named, too: its numbers are only what somebody has put into a header.
+    """
+    return f"{instance}/{hashlib.sha256(f'{epoch}/{first}-{last}'.encode()).hexdigest()[:16]}"
 
 
 def total_counts(counts: VerdictCounts) -> int:

@@ -134,7 +134,14 @@ class Intake:
     async def _take_in_order(self, delivery: Delivery) -> Answer:
         async with self._locks[hash((delivery.instance, delivery.epoch)) % _LOCKS]:
             answer = await self._take_steps(delivery)
-        _log.info("stored", delivery=delivery.id, repeated=answer.duplicate)
+        _log.info(
+            "stored",
+            delivery=delivery.id,
+            epoch=delivery.epoch,
+            first=delivery.first,
+            last=delivery.last,
+            repeated=answer.duplicate,
+        )
         return answer
 
     async def _take_steps(self, delivery: Delivery) -> Answer:

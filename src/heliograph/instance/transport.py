@@ -254,9 +254,9 @@ class GatewayClient:
             if receipt is not None and (receipt.epoch, receipt.first, receipt.last) != (epoch, first, last):
                 raise UnreachableError("the answer is about another delivery: does something on the way keep answers?")
         except TransportError as error:
-            _log.warning("not delivered", delivery=delivery, why=str(error))
+            _log.warning("not delivered", delivery=delivery, epoch=epoch, first=first, last=last, why=str(error))
             raise
-        _log.info("delivered", delivery=delivery, repeated=answer.duplicate)
+        _log.info("delivered", delivery=delivery, epoch=epoch, first=first, last=last, repeated=answer.duplicate)
         return answer
 
     def _delivery_headers(self, epoch: int, first: int, last: int, absent: VerdictCounts) -> dict[str, str]:

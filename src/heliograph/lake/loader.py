@@ -245,14 +245,14 @@ class Loader:
         rows = 0
         place = self._place
         loaded: dict[tuple[str, int], int] = {}
-        deliveries: dict[str, int] = {}
+        deliveries: list[tuple[Receipt, int]] = []
         for place, entry, body in self._entries():
             if isinstance(entry, PingEntry):
                 self._pings.take(place, entry, body)
             elif entry is not None:
                 self._deliveries.take(place, entry)
                 batches.append((place, self._new_rows(entry, body, loaded, batches)))
-                deliveries[entry.receipt.delivery] = len(batches[-1][1])
+                deliveries.append((entry.receipt, len(batches[-1][1])))
                 rows += len(batches[-1][1])
             if rows + self._pings.waiting >= self._settings.commit_rows:
                 break
@@ -399,7 +399,8 @@ class Loader:
         self.release()
 
 
-def _tell_loaded(deliveries: dict[str, int]) -> None:
-    for delivery, rows in deliveries.items():
-        _log.info("delivery loaded", delivery=delivery, rows=rows)
-        spans.note("delivery loaded", delivery=delivery, rows=rows)
+def _tell_loaded(deliveries: list[tuple[Receipt, int]]) -> None:
+    for receipt, rows in deliveries:
+        name, epoch, first, last = receipt.delivery, receipt.epoch, receipt.first, receipt.last
+        _log.info("delivery loaded", delivery=name, epoch=epoch, first=first, last=last, rows=rows)
+        spans.note("delivery loaded", delivery=name, rows=rows)

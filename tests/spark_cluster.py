@@ -28,7 +28,7 @@ _JAVA: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """A process that lives for a minute does not win back what its best compiler takes."""
 _OPTIONS: Final = (
     # Small, for tests: what is started by default is for machines of another size.
-    "spark.sql.shuffle.partitions=4",
+    "spark.sql.shuffle.partitions=2",
     "spark.executor.memory=512m",
     "spark.executor.cores=1",
     # One core of each worker: a second application has the others.

@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from debian import require_program
 from heliograph.engines import EmbeddedEngine, EngineError, Stored, open_engine
+from heliograph.engines.spark import SparkEngine
 from heliograph.engines.staging import Staging
 from heliograph.settings import EngineSettings
 
@@ -87,7 +88,13 @@ def test_spark_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     require_program("java", package="openjdk-17-jre-headless")
     monkeypatch.setenv("TZ", "America/New_York")
     options = ("spark.sql.shuffle.partitions=2", "spark.driver.memory=512m")
-    check(open_engine(EngineSettings(kind="spark", master="local[1]", options=options)), tmp_path)
+    settings = EngineSettings(kind="spark", master="local[1]", options=options)
+    check(open_engine(settings), tmp_path)
+    # Which file a row is in, by the very name that was given.
+    files = tuple(str(file) for file in tmp_path.rglob("*.parquet"))
+    with SparkEngine(settings) as engine:
+        events = engine.open({"events": Stored(files, COLUMNS)}, path="_file")["events"]
+        assert set(events["_file"].to_pyarrow().to_pylist()) == set(files)
 
 
 class Store:

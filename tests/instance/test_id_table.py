@@ -111,3 +111,30 @@ def test_only_enough_is_sorted_in(database: Path) -> None:
         assert table.waiting() == 0
         assert connection.execute("select id from pseudonym").fetchall() == [("a",)]
         assert connection.execute("select user from session_user").fetchall() == [("1",)]
+
+
+def test_what_another_process_sorted_in_and_took_away_is_not_found_though_more_waits_again(database: Path) -> None:
+    database.unlink(missing_ok=True)
+    with closing(opened(database)) as first, closing(opened(database)) as second:
+        table, other = IdTable(first), IdTable(second)
+        table.add([("user", "1", "a")], [("s1", "1")])
+        assert table.ids("user", ["1"]) == {"1": "a"}
+        other.sort_in()
+        second.execute("delete from pseudonym")
+        second.execute("delete from session_user")
+        other.add([("user", "2", "b")], [("s2", "2")])
+        assert table.ids("user", ["1", "2"]) == {"2": "b"}
+        assert table.users_of(["s1", "s2"]) == {"s2": {"2"}}
+
+
+def test_where_many_wait_they_are_sorted_in_before_more_is_written(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(id_table, "MOST_WAITING", 2)
+    database.unlink(missing_ok=True)
+    with closing(opened(database)) as connection:
+        table = IdTable(connection)
+        for number in range(3):
+            table.add([("user", str(number), f"id{number}")], [])
+            assert table.waiting() <= 2
+        assert table.ids("user", ["0", "1", "2"]) == {"0": "id0", "1": "id1", "2": "id2"}

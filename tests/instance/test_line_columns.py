@@ -54,6 +54,7 @@ BAD = (
     b'{"name":"SearchSubmitted","sequence":1,"time":"2026-11-01T00:00:00Z","user":"\xff"}',
     b'{"name":"SearchSubmitted",\n"sequence":1,"time":"2026-11-01T00:00:00Z"}',
     b'{"name":"SearchSubmitted","sequence":1,"time":"2026-11-01T00:00:00Z"}{}',
+    b'["SearchSubmitted",1,"2026-11-01T00:00:00Z","\0\0",null,null,null,null,null,{}]',
 )
 
 

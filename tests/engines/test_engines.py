@@ -21,6 +21,9 @@ from heliograph.settings import EngineSettings
 if TYPE_CHECKING:
     from heliograph.engines import Engine
 
+# Spark's way from Python to Java leaves sockets of what has ended to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 COLUMNS = pa.schema(
     [
         pa.field("account", pa.string()),

@@ -59,7 +59,7 @@ _DEFAULTS: Final = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
-    # On all machines: at other levels Parquet tells what it looks for, and that may be a user's id.
+    # On all machines, however they are configured: a lower level may tell what is looked for.
     "spark.executor.syncLogLevel.enabled": "true",
     # What rows leave on local disks on their way from one machine to another, nobody can read afterwards.
     "spark.io.encryption.enabled": "true",

@@ -125,7 +125,7 @@ class SparkCluster:
 
 
 class Killing:
-    """Kills a worker as soon as both are at work on what runs in the block, which begins after it; then starts another.
+    """Kills a worker as soon as the cluster is at work on what runs in the block; then starts another.
 
     Args:
         cluster: Whose worker.
@@ -154,14 +154,14 @@ class Killing:
         self._is_over = True
         self._thread.join(timeout=_START_SECONDS)
         if kind is None:
-            assert self._killed_at is not None, "nothing was ever at work on both workers"
+            assert self._killed_at is not None, "nothing was ever at work on the cluster"
             assert self._killed_at < ended_at
             assert self._cluster.lost_workers() == self._lost + 1
         self._cluster.start_worker()
 
 
 def _is_busy() -> bool:
-    """Tell whether two tasks are at work: as each worker has a core for an application, either is."""
+    """Tell whether a task is at work, on whichever worker."""
     context = SparkContext._active_spark_context
     if context is None:
         return False
@@ -170,7 +170,7 @@ def _is_busy() -> bool:
         stages = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
     except Exception:  # noqa: BLE001 - a context that is ending
         return False
-    return any(stage is not None and stage.numActiveTasks >= 2 for stage in stages)
+    return any(stage is not None and stage.numActiveTasks > 0 for stage in stages)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

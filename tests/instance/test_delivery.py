@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections import Counter
@@ -280,10 +281,11 @@ def test_in_no_span_of_time_more_leaves_than_the_limit_and_a_second_of_it(
             sent.append((clock.seconds, sent[-1][1] + len(piece)))
         assert left == len(body)
         clock.sleep(pause)
-    for number, (begin, before) in enumerate(sent):
-        for end, after in sent[number:]:
-            # A piece may leave once its first byte may.
-            assert after - before <= (end - begin + 1.0) * rate + 16_384 + 1e-6 * rate
+    # From any moment to any later one: what had left less what may have by then, beside the least of that so far.
+    ahead = [bytes_left - moment * rate for moment, bytes_left in sent]
+    least = itertools.accumulate(ahead, min)
+    # A piece may leave once its first byte may.
+    assert max(now - before for now, before in zip(ahead, least, strict=True)) <= rate * (1 + 1e-6) + 16_384
 
 
 def test_deliveries_are_as_large_as_fits_into_some_seconds() -> None:

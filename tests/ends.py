@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from harness import SMALL_PLAN
 from heliograph.instance.account import InstanceAccount, read_account
-from heliograph.instance.exporter import Exporter
 from heliograph.instance.state import State
-from heliograph.settings import AgentSettings, RecorderSettings
-from test_once import DirectGateway
+from test_once import DirectGateway, exporter_to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,14 +29,7 @@ class Ends:
         self.begin()
 
     def begin(self) -> None:
-        self.exporter = Exporter(
-            agent=AgentSettings(batch_events=7),
-            recorder=RecorderSettings(outbox=str(self.outbox)),
-            plan=SMALL_PLAN,
-            state=self.state,
-            client=self.gateway,  # type: ignore[arg-type] # stands for it
-            now=lambda: NOW,
-        )
+        self.exporter = exporter_to(self.gateway, self.outbox, self.state)
 
     def restart(self) -> None:
         self.state.close()

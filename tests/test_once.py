@@ -119,6 +119,18 @@ class DirectGateway:
         return self.log.account(INSTANCE).latest.get(epoch)
 
 
+def exporter_to(gateway: DirectGateway, outbox: Path, state: State) -> Exporter:
+    """Make an exporter of small batches that hands them to a gateway without a network between."""
+    return Exporter(
+        agent=AgentSettings(batch_events=7),
+        recorder=RecorderSettings(outbox=str(outbox)),
+        plan=SMALL_PLAN,
+        state=state,
+        client=gateway,  # type: ignore[arg-type] # stands for it
+        now=lambda: NOW,
+    )
+
+
 class Histories(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
@@ -135,14 +147,7 @@ class Histories(RuleBasedStateMachine):
 
     def _open_exporter(self) -> None:
         self.state = State(self.folder / "agent")
-        self.exporter = Exporter(
-            agent=AgentSettings(batch_events=7),
-            recorder=RecorderSettings(outbox=str(self.outbox)),
-            plan=SMALL_PLAN,
-            state=self.state,
-            client=self.gateway,  # type: ignore[arg-type] # stands for it
-            now=lambda: NOW,
-        )
+        self.exporter = exporter_to(self.gateway, self.outbox, self.state)
 
     def teardown(self) -> None:
         if not hasattr(self, "state"):

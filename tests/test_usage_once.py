@@ -19,17 +19,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from harness import SMALL_PLAN
 from heliograph.consent.level import Level
-from heliograph.instance.exporter import Exporter
 from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.outbox_reading import EpochReader
 from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayRefusalError, TransportError
 from heliograph.instance.usage import UsageTable
-from heliograph.settings import AgentSettings, RecorderSettings
 from heliograph.wire import Answer, Problem
-from test_once import MEMORY, DirectGateway
+from test_once import MEMORY, DirectGateway, exporter_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,14 +87,7 @@ class Tallies(RuleBasedStateMachine):
 
     def _open_exporter(self) -> None:
         self.state = State(self.folder / "agent")
-        self.exporter = Exporter(
-            agent=AgentSettings(batch_events=7),
-            recorder=RecorderSettings(outbox=str(self.outbox)),
-            plan=SMALL_PLAN,
-            state=self.state,
-            client=self.gateway,  # type: ignore[arg-type] # stands for it
-            now=lambda: NOW,
-        )
+        self.exporter = exporter_to(self.gateway, self.outbox, self.state)
 
     def _until_killed(self, action: Callable[[], object], killed: tuple[type, str] | None, *, after: bool) -> None:
         """Do something; if the agent is killed in it, start it again."""

@@ -33,6 +33,7 @@ from heliograph.lake.maintenance.upkeep import Keeper
 from heliograph.lake.report import count_erased, count_events, count_repeated
 from heliograph.lake.storage import connect
 from heliograph.lake.tables import event_files
+from heliograph.lake.writers import embedded
 from heliograph.registry.erasures import read_erasures
 from heliograph.wire import NDJSON, Receipt
 
@@ -42,7 +43,7 @@ USERS = [random_id(1), random_id(2)]
 OLD = "2019-05-05T05:05:05Z"
 VERBS = ["compact", "compact_all", "expire", "clean", "retain", "upkeep"]
 STEPS = [
-    (compaction, "write_file"),
+    (embedded, "write_file"),
     (compaction, "replace_files"),
     (expiry, "commit"),
     (expiry, "sync_files"),
@@ -185,7 +186,7 @@ class Histories(RuleBasedStateMachine):
     @rule(verb=st.sampled_from(["compact", "compact_all", "retain"]), count=st.integers(1, 3))
     def keep_while_the_loader_commits(self, verb: str, count: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            for owner in (compaction, retention):
+            for owner in (embedded, retention):
                 really = getattr(owner, "write_file")  # noqa: B009 - it is not of that module's public names
 
                 def write_file(*arguments: Any, really: Any = really) -> Any:

@@ -130,8 +130,9 @@ def _allowed(kind: Any) -> str:
             return "nothing"
         case msgspec.inspect.StrType():
             return f"`{kind.pattern}`" if kind.pattern else "a name"
-    low = f"from {kind.ge}" if kind.ge is not None else f"more than {kind.gt}" if kind.gt is not None else ""
-    high = f"to {kind.le}" if kind.le is not None else f"less than {kind.lt}" if kind.lt is not None else ""
+    # Whole or not: types that are equal are one for Python, written as the module had it that was first.
+    low = f"from {kind.ge:g}" if kind.ge is not None else f"more than {kind.gt:g}" if kind.gt is not None else ""
+    high = f"to {kind.le:g}" if kind.le is not None else f"less than {kind.lt:g}" if kind.lt is not None else ""
     return " ".join(part for part in (low, high) if part)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,13 @@ from spark_cluster import SparkCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Let what py4j leaves to the collector go within a test that forgives it, and not in one of something else."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _PREFIX: Final = struct.Struct("<IIII")
-_PLAIN_PREFIX: Final = struct.Struct("<IQI")
+PLAIN_PREFIX: Final = struct.Struct("<IQI")
 """As `_PREFIX`; generation and header's length are one number, which is zero in a frame that has neither."""
 _AFTER_CHECKSUM: Final = struct.Struct("<III")
-_PLAIN_AFTER: Final = struct.Struct("<QI")
+PLAIN_AFTER: Final = struct.Struct("<QI")
+"""What of it the checksum is over."""
 PREFIX_BYTES: Final = _PREFIX.size
 
 
@@ -47,7 +48,7 @@ def encode_frame(header: bytes, body: bytes, *, generation: int = 0) -> bytes:
 def encode_body(body: bytes) -> bytes:
     """Return a frame without a header, as `encode_frame` does: this is called for every event that is recorded."""
     size = len(body)
-    return _PLAIN_PREFIX.pack(zlib.crc32(body, zlib.crc32(_PLAIN_AFTER.pack(0, size))), 0, size) + body
+    return PLAIN_PREFIX.pack(zlib.crc32(body, zlib.crc32(PLAIN_AFTER.pack(0, size))), 0, size) + body
 
 
 def read_frames(data: Buffer, offset: int = 0, *, generation: int = 0) -> Iterator[Frame]:

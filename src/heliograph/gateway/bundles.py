@@ -29,12 +29,12 @@ from heliograph.bundle import (
 from heliograph.frames import sync_folder
 from heliograph.gateway.door import knock
 from heliograph.gateway.intake import Intake
-from heliograph.gateway.log import Log
 from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.policies import PolicySigner
 from heliograph.gateway.problems import RefusalError
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.gateway.rotation import read_endorsements
+from heliograph.gateway.server import open_log
 from heliograph.gateway.signing import sign
 from heliograph.gateway.writer import LocalWriter
 from heliograph.keys import load_or_create_key, parse_public_key
@@ -136,18 +136,12 @@ async def open_intake(
 
 @asynccontextmanager
 async def _writer(settings: GatewaySettings, *, now: Callable[[], datetime]) -> AsyncIterator[Writer]:
-    folder = Path(settings.log)
     try:
-        log = Log(
-            folder,
-            segment_bytes=settings.segment_bytes,
-            maximum_bytes=settings.maximum_log_bytes,
-            now=lambda: now().timestamp(),
-        )
+        log = open_log(settings, now=now)
     except BlockingIOError as running:
         async with AsyncExitStack() as stack:
             try:
-                writer = await stack.enter_async_context(knock(folder))
+                writer = await stack.enter_async_context(knock(Path(settings.log)))
             except OSError:
                 raise running from None
             yield writer

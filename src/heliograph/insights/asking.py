@@ -143,10 +143,16 @@ def ask(name: str, tables: Tables, plan: Plan, scope: Scope, *, suppress: int | 
         QuestionError: There is no such question or parameter, a value is out of bounds, or the question is about single
             users and so is none for those to whom small groups are not told.
     """
+    told = _TOLD.get(name)
+    beside = {key: chosen.pop(key) for key in [*chosen] if told is not None and key in told.beside}
     if suppress is not None:
-        return _answer_suppressed(name, tables, plan, scope, chosen, suppress=suppress)
-    if (told := _TOLD.get(name)) is not None:
-        beside = {key: chosen.pop(key) for key in [*chosen] if key in told.beside}
+        # Small groups are left out before it is chosen which rows are shown.
+        metric = metric_of(_UNDER_SUPPRESSION.get(name, name))
+        answer = _answer_metric(metric, tables, plan, scope, chosen, suppress=suppress)
+        if told is None or told.shown is None or not beside:
+            return answer
+        return msgspec.structs.replace(answer, table=told.shown(answer.table, scope, **beside))
+    if told is not None:
         if told.rule is NoRule:
             _rule(name, NoRule, chosen)
             return told.answer(tables, plan, scope, **beside)
@@ -164,19 +170,6 @@ def metric_of(name: str) -> Metric:
         return _METRICS[name]
     except KeyError:
         raise QuestionError([f"There is no question {name!r}. There are {', '.join(NAMES)}."]) from None
-
-
-def _answer_suppressed(
-    name: str, tables: Tables, plan: Plan, scope: Scope, chosen: dict[str, Any], *, suppress: int
-) -> Answer:
-    """Answer by the metric, of whose rows small groups are left out before it is chosen which are shown."""
-    told = _TOLD.get(name)
-    beside = {key: chosen.pop(key) for key in [*chosen] if told is not None and key in told.beside}
-    metric = metric_of(_UNDER_SUPPRESSION.get(name, name))
-    answer = _answer_metric(metric, tables, plan, scope, chosen, suppress=suppress)
-    if told is None or told.shown is None or not beside:
-        return answer
-    return msgspec.structs.replace(answer, table=told.shown(answer.table, scope, **beside))
 
 
 def _answer_metric(

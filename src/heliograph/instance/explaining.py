@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from heliograph.instance.account import read_passed
-from heliograph.ledger.entries import Explained
+from heliograph.ledger.entries import MOST_BY, MOST_REASON, Explained
 
 if TYPE_CHECKING:
     from heliograph.instance.state import State
-
-_MOST_REASON: Final = 1_000
-_MOST_BY: Final = 200
 
 
 def explanation_problems(by: str, reason: str) -> list[str]:
     """Return what is wrong with the words of an explanation."""
     problems = []
-    if not 0 < len(by.strip()) <= _MOST_BY:
-        problems.append(f'--by: the role that says so, such as "operations"; at most {_MOST_BY} characters')
-    if not 0 < len(reason.strip()) <= _MOST_REASON:
-        problems.append(f"--reason: how the difference came to be; at most {_MOST_REASON:,} characters")
+    if not 0 < len(by.strip()) <= MOST_BY:
+        problems.append(f'--by: the role that says so, such as "operations"; at most {MOST_BY} characters')
+    if not 0 < len(reason.strip()) <= MOST_REASON:
+        problems.append(f"--reason: how the difference came to be; at most {MOST_REASON:,} characters")
     return problems
 
 

@@ -6,13 +6,12 @@ line of JSON has, and by the first letter behind them; that it does, by the end 
 
 from __future__ import annotations
 
-import struct
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from heliograph.frames import PREFIX_BYTES
+from heliograph.frames import PLAIN_AFTER, PLAIN_PREFIX, PREFIX_BYTES
 
 if TYPE_CHECKING:
     import mmap
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 _WINDOW_BYTES: Final = 192 << 10
 """So much is looked at at once: some hundred frames, and what a processor keeps at hand."""
-_PLAIN_PREFIX: Final = struct.Struct("<IQI")
-"""Checksum; generation and header's length, which are zero in such a frame; the body's length."""
-_PLAIN_AFTER: Final = struct.Struct("<QI")
 _OBJECT, _ARRAY = b"{["
 _ZEROS_AT: Final = 4
 _LENGTH_AT: Final = 12
@@ -33,7 +29,7 @@ class _Begun(dict[int, int]):
     """The checksum of a prefix, with which that of a frame begins, by the body's length."""
 
     def __missing__(self, length: int) -> int:
-        begun = self[length] = zlib.crc32(_PLAIN_AFTER.pack(0, length))
+        begun = self[length] = zlib.crc32(PLAIN_AFTER.pack(0, length))
         return begun
 
 
@@ -50,7 +46,7 @@ def read_bodies(data: bytes | mmap.mmap, offset: int, most: int) -> tuple[list[b
         or whose body is no JSON line, and not more than are found at once. None where the first is such a frame.
     """
     block = data[offset : offset + _WINDOW_BYTES]
-    if len(block) < PREFIX_BYTES or _PLAIN_PREFIX.unpack_from(block)[1]:
+    if len(block) < PREFIX_BYTES or PLAIN_PREFIX.unpack_from(block)[1]:
         return [], offset
     found = np.frombuffer(block, np.uint8)
     # Numbers that begin at any byte.

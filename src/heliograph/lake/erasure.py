@@ -42,7 +42,7 @@ from heliograph.lake.rewriting import (
     unreferenced_files,
 )
 from heliograph.lake.storage import open_storage
-from heliograph.lake.tables import EVENTS, find_events, open_catalog
+from heliograph.lake.tables import EVENTS, find_events, is_events, open_catalog
 from heliograph.lake.writers.embedded import EmbeddedWriter
 from heliograph.registry.erasures import WAITING, Pending, finish, note, pending, preview
 from heliograph.registry.errors import RegistryUnavailableError
@@ -260,7 +260,7 @@ class Eraser:
             if table_name(table) in _MARTS:
                 continue
             erase_rows(table, scopes, self._loader.marts.writer)
-            if table_name(table) == EVENTS:
+            if is_events(table):
                 events = table
                 scopes = [Scope(each, first_day(events, each)) for each in orders]
         erase_from_marts(self._loader.marts, events, scopes)
@@ -288,7 +288,7 @@ class Eraser:
 
     def prove(self, scopes: Sequence[Scope], removed: int) -> list[Finding]:
         """Look through all files, and finish the orders of which nothing is found; return what is found."""
-        events = next(table for table in self._tables() if table_name(table) == EVENTS)
+        events = next(table for table in self._tables() if is_events(table))
         remains = find_remains(self._loader.marts, events, scopes)
         made_anew = (file for table in self._loader.marts.tables.values() for file in data_files(table))
         scan = Scan(scopes, made_anew=frozenset(self._storage.identity(file.file_path) for file in made_anew))
@@ -359,7 +359,7 @@ def count_covered(
     counts: dict[str, int] = {}
     for table in concerned_tables(open_catalog(settings.lake)):
         found = find_matches(table, scopes, writer).erased.get(would_be.order.id, Erased())
-        if table_name(table) == EVENTS:
+        if is_events(table):
             scopes = [Scope(would_be, found.first_day)]
         counts[table_name(table)] = found.total
     return counts

@@ -16,6 +16,9 @@ from heliograph.difference import Difference
 from heliograph.wire import Counts, Receipt, VerdictCounts
 
 CHAIN: Final = "heliograph ledger"
+MOST_BY: Final = 200
+MOST_REASON: Final = 1_000
+"""Characters of who explains a difference, and of why it came to be."""
 SPLIT: Final = "split"
 """What followed on a refusal: its numbers were sent again in smaller ranges."""
 GIVEN_UP: Final = "given_up"
@@ -143,9 +146,9 @@ class ErasureSettled(Written, tag="erasure_settled", frozen=True, kw_only=True):
 class Explained(Written, tag="explained", frozen=True, kw_only=True):
     """The admin's word on what did not add up in the account until then: it is known, and why it came to be."""
 
-    by: Annotated[str, Meta(max_length=200)]
+    by: Annotated[str, Meta(max_length=MOST_BY)]
     """The role that says so."""
-    reason: Annotated[str, Meta(max_length=1_000)]
+    reason: Annotated[str, Meta(max_length=MOST_REASON)]
     differences: Number
     """How many ranges of numbers had been found to differ until then, since the state was begun."""
     events: int

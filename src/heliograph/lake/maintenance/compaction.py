@@ -13,9 +13,8 @@ import structlog
 
 from heliograph.lake.commits import holds, replace_files
 from heliograph.lake.marts.tables import MARTS
-from heliograph.lake.rewriting import table_name
-from heliograph.lake.storage import storage_of
-from heliograph.lake.tables import EVENTS, IDENTITY
+from heliograph.lake.rewriting import delete_data_files, table_name
+from heliograph.lake.tables import IDENTITY, is_events
 from heliograph.lake.writers.writer import Change
 
 if TYPE_CHECKING:
@@ -125,33 +124,33 @@ def compact_pieces(table: Table, pieces: Sequence[Piece], writer: Writer, into: 
     """
     there = [piece for piece in pieces if holds(table, piece.files)]
     into.overtaken += len(pieces) - len(there)
-    written = writer.rewrite(table, [piece.files for piece in there], _change_of(table_name(table)))
+    written = writer.rewrite(table, [piece.files for piece in there], _change_of(table))
     for piece, files in zip(there, written, strict=True):
         _put(table, piece, files, into)
 
 
-def _change_of(table: str) -> Change:
-    if table == EVENTS:
+def _change_of(table: Table) -> Change:
+    if is_events(table):
         return Change(once=IDENTITY)
-    return Change(sums=next((mart.sums for mart in MARTS if mart.table == table), ()))
+    return Change(sums=next((mart.sums for mart in MARTS if mart.table == table_name(table)), ()))
 
 
 def _put(table: Table, piece: Piece, files: Sequence[DataFile], into: Compacted) -> None:
     """Commit the files that were made of a piece."""
     rows = sum(file.record_count for file in files)
-    if table_name(table) == EVENTS and rows < piece.rows:
+    if is_events(table) and rows < piece.rows:
         _log.error("rows stood twice in the lake", rows=piece.rows - rows)
         into.left_out += piece.rows - rows
     if not replace_files(table, piece.files, files):
         into.overtaken += 1
-        storage_of(table).delete(file.file_path for file in files)
+        delete_data_files(table, files)
         return
     into.files_before += len(piece.files)
     into.files_after += len(files)
     into.bytes_before += piece.bytes
     into.bytes_after += sum(file.file_size_in_bytes for file in files)
     into.rows += rows
-    into.added_up += piece.rows - rows if table_name(table) != EVENTS else 0
+    into.added_up += piece.rows - rows if not is_events(table) else 0
 
 
 def foresee(table: Table, pieces: Sequence[Piece]) -> Compacted:

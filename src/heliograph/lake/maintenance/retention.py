@@ -21,9 +21,9 @@ from pyiceberg.types import DateType
 from heliograph.lake.commits import commit, holds, replace_files
 from heliograph.lake.maintenance.layout import in_order, read_rows, write_file
 from heliograph.lake.marts.tables import retired_properties
-from heliograph.lake.rewriting import columns_of, table_name
-from heliograph.lake.storage import connect, local_path, storage_of
-from heliograph.lake.tables import DELIVERIES, EVENTS, NAMESPACE, PINGS, PROPERTIES, TIME, find_table
+from heliograph.lake.rewriting import columns_of, delete_data_files, table_name
+from heliograph.lake.storage import connect, local_path
+from heliograph.lake.tables import DELIVERIES, EVENTS, NAMESPACE, PINGS, PROPERTIES, TIME, find_table, is_events
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
@@ -105,7 +105,7 @@ def retain_file(table: Table, file: DataFile, into: Retained, *, dry_run: bool =
         kept = rows.filter(pc.invert(pc.fill_null(is_old, fill_value=False)))
         new = [write_file(table, in_order(kept), file)] if len(kept) else []
         if not replace_files(table, [file], new, properties=_counts(table, old, into.before)):
-            storage_of(table).delete(each.file_path for each in new)
+            delete_data_files(table, new)
             into.overtaken += 1
             return
     into.rows += len(old)
@@ -114,7 +114,7 @@ def retain_file(table: Table, file: DataFile, into: Retained, *, dry_run: bool =
 
 def _counts(table: Table, old: pa.Table, before: date) -> dict[str, str]:
     """Return the properties that say how many events of each instance and name go, and of which days; else none."""
-    if table_name(table) != EVENTS:
+    if not is_events(table):
         return {}
     counts: dict[str, Counts] = {}
     for row in old.group_by(["instance", "name"]).aggregate([([], "count_all")]).to_pylist():

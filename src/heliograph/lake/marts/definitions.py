@@ -112,8 +112,8 @@ def user_feature_days(days: ibis.Table, plan: Plan) -> ibis.Table:
     )
 
 
-def session_parts(counted: ibis.Table, plan: Plan, *, gap_minutes: int = PART_GAP_MINUTES) -> ibis.Table:
-    """Return the runs of active events of one user on one instance without a longer pause than `gap_minutes`.
+def session_parts(counted: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return the runs of active events of one user on one instance without a longer pause than `PART_GAP_MINUTES`.
 
     A part is what is known of a session from some of the events: the whole session is what parts make together that
     overlap, or lie no further apart than the longest pause. That gives the same sessions as all events would, in
@@ -128,7 +128,7 @@ def session_parts(counted: ibis.Table, plan: Plan, *, gap_minutes: int = PART_GA
     active = active.mutate(day=active.time.cast("date"))
     order = {"group_by": ["account", "instance", "user_id", "day"], "order_by": "time"}
     before = active.time.lag().over(ibis.window(**order))
-    begins = before.isnull() | (active.time > before + ibis.interval(minutes=gap_minutes))
+    begins = before.isnull() | (active.time > before + ibis.interval(minutes=PART_GAP_MINUTES))
     marked = active.mutate(begins=begins.cast("int64"))
     # By range, not by rows: events at the same microsecond belong together, whichever of them comes first.
     numbered = marked.mutate(part=marked.begins.sum().over(ibis.window(**order, range=(None, 0))))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WORDS = "marmalade"
-"""Stands in an event, and must stand in no line."""
+"""Stands in an event, and must stand in no line or span."""
 
 
 @pytest.fixture

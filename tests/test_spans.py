@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,10 +22,10 @@ from heliograph.gateway.log import Log
 from heliograph.gateway.log_entries import Entry
 from heliograph.gateway.writer import LocalWriter
 from heliograph.instance.agent import Agent
-from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.transport import GatewayRefusalError
 from heliograph.lake.loader import Loader
 from heliograph.wire import Receipt, delivery_id
+from test_logs import WORDS, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-WORDS = "marmalade"
-"""Stands in an event, and must stand in no span."""
 STEPS = ["check_level", "recognise_repeat", "check_plan", "read_ledger", "read_absent", "check_events", "check_closure"]
 
 
@@ -53,13 +50,6 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 def vendor(tmp_path: Path) -> Iterator[Vendor]:
     with Vendor(tmp_path).running() as vendor:
         yield vendor
-
-
-def record(folder: Path, count: int) -> int:
-    with closing(EpochWriter(folder / "outbox", "recorder", maximum_bytes=1 << 20)) as writer:
-        for number in range(count):
-            writer.append([{"name": "SearchSubmitted", "time": datetime.now(UTC), "user": f"{WORDS}{number}"}])
-        return writer.epoch
 
 
 def drain(vendor: Vendor, folder: Path) -> None:

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING
 import ibis
 import msgspec
 
-from heliograph.lake.marts.definitions import (
-    counted_events,
-    instance_days,
-    session_parts,
-    user_days,
-    user_feature_days,
-)
+from heliograph.lake.marts.definitions import all_marts, counted_events
 from heliograph.lake.marts.tables import MARTS
 
 if TYPE_CHECKING:
@@ -55,15 +49,7 @@ def defined_tables(events: ibis.Table, plan: Plan) -> Tables:
     It is what kept marts have to be equal to, and what stands in where there are none.
     """
     counted = counted_events(events, plan)
-    days = user_days(counted, plan)
-    return Tables(
-        events=counted,
-        user_days=days,
-        user_feature_days=user_feature_days(days, plan),
-        session_parts=session_parts(counted, plan),
-        instance_days=instance_days(days, plan),
-        event_days=days_of_events(counted),
-    )
+    return Tables(events=counted, event_days=days_of_events(counted), **all_marts(counted, plan))
 
 
 def kept_tables(opened: Mapping[str, ibis.Table], plan: Plan) -> Tables:

@@ -138,9 +138,7 @@ class Ledger:
 
     def links(self) -> Iterator[Link]:
         """Yield every entry as it is stored, from the first on."""
-        query = "select number, previous, digest, body from ledger order by number"
-        for number, previous, digest, body in self._connection.execute(query):
-            yield Link(number, previous, digest, bytes(body))
+        return self._links(0, -1)
 
     def explained(self) -> list[Explained]:
         """Return what the admin has explained of the account, the earliest first."""
@@ -149,9 +147,12 @@ class Ledger:
 
     def portion(self, after: int, most: int) -> list[Link]:
         """Return the entries behind the number `after` as they are stored, at most so many."""
+        return [*self._links(after, most)]
+
+    def _links(self, after: int, most: int) -> Iterator[Link]:
         query = "select number, previous, digest, body from ledger where number > ? order by number limit ?"
-        rows = self._connection.execute(query, (after, most))
-        return [Link(number, previous, digest, bytes(body)) for number, previous, digest, body in rows]
+        for number, previous, digest, body in self._connection.execute(query, (after, most)):
+            yield Link(number, previous, digest, bytes(body))
 
     def attempts(self, receipt: Receipt, before: int) -> list[tuple[int, Sent]]:
         """Return, of the entries before a number, which tell of sending the range of a receipt, in their order."""

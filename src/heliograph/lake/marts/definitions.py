@@ -68,6 +68,24 @@ def _table_of(declared: tuple[tuple[str, str, bool], ...]) -> ibis.Table:
     )
 
 
+def all_marts(counted: ibis.Table, plan: Plan, *, days: ibis.Table | None = None) -> dict[str, ibis.Table]:
+    """Return each mart by its name.
+
+    Args:
+        counted: Events as `counted_events` returns them.
+        plan: Says what they mean.
+        days: `user_days` where it is at hand, for those that are made of it; None: they are made of events, too.
+    """
+    made = user_days(counted, plan)
+    days = made if days is None else days
+    return {
+        "user_days": made,
+        "user_feature_days": user_feature_days(days, plan),
+        "session_parts": session_parts(counted, plan),
+        "instance_days": instance_days(days, plan),
+    }
+
+
 def user_days(counted: ibis.Table, plan: Plan) -> ibis.Table:
     """Return how many events there were of each user, day, event and outcome.
 

@@ -64,12 +64,7 @@ def _compile(plan: Plan, digest: str) -> _Compiled:
         events = ibis.table(ibis.Schema.from_pyarrow(schema), name="events")
         days = ibis.table(ibis.Schema.from_pyarrow(USER_DAYS.schema), name=USER_DAYS.name)
         counted = definitions.counted_events(events, plan)
-        expressions = {
-            USER_DAYS.name: definitions.user_days(counted, plan),
-            USER_FEATURE_DAYS.name: definitions.user_feature_days(days, plan),
-            SESSION_PARTS.name: definitions.session_parts(counted, plan),
-            INSTANCE_DAYS.name: definitions.instance_days(days, plan),
-        }
+        expressions = definitions.all_marts(counted, plan, days=days)
         found = [table for expression in expressions.values() for table in expression.op().find(ops.InMemoryTable)]
         _known[digest] = _Compiled(
             schema,

@@ -47,7 +47,7 @@ from heliograph.lake.places import read_place
 from heliograph.lake.storage import connect
 from heliograph.lake.tables import open_catalog
 from heliograph.lake.writers.embedded import EmbeddedWriter
-from heliograph.lake.writers.writer import Days
+from heliograph.lake.writers.writer import Days, slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,9 +193,5 @@ class Marts:
 
     def _slice_end(self, events: Table, first: date) -> date | None:
         """Return the first day that is not made next; None: all that are left are."""
-        total = 0
-        for day, count in self.writer.count_days(self.plan, event_files_of(events, first, None), Days(first)):
-            if total and total + count > self.writer.slice_rows:
-                return day
-            total += count
-        return None
+        days = self.writer.count_days(self.plan, event_files_of(events, first, None), Days(first))
+        return next((each.until for each in slices(days, self.writer.slice_rows)), None)

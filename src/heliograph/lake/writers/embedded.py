@@ -16,10 +16,10 @@ from heliograph.lake.marts.tables import MARTS
 from heliograph.lake.matching import sql_case
 from heliograph.lake.storage import connect
 from heliograph.lake.tables import is_events
-from heliograph.lake.writers.writer import Covered, Days
+from heliograph.lake.writers.writer import Covered, Days, slices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import duckdb
     import numpy.typing as npt
@@ -128,7 +128,7 @@ class EmbeddedWriter:
         files = list(stored["events"].files)
         with connect(self._settings) as connection:
             definitions = Definitions(plan, connection)
-            for first, until in _slices(definitions.count_days(files, days.first), self.slice_rows):
+            for first, until in slices(definitions.count_days(files, days.first), self.slice_rows):
                 tell(first)
                 made = definitions.from_files(MARTS, files, first=first, until=until)
                 for mart in MARTS:
@@ -181,18 +181,6 @@ def _added_up(rows: pa.Table, sums: Sequence[str]) -> pa.Table:
     summed = rows.group_by(keys).aggregate([(name, "sum") for name in sums])
     columns = [summed.column(f"{name}_sum" if name in sums else name) for name in rows.schema.names]
     return pa.table(columns, schema=rows.schema) if len(summed) < len(rows) else rows
-
-
-def _slices(days: list[tuple[date, int]], most: int) -> Iterator[Days]:
-    """Yield spans of days: of few events, or of one day."""
-    starts: list[date] = []
-    total = 0
-    for day, count in days:
-        if not starts or total + count > most:
-            starts.append(day)
-            total = 0
-        total += count
-    yield from map(Days, starts, [*starts[1:], None])
 
 
 def _rows_of(connection: duckdb.DuckDBPyConnection, files: list[str], mart: Mart, days: Days) -> pa.Table:

@@ -34,15 +34,9 @@ from heliograph.lake.maintenance.layout import (
     new_location,
     order_of,
 )
-from heliograph.lake.marts.definitions import (
-    counted_events,
-    instance_days,
-    session_parts,
-    user_days,
-    user_feature_days,
-)
+from heliograph.lake.marts.definitions import all_marts, counted_events, user_days
 from heliograph.lake.marts.folding import folded_table
-from heliograph.lake.marts.tables import INSTANCE_DAYS, SESSION_PARTS, USER_DAYS, USER_FEATURE_DAYS
+from heliograph.lake.marts.tables import MARTS, SESSION_PARTS, USER_DAYS
 from heliograph.lake.matching import ibis_case
 from heliograph.lake.storage import local_path
 from heliograph.lake.tables import event_schema, is_events
@@ -148,20 +142,17 @@ class SparkWriter:
         counted = counted_events(events, plan)
         place = marts.get(USER_DAYS) or next(iter(marts.values()))
         with closing(_staging(place)) as staging:
-            written = {}
+            written, of_users = {}, None
             if marts.keys() - {SESSION_PARTS}:
                 # Written, although it may not be asked for: others are made of it, and it is made but once.
                 by_month = self._write(staging, USER_DAYS, user_days(counted, plan), marts.get(USER_DAYS))
                 paths = tuple(str(file) for of_month in by_month.values() for file in of_month)
                 of_users = engine.open({USER_DAYS.name: Stored(paths, USER_DAYS.schema)})[USER_DAYS.name]
                 written[USER_DAYS] = by_month
+            made = all_marts(counted, plan, days=of_users)
             for mart, table in marts.items():
-                if mart is USER_FEATURE_DAYS:
-                    written[mart] = self._write(staging, mart, user_feature_days(of_users, plan), table)
-                elif mart is INSTANCE_DAYS:
-                    written[mart] = self._write(staging, mart, instance_days(of_users, plan), table)
-                elif mart is SESSION_PARTS:
-                    written[mart] = self._write(staging, mart, session_parts(counted, plan), table)
+                if mart is not USER_DAYS:
+                    written[mart] = self._write(staging, mart, made[mart.name], table)
             return {mart: _put_months(table, written[mart]) for mart, table in marts.items()}
 
     def _write(self, staging: Staging, mart: Mart, rows: ibis.Table, table: Table | None) -> dict[int, list[Path]]:
@@ -189,17 +180,11 @@ class SparkWriter:
         tell(days.first)
         opened = self._open().open(stored)
         counted = counted_events(_of_days(opened["events"], days), plan)
-        by_user = user_days(counted, plan)
-        made = {
-            USER_DAYS: by_user,
-            USER_FEATURE_DAYS: user_feature_days(by_user, plan),
-            SESSION_PARTS: session_parts(counted, plan),
-            INSTANCE_DAYS: instance_days(by_user, plan),
-        }
+        made = all_marts(counted, plan)
         found: dict[str, dict[date, int]] = {}
-        for mart, rows in made.items():
+        for mart in MARTS:
             ours = folded_table(opened[mart.name].filter(opened[mart.name].day >= days.first), mart)
-            theirs = folded_table(rows.select(*mart.schema.names), mart)
+            theirs = folded_table(made[mart.name].select(*mart.schema.names), mart)
             apart = ibis.union(ours.difference(theirs, distinct=False), theirs.difference(ours, distinct=False))
             differing = apart.group_by("day").agg(rows=apart.count()).to_pyarrow().to_pylist()
             if differing:

@@ -6,7 +6,7 @@ from datetime import date, datetime  # noqa: TC003 - a tuple with names reads it
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
@@ -57,6 +57,23 @@ class Days(NamedTuple):
     first: date
     until: date | None = None
     """The day after the last one; None: there is no last one."""
+
+
+def slices(days: Sequence[tuple[date, int]], most: int) -> Iterator[Days]:
+    """Yield spans of days: of so many events at the most, or of one day.
+
+    Args:
+        days: How many events there are of each day, in order.
+        most: Events of a span.
+    """
+    starts: list[date] = []
+    total = 0
+    for day, count in days:
+        if not starts or total + count > most:
+            starts.append(day)
+            total = 0
+        total += count
+    yield from map(Days, starts, [*starts[1:], None])
 
 
 class Writer(Protocol):

@@ -302,6 +302,7 @@ any_name = st.one_of(
     st.integers(1, 99).map(lambda number: f"person.{number}@customer.example"),
     plain_names,
     plain_names.map(lambda name: name * 80),
+    st.text('"\\\r\x7f\u2028 ', min_size=1, max_size=6),  # which JSON writes in other ways
 )
 
 
@@ -322,9 +323,9 @@ any_step = st.builds(
 )
 NUMBERS = Names(*([str(number) for number in range(start, start + 6)] for start in (100, 200, 300)))
 WORDS = Names(
-    ["zoe@customer.example", "v", "mallory " * 100, "bob", "42", "alice"],
-    ["7f31", "z", "visitor " * 90, "b"],
-    ["s9", "s8", "t" * 1_000, "0"],
+    ["zoe@customer.example", "v", "mallory " * 100, "bob", 'the "boss"', "alice"],
+    ["7f31", "z", "visitor\n" * 90, "b"],
+    ["s9", "s8", "t" * 1_000, "\\0"],
 )
 A_BIT_OF_ALL = [
     *(Step("use", person, session=person % SESSIONS, value=person) for person in range(PEOPLE)),

@@ -11,7 +11,7 @@ from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.compact_columns import CompactColumns
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
-from heliograph.plan.buffers import compress, write_arrow
+from heliograph.plan.buffers import compress, in_order_of_appearance, write_arrow
 from heliograph.plan.coarse_columns import ColumnCoarsener
 from heliograph.plan.coarsen import coarsen_all
 from heliograph.plan.columns import ColumnChecker
@@ -164,7 +164,11 @@ class BatchBuilder:
         return name if isinstance(name, str) and name in self._names else UNDECLARED
 
     def _to_wire(self, table: pa.Table) -> pa.RecordBatch:
-        """Return the columns of the wire that have a value, and those that every batch has, with random ids."""
+        """Return the columns of the wire that have a value, and those that every batch has, with random ids.
+
+        Words stand in the order in which events have them, and so ids are drawn: which lines are read in one go and
+        which one by one depends on the letters of a name, and must show in nothing that leaves.
+        """
         columns, fields = [], []
         for field in self._columns.schema:
             raw, kind = _RAW_IDS.get(field.name, (field.name, None))
@@ -173,6 +177,8 @@ class BatchBuilder:
             column = table.column(raw).combine_chunks()
             if field.nullable and column.null_count == len(column):
                 continue
+            if pa.types.is_dictionary(column.type):
+                column = in_order_of_appearance(column)
             columns.append(column if kind is None else self._replace(column, kind))
             fields.append(field)
         return pa.record_batch(columns, schema=pa.schema(fields))

@@ -37,6 +37,14 @@ def fresh_column(column: pa.Array) -> pa.Array:
     return pc.dictionary_encode(column.cast(column.type.value_type)).cast(column.type)
 
 
+def in_order_of_appearance(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Return the same values in a dictionary that has each once, in the order of the rows that have it first."""
+    seen = pc.unique(column.indices.drop_null())
+    if len(seen) == len(column.dictionary) and (column_values(seen) == np.arange(len(seen))).all():
+        return column
+    return fresh_column(column)
+
+
 def bare_column(column: pa.Array) -> pa.Array:
     """Return the same values in buffers that hold nothing else: zeros where there is no value, and no padding."""
     if pa.types.is_dictionary(column.type):

@@ -25,7 +25,7 @@ class Alarm(enum.Enum):
         "What was recorded of an event, and what became of it, do not add up.",
         (
             "heliograph_agent_account_open_differences > 0"
-            " or increase(heliograph_gateway_account_differences_total[1d]) > 0"
+            " or heliograph_gateway_account_open_differences > 0"
             " or increase(heliograph_loader_account_differences_total[1d]) > 0"
         ),
         "0m",
@@ -33,7 +33,7 @@ class Alarm(enum.Enum):
     )
     LEDGER_CHANGED = (
         "ledger-changed",
-        "An instance's ledger of what left is not as it was written, or was not verified to its end for a month.",
+        "An instance's ledger was changed, which nobody has acknowledged, or was not verified to its end for a month.",
         "heliograph_agent_ledger_problems > 0 or time() - heliograph_agent_ledger_verified_timestamp_seconds > 2592000",
         "0m",
         Severity.PAGE,

@@ -42,6 +42,53 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """By how many events it differs: above zero are missing, below zero too many."""
 
 
+class Apart(enum.StrEnum):
+    """In which way the two ends of one instance differ."""
+
+    OUTCOMES = "outcomes"
+    """One end has more events of the name that have an outcome."""
+    ACCEPTED = "accepted"
+    """One end has more accepted ones."""
+    UNKNOWN_THERE = "unknown_there"
+    """The gateway does not know of numbers for which receipts are here."""
+    NO_RECEIPT = "no_receipt"
+    """The gateway holds numbers, of more than one delivery, for which no receipt is here."""
+
+
+class EndsDifference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing on which the two ends differ: how many events of a name, or which numbers of an epoch."""
+
+    kind: Apart
+    name: str = ""
+    here: int = 0
+    there: int = 0
+    """Of a name: how many events each end has."""
+    epoch: int = 0
+    first: int = 0
+    last: int = 0
+    """Of an epoch: which numbers, both included."""
+
+    @property
+    def about(self) -> tuple[Apart, str, int]:
+        """What it is about; there is one difference at a time of each such thing."""
+        return self.kind, self.name, self.epoch
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """How far the ends are apart: it stays what it is while both count on alike."""
+        return self.here - self.there, self.first, self.last
+
+    def __str__(self) -> str:
+        """Return it as a line of text."""
+        if self.kind is Apart.OUTCOMES:
+            return f"{self.name}: {self.here:,} here, and {self.there:,} at the gateway"
+        if self.kind is Apart.ACCEPTED:
+            return f"{self.name}: accepted {self.here:,} here, and {self.there:,} at the gateway"
+        if self.kind is Apart.UNKNOWN_THERE:
+            return f"epoch {self.epoch}: the gateway does not know of the numbers {self.first:,} to {self.last:,}"
+        return f"epoch {self.epoch}: no receipt is here for the numbers {self.first:,} to {self.last:,}"
+
+
 def subtract(counts: Counts, less: Counts) -> Counts:
     """Return `counts` minus `less`, without those that come to zero."""
     found = {name: count - less.get(name, 0) for name, count in counts.items()}

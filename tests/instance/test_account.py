@@ -329,12 +329,12 @@ def test_what_only_one_end_knows_is_named(ends: Ends, writer: EpochWriter) -> No
     ends.drain()
     theirs = ends.gateway.log.account("acme-1")
     theirs.accepted["PageViewed"] = 4  # planted: a lost count
-    assert compared(ends).differences == [
+    assert [str(each) for each in compared(ends).differences] == [
         "PageViewed: 5 here, and 4 at the gateway",
         "PageViewed: accepted 5 here, and 4 at the gateway",
     ]
     ends.gateway.log.accounts.clear()
-    differences = compared(ends).differences
+    differences = [str(each) for each in compared(ends).differences]
     assert f"epoch {writer.epoch}: the gateway does not know of the numbers 1 to 5" in differences
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from ends import NOW, Ends, append, say
 from harness import SMALL_PLAN
-from heliograph.cli import app
+from heliograph.cli import agent_status, app
 from heliograph.instance.account import read_passed
-from heliograph.instance.explaining import explain
+from heliograph.instance.comparison import compare
+from heliograph.instance.explaining import explain, explain_ends
 from heliograph.instance.metrics import AgentMetric, read_metrics
+from heliograph.instance.transport import GatewayAccount
 from heliograph.keys import fingerprint
 from heliograph.ledger.verify import read_entries, verify
 from heliograph.settings import AgentSettings, RecorderSettings, Settings
@@ -22,6 +25,7 @@ from test_once import KEY
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from heliograph.instance.comparison import Comparison
     from heliograph.instance.outbox import EpochWriter
 
 WHY = "the disk of [node-3] was replaced on 3 May"
@@ -118,3 +122,87 @@ def test_the_verb_explains_and_status_shows_it_ever_after(ends: Ends, writer: Ep
     told = json.loads(run("agent", "status", "--json"))
     assert told["explained"][0]["reason"] == WHY
     assert WHY in run("ledger", "show")
+
+
+def compared(ends: Ends) -> Comparison:
+    theirs = msgspec.json.encode(ends.gateway.log.account("acme-1"))
+    return compare(ends.state, msgspec.json.decode(theirs, type=GatewayAccount))
+
+
+def forget_at_the_gateway(ends: Ends, name: str, count: int) -> None:
+    """Plant at the gateway what a log that was put back from a copy has: fewer events than there are receipts."""
+    ends.gateway.log.account("acme-1").accepted[name] -= count
+
+
+def test_how_the_two_ends_differ_is_explained_as_far_apart_as_they_are_and_no_further(
+    ends: Ends, writer: EpochWriter
+) -> None:
+    append(writer, *["PageViewed"] * 7, *["SearchSubmitted"] * 3)
+    ends.drain()
+    forget_at_the_gateway(ends, "PageViewed", 2)
+    entry = explain_ends(ends.state, compared(ends).differences, by="operations", reason=WHY)
+    assert entry is not None
+    assert {each.name for each in entry.differences} == {"PageViewed"}
+    after = compared(ends)
+    assert after.differences == []
+    assert {(each.difference.name, each.by, each.reason) for each in after.explained} == {
+        ("PageViewed", "operations", WHY)
+    }
+    append(writer, *["PageViewed"] * 5)  # both go on alike
+    ends.drain()
+    assert compared(ends).differences == []
+    forget_at_the_gateway(ends, "SearchSubmitted", 1)
+    assert {each.name for each in compared(ends).differences} == {"SearchSubmitted"}
+    forget_at_the_gateway(ends, "PageViewed", 1)
+    assert {each.name for each in compared(ends).differences} == {"PageViewed", "SearchSubmitted"}
+    assert compared(ends).explained == []
+    explain_ends(ends.state, compared(ends).differences, by="operations", reason="and again")
+    assert {each.reason for each in compared(ends).explained} == {"and again"}
+    assert explain_ends(ends.state, compared(ends).differences, by="operations", reason="no more") is None
+    assert verify(list(ends.state.ledger.links()), {fingerprint(KEY): KEY.public_key()}).problems == []
+
+
+def test_numbers_that_the_gateway_lost_are_explained_until_there_are_more(ends: Ends, writer: EpochWriter) -> None:
+    append(writer, *["PageViewed"] * 2)
+    ends.drain()
+    account = ends.gateway.log.account("acme-1")
+    receipt = account.latest.pop(writer.epoch)
+    explain_ends(ends.state, compared(ends).differences, by="operations", reason=WHY)
+    assert compared(ends).differences == []
+    assert {each.difference.last for each in compared(ends).explained} == {2}
+    account.latest[writer.epoch] = receipt
+    append(writer, "PageViewed")
+    ends.drain()
+    account.latest.pop(writer.epoch)
+    assert [str(each) for each in compared(ends).differences] == [
+        f"epoch {writer.epoch}: the gateway does not know of the numbers 1 to 3"
+    ]
+
+
+def test_the_verbs_compare_explain_and_then_end_well(
+    ends: Ends, writer: EpochWriter, run: Any, monkeypatch: Any
+) -> None:
+    append(writer, *["PageViewed"] * 7)
+    ends.drain()
+    forget_at_the_gateway(ends, "PageViewed", 2)
+    monkeypatch.setattr(agent_status, "_compare", lambda *_: compared(ends))
+    assert "7 here, and 5 at the gateway" in run("agent", "status", "--compare", status=1)
+    said = ("--by", "operations", "--reason", WHY)
+    assert "nothing to explain" in run("agent", "explain-difference", *said, status=2)
+    run("agent", "explain-difference", "--compare", *said)
+    shown = run("agent", "status", "--compare")
+    assert WHY in shown
+    assert "PageViewed" in shown
+    told = json.loads(run("agent", "status", "--compare", "--json"))["comparison"]
+    assert (told["differences"], told["explained"][0]["reason"]) == ([], WHY)
+    forget_at_the_gateway(ends, "PageViewed", 1)
+    assert "7 here, and 4 at the gateway" in run("agent", "status", "--compare", status=1)
+
+
+def test_a_word_that_was_changed_explains_nothing_and_breaks_nothing(ends: Ends, writer: EpochWriter) -> None:
+    differ(ends, writer, recorded=3)
+    explain(ends.state, by="operations", reason=WHY)
+    for name in ("changed", "deleted"):
+        ends.state.connection.execute(f"drop trigger ledger_is_not_{name}")
+    ends.state.connection.execute("update ledger set body = '{}' where kind = 'explained'")
+    assert alarm(ends) == 1

@@ -199,7 +199,12 @@ def test_both_ends_are_compared_over_the_network(tmp_path: Path) -> None:
         )
         shown = CliRunner().invoke(app, ["--config", str(file), "agent", "status", "--compare", "--json"])
     assert shown.exit_code == 0, shown.stderr
-    assert json.loads(shown.stdout)["comparison"] == {"rows": [], "differences": [], "undecided": 0}
+    assert json.loads(shown.stdout)["comparison"] == {
+        "rows": [],
+        "differences": [],
+        "explained": [],
+        "undecided": 0,
+    }
 
 
 def test_every_metric_of_the_agent_says_what_it_is() -> None:

@@ -33,14 +33,16 @@ def status(
     """Show whether the agent runs, and this instance's half of the loss account: where every event is, by name.
 
     Ends with status 1 when the account does not close, differs from the gateway's, when the agent has found the ledger
-    changed, or has stopped because another one sends for this instance. With --compare it asks the gateway, unless
-    the level is off.
+    changed, or has stopped because another one sends for this instance. What is explained is shown, and is none of
+    that. With --compare it asks the gateway, unless the level is off.
 
     Example: heliograph --config instance.toml agent status --compare
     """
     from heliograph.instance.account import read_account  # noqa: PLC0415 - quick --help
+    from heliograph.instance.ledger_faults import open_faults  # noqa: PLC0415
     from heliograph.instance.metrics import read_metrics  # noqa: PLC0415
     from heliograph.instance.monitor import read_standing  # noqa: PLC0415
+    from heliograph.instance.report import acknowledged_table  # noqa: PLC0415
     from heliograph.instance.standstill import read_standstill  # noqa: PLC0415
     from heliograph.instance.state import State, StateError  # noqa: PLC0415
 
@@ -56,6 +58,8 @@ def status(
                 return
             account = read_account(state, Path(settings.recorder.outbox), read_plan_in_force(settings, state))
             standstill = read_standstill(state.connection)
+            faults = open_faults(state.ledger, [*standing.ledger.ends, *standing.ledger.faults]) if standing else []
+            words = state.ledger.acknowledged()
             if compare:
                 comparison = _compare(settings, state, context.find_root().obj)
     except (StateError, OSError) as error:
@@ -68,7 +72,10 @@ def status(
     else:
         err.print(_how_it_stands(settings, standing), highlight=False)
         _print(account, comparison)
-    problems = _problems(account) + _superseded(settings) + _ledger_problems(standing)
+        if words:
+            out.print(acknowledged_table(words))
+    problems = _problems(account) + _superseded(settings)
+    problems += [f"The ledger is not as it was written: {fault}" for fault in faults]
     if comparison is not None:
         problems += [f"The two ends differ: {each}" for each in comparison.differences]
     if problems:
@@ -93,43 +100,48 @@ def _superseded(settings: Settings) -> list[str]:
     ]
 
 
-def _ledger_problems(standing: Standing | None) -> list[str]:
-    found = standing.ledger.problems if standing else []
-    return [f"The ledger is not as it was written: {problem}" for problem in found]
-
-
 def explain_difference(
     context: typer.Context,
     *,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Ask the gateway, and explain how the two ends differ, too.")
+    ] = False,
     by: Annotated[str, typer.Option("--by", help="The role that says so, to be recorded with it.")] = "",
     reason: Annotated[str, typer.Option("--reason", help="How it came to be, to be recorded with it.")] = "",
 ) -> None:
     """Record that what does not add up in the account so far is known, and why: its alarm ends.
 
-    It stands in the ledger, and agent status shows it ever after. What is found to differ later is not covered. A
-    running agent takes notice within a minute. Run it as the user who runs the agent.
+    It stands in the ledger, and agent status shows it ever after. What is found to differ later, or to differ more, is
+    not covered. A running agent takes notice within a minute. Run it as the user who runs the agent.
 
     Example: heliograph agent explain-difference --by operations --reason "the disk was replaced on 3 May"
     """
     import sqlite3  # noqa: PLC0415 - quick --help
 
-    from heliograph.instance.explaining import explain, explanation_problems  # noqa: PLC0415
+    from heliograph.instance.comparison import explained_by, explained_ends_table  # noqa: PLC0415
+    from heliograph.instance.explaining import explain, explain_ends  # noqa: PLC0415
     from heliograph.instance.report import explained_table  # noqa: PLC0415
     from heliograph.instance.state import State, StateError  # noqa: PLC0415
+    from heliograph.ledger.entries import word_problems  # noqa: PLC0415
 
     settings = read_settings(context)
-    if problems := explanation_problems(by, reason):
+    if problems := word_problems(by, reason):
         fail(problems)
     if not Path(settings.agent.state).is_dir():
         fail([f"{settings.agent.state}: no agent has run with this state yet"])
     try:
         with closing(State(Path(settings.agent.state), exclusive=False)) as state:
+            differences = _compare(settings, state, context.find_root().obj).differences if compare else []
             entry = explain(state, by=by, reason=reason)
+            ends = explain_ends(state, differences, by=by, reason=reason)
     except (StateError, sqlite3.Error, OSError) as error:
         fail([f"{settings.agent.state}: {error}"])
-    if entry is None:
-        fail(["the account closes: there is nothing to explain"])
-    out.print(explained_table([entry]))
+    if entry is not None:
+        out.print(explained_table([entry]))
+    if ends is not None:
+        out.print(explained_ends_table(explained_by(ends)))
+    if entry is None and ends is None:
+        fail(["the account closes" + (", and the two ends agree" if compare else "") + ": there is nothing to explain"])
 
 
 def _how_it_stands(settings: Settings, standing: Standing | None) -> str:
@@ -165,7 +177,7 @@ def _compare(settings: Settings, state: State, named: str | None) -> Comparison:
 
 
 def _print(account: InstanceAccount, comparison: Comparison | None) -> None:
-    from heliograph.instance.comparison import comparison_table  # noqa: PLC0415 - quick --help
+    from heliograph.instance.comparison import comparison_table, explained_ends_table  # noqa: PLC0415 - quick --help
     from heliograph.instance.report import account_table, explained_table, held_table, left_out_table  # noqa: PLC0415
 
     out.print(account_table(account))
@@ -177,6 +189,8 @@ def _print(account: InstanceAccount, comparison: Comparison | None) -> None:
         out.print(explained_table(account.explained))
     if comparison is not None:
         out.print(comparison_table(comparison))
+        if comparison.explained:
+            out.print(explained_ends_table(comparison.explained))
 
 
 def _problems(account: InstanceAccount) -> list[str]:

@@ -11,6 +11,7 @@ import typer
 from heliograph.cli.common import err, fail, follow_plan, out, print_json, read_settings, share_counters, use_logs
 
 if TYPE_CHECKING:
+    from heliograph.gateway.account import Account
     from heliograph.settings import Settings
 
 app = typer.Typer(
@@ -102,24 +103,79 @@ def account(
 ) -> None:
     """Show the vendor's half of the loss account: what became of every number that was delivered.
 
-    Ends with status 1 when a number has no outcome, or more than one.
+    Ends with status 1 when a number has no outcome, or more than one, and nobody has explained it.
 
     Example: heliograph --config vendor.toml gateway account acme-1
     """
-    from heliograph.gateway.log_reading import read_accounts  # noqa: PLC0415 - quick --help
-    from heliograph.gateway.report import account_problems, account_table  # noqa: PLC0415
+    import msgspec  # noqa: PLC0415 - quick --help
 
-    accounts = read_accounts(Path(read_settings(context).gateway.log))
-    if instance is not None:
-        if instance not in accounts:
-            fail([f"no delivery of an instance {instance!r} was stored here. Known: {', '.join(sorted(accounts))}"])
-        accounts = {instance: accounts[instance]}
+    from heliograph.gateway.explaining import Explanations  # noqa: PLC0415
+    from heliograph.gateway.report import account_problems, account_table, explained_table  # noqa: PLC0415
+
+    folder = Path(read_settings(context).gateway.log)
+    accounts = _accounts(folder, instance)
+    explanations = Explanations(folder)
+    words = [word for name in accounts for word in explanations.of(name)]
     if as_json:
-        print_json(accounts)
+        print_json(
+            {
+                name: msgspec.structs.asdict(each) | {"explained": explanations.of(name)}
+                for name, each in accounts.items()
+            }
+        )
     else:
         out.print(account_table(accounts))
-    if problems := list(account_problems(accounts)):
+        if words:
+            out.print(explained_table(words))
+    if problems := list(account_problems(accounts, explanations)):
         fail([*problems, "docs/runbook/account-differs.md says what to do."], status=1)
+
+
+def _accounts(folder: Path, instance: str | None) -> dict[str, Account]:
+    from heliograph.gateway.log_reading import read_accounts  # noqa: PLC0415 - quick --help
+
+    accounts = read_accounts(folder)
+    if instance is None:
+        return accounts
+    if instance not in accounts:
+        fail([f"no delivery of an instance {instance!r} was stored here. Known: {', '.join(sorted(accounts))}"])
+    return {instance: accounts[instance]}
+
+
+@app.command("explain-difference")
+def explain_difference(
+    context: typer.Context,
+    instance: Annotated[str, typer.Argument(help="Whose account differs.")],
+    *,
+    by: Annotated[str, typer.Option("--by", help="The role that says so, to be recorded with it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="How it came to be, to be recorded with it.")] = "",
+) -> None:
+    """Record that what does not add up in an instance's account so far is known, and why: its alarm ends.
+
+    It stands in [bold]gateway.log[/bold] for ever, and gateway account shows it. What is found to differ later is not
+    covered. Run it as the user who runs the gateway; a running one takes notice at once.
+
+    Example: heliograph gateway explain-difference acme-1 --by operations --reason "the log was put back on 3 May"
+    """
+    import time  # noqa: PLC0415 - quick --help
+
+    from heliograph.gateway.explaining import explain  # noqa: PLC0415
+    from heliograph.gateway.report import explained_table  # noqa: PLC0415
+    from heliograph.ledger.entries import word_problems  # noqa: PLC0415
+
+    folder = Path(read_settings(context).gateway.log)
+    if problems := word_problems(by, reason):
+        fail(problems)
+    account = _accounts(folder, instance)[instance]
+    try:
+        word = explain(folder, instance, account, time=time.time_ns() // 1_000, by=by, reason=reason)
+    except ValueError as error:
+        fail([f"{error}. Put the file back from a copy, or move it away and explain anew."])
+    except OSError as error:
+        fail([f"{folder}: {error.strerror or error}"])
+    if word is None:
+        fail([f"the account of {instance!r} closes: there is nothing to explain"])
+    out.print(explained_table([word]))
 
 
 @app.command()

@@ -147,6 +147,46 @@ def verify(
 
 
 @app.command()
+def acknowledge(
+    context: typer.Context,
+    *,
+    by: Annotated[str, typer.Option("--by", help="The role that says so, to be recorded with it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="How it came to be, to be recorded with it.")] = "",
+) -> None:
+    """Record that what is wrong with this instance's ledger now is known, and why: its alarm ends.
+
+    The fault stays, and `ledger verify` tells it ever after. The word is an entry of the ledger, which agent status
+    shows and an export holds. What is found wrong later, or changes once more, is not covered. A running agent takes
+    notice within a minute. Run it as the user who runs the agent.
+
+    Example: heliograph ledger acknowledge --by operations --reason "put back from the copy of 3 May"
+    """
+    import sqlite3  # noqa: PLC0415 - quick --help
+
+    from heliograph.instance.ledger_faults import MOST_FAULTS, trusted_keys  # noqa: PLC0415
+    from heliograph.instance.ledger_faults import acknowledge as record  # noqa: PLC0415
+    from heliograph.instance.monitor import read_standing  # noqa: PLC0415
+    from heliograph.instance.report import acknowledged_table  # noqa: PLC0415
+    from heliograph.ledger.entries import word_problems  # noqa: PLC0415
+
+    settings = read_settings(context)
+    if problems := word_problems(by, reason):
+        fail(problems)
+    standing = read_standing(Path(settings.agent.state))
+    try:
+        with closing(_open_state(settings)) as state:
+            keys = trusted_keys(settings.agent.vendor_keys, state)
+            word = record(state, keys, standing.ledger.ends if standing else [], by=by, reason=reason)
+    except (sqlite3.Error, OSError) as error:
+        fail([f"{settings.agent.state}: {error}"])
+    if word is None:
+        fail(["the ledger is as it was written, or all that is wrong with it is acknowledged"])
+    out.print(acknowledged_table([word]))
+    if len(word.faults) == MOST_FAULTS:
+        err.print("there may be more: acknowledge once more", highlight=False)
+
+
+@app.command()
 def export(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from heliograph.event import Verdict
+from heliograph.gateway.explaining import Explanations
 from heliograph.gateway.log_reading import RELEASED, read_generation, segment_path, segments
 from heliograph.metrics import Kind, Meters, MetricTable, Snapshot, render
 from heliograph.wire import JSON
@@ -78,6 +79,12 @@ class GatewayMetric(MetricTable):
         (),
         "Ranges of numbers that did not add up, of all instances.",
     )
+    OPEN_DIFFERENCES = (
+        "heliograph_gateway_account_open_differences",
+        Kind.GAUGE,
+        (),
+        "Ranges that did not add up and that nobody has explained; at least 1 for each account that does not close.",
+    )
     QUEUE = ("heliograph_gateway_log_queue", Kind.GAUGE, (), "Deliveries and pings that wait to be written.")
     LOG_BYTES = ("heliograph_gateway_log_bytes", Kind.GAUGE, (), "Bytes that the log's segments take on disk.")
     LOG_BOUND = (
@@ -118,10 +125,12 @@ def snapshot(log: Log, settings: GatewaySettings, readiness: Readiness) -> Snaps
     """Read what the log knows."""
     found = Snapshot()
     outcomes: Counter[tuple[str, str]] = Counter()
-    differences = 0
-    accounts = list(log.accounts.values())
-    for account in accounts:
+    differences = open_differences = 0
+    explanations = Explanations(log.folder)
+    accounts = list(log.accounts.items())
+    for instance, account in accounts:
         differences += account.difference_count
+        open_differences += explanations.open_differences(instance, account)
         for name, count in list(account.accepted.items()):
             outcomes[name, Verdict.ACCEPTED] += count
         for counts in (account.rejected, account.absent):
@@ -132,6 +141,7 @@ def snapshot(log: Log, settings: GatewaySettings, readiness: Readiness) -> Snaps
         found.put(GatewayMetric.EVENTS, count, event=name, outcome=str(outcome))
     found.put(GatewayMetric.INSTANCES, len(accounts))
     found.put(GatewayMetric.DIFFERENCES, differences)
+    found.put(GatewayMetric.OPEN_DIFFERENCES, open_differences)
     found.put(GatewayMetric.QUEUE, log.waiting)
     _put_log(found, log.folder, settings)
     for check in readiness.checks:

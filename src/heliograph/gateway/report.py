@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 from heliograph.difference import in_words
+from heliograph.event import from_microseconds
 from heliograph.wire import total_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from heliograph.gateway.account import Account
+    from heliograph.gateway.explaining import Explanation, Explanations
 
 
 def account_table(accounts: Mapping[str, Account]) -> Table:
@@ -44,13 +47,31 @@ def account_table(accounts: Mapping[str, Account]) -> Table:
     return table
 
 
-def account_problems(accounts: Mapping[str, Account]) -> Iterator[str]:
-    """Yield what does not add up, a line each."""
+def account_problems(accounts: Mapping[str, Account], explanations: Explanations) -> Iterator[str]:
+    """Yield what does not add up and nobody has explained, a line each."""
+    yield from explanations.problems
     for instance, account in sorted(accounts.items()):
-        for each in account.differences:
+        if not explanations.open_differences(instance, account):
+            continue
+        for each in explanations.open_ranges(instance, account):
             yield f"{instance}: the account differs: {in_words(each)}"
-        if account.counted() != account.numbers():
-            yield (
-                f"{instance}: the account does not close: {account.numbers():,} numbers were delivered, "
-                f"{account.counted():,} have an outcome"
-            )
+        yield (
+            f"{instance}: the account does not close: {account.numbers():,} numbers were delivered, "
+            f"{account.counted():,} have an outcome, and {account.difference_count:,} ranges were found to differ"
+        )
+
+
+def explained_table(words: Sequence[Explanation]) -> Table:
+    """Return a table of what was said of differences."""
+    table = Table(title="Differences that are explained")
+    for heading in ("instance", "since", "by", "why", "ranges"):
+        table.add_column(heading)
+    for word in words:
+        table.add_row(
+            word.instance,
+            f"{from_microseconds(word.time):%Y-%m-%d %H:%M:%S}",
+            escape(word.by),
+            escape(word.reason),
+            "\n".join(map(in_words, word.ranges)),
+        )
+    return table

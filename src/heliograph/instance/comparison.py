@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from rich.markup import escape
 from rich.table import Table
 
-from heliograph.difference import Counts, add, subtract
+from heliograph.difference import Apart, Counts, EndsDifference, add, subtract
+from heliograph.event import from_microseconds
 from heliograph.instance.counted import by_name, receipt_names
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from heliograph.instance.progress import Progress
     from heliograph.instance.state import State
     from heliograph.instance.transport import GatewayAccount
+    from heliograph.ledger.entries import EndsExplained
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,11 +34,23 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Taken by the gateway, while the receipt is not here yet."""
 
 
+class ExplainedDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """A difference of which the admin has said how it came to be."""
+
+    difference: EndsDifference
+    time: int
+    """When that was said: microseconds since 1970."""
+    by: str
+    reason: str
+
+
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Both ends of one instance."""
 
     rows: list[Row]
-    differences: list[str]
+    differences: list[EndsDifference]
+    """Those that nobody has explained."""
+    explained: list[ExplainedDifference]
     undecided: int
     """Numbers of which only the gateway knows what became of them."""
 
@@ -69,19 +84,46 @@ def compare(state: State, theirs: GatewayAccount) -> Comparison:
         )
         for name in names
     ]
-    here = add(delivered, other, undecided, on_its_way)
-    differences = [
-        f"{name}: {here.get(name, 0):,} here, and {here.get(name, 0) - missing:,} at the gateway"
-        for name, missing in sorted(subtract(here, add(accepted_there, other_there)).items())
+    here, there = add(delivered, other, undecided, on_its_way), add(accepted_there, other_there)
+    found = [
+        EndsDifference(kind=Apart.OUTCOMES, name=name, here=here.get(name, 0), there=there.get(name, 0))
+        for name in sorted(subtract(here, there))
     ]
     if not undecided and not on_its_way:
-        differences += [
-            f"{row.name}: accepted {row.accepted_here:,} here, and {row.accepted_there:,} at the gateway"
+        found += [
+            EndsDifference(kind=Apart.ACCEPTED, name=row.name, here=row.accepted_here, there=row.accepted_there)
             for row in rows
             if row.accepted_here != row.accepted_there
         ]
-    differences += _ranges(progresses, theirs)
-    return Comparison(rows=rows, differences=differences, undecided=sum(undecided.values()))
+    found += _ranges(progresses, theirs)
+    explained = _explained(found, state.ledger.ends_explained())
+    known = [each.difference for each in explained]
+    return Comparison(
+        rows=rows,
+        differences=[each for each in found if each not in known],
+        explained=explained,
+        undecided=sum(undecided.values()),
+    )
+
+
+def _explained(found: list[EndsDifference], entries: list[EndsExplained]) -> list[ExplainedDifference]:
+    """Return those of which the admin's latest word says that they are known, exactly as far apart as they are."""
+    words = {each.about: (each, entry) for entry in entries for each in entry.differences}
+    explained = []
+    for difference in found:
+        said = words.get(difference.about)
+        if said is not None and said[0].extent == difference.extent:
+            explained.append(_explained_in(said[1], difference))
+    return explained
+
+
+def explained_by(entry: EndsExplained) -> list[ExplainedDifference]:
+    """Return what an entry explains."""
+    return [_explained_in(entry, difference) for difference in entry.differences]
+
+
+def _explained_in(entry: EndsExplained, difference: EndsDifference) -> ExplainedDifference:
+    return ExplainedDifference(difference=difference, time=entry.time, by=entry.by, reason=entry.reason)
 
 
 def _on_its_way(progresses: Mapping[int, Progress], theirs: GatewayAccount) -> Counts:
@@ -93,16 +135,16 @@ def _on_its_way(progresses: Mapping[int, Progress], theirs: GatewayAccount) -> C
     return found
 
 
-def _ranges(progresses: Mapping[int, Progress], theirs: GatewayAccount) -> list[str]:
+def _ranges(progresses: Mapping[int, Progress], theirs: GatewayAccount) -> list[EndsDifference]:
     """Return which numbers of which epoch one end has, and the other has not."""
     found = []
     for epoch in sorted({*progresses, *theirs.latest}):
         progress, receipt = progresses.get(epoch), theirs.latest.get(epoch)
         here, there = (0 if progress is None else progress.acknowledged), (0 if receipt is None else receipt.last)
         if here > there:
-            found.append(f"epoch {epoch}: the gateway does not know of the numbers {there + 1:,} to {here:,}")
+            found.append(EndsDifference(kind=Apart.UNKNOWN_THERE, epoch=epoch, first=there + 1, last=here))
         elif there > here and receipt is not None and receipt.first != here + 1:
-            found.append(f"epoch {epoch}: no receipt is here for the numbers {here + 1:,} to {there:,}")
+            found.append(EndsDifference(kind=Apart.NO_RECEIPT, epoch=epoch, first=here + 1, last=there))
     return found
 
 
@@ -115,4 +157,15 @@ def comparison_table(comparison: Comparison) -> Table:
     for row in comparison.rows:
         numbers = (row.accepted_here, row.accepted_there, row.other_here, row.other_there, row.on_its_way)
         table.add_row(row.name, *(f"{number:,}" for number in numbers))
+    return table
+
+
+def explained_ends_table(explained: list[ExplainedDifference]) -> Table:
+    """Return a table of what the two ends differ in and the admin has explained."""
+    table = Table(title="Both ends differ, and it is explained")
+    for heading in ("what", "since", "by", "why"):
+        table.add_column(heading)
+    for each in explained:
+        since = f"{from_microseconds(each.time):%Y-%m-%d %H:%M:%S}"
+        table.add_row(escape(str(each.difference)), since, escape(each.by), escape(each.reason))
     return table

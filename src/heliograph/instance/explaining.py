@@ -1,24 +1,35 @@
-"""The admin's word on a difference of the account: it is known, and why. It stands in the ledger, for ever."""
+"""The admin's word on a difference, of the account or of the two ends: it is known, and why.
+
+It stands in the ledger, for ever.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from heliograph.instance.account import read_passed
-from heliograph.ledger.entries import MOST_BY, MOST_REASON, Explained
+from heliograph.ledger.entries import EndsExplained, Explained
 
 if TYPE_CHECKING:
+    from heliograph.difference import EndsDifference
     from heliograph.instance.state import State
 
 
-def explanation_problems(by: str, reason: str) -> list[str]:
-    """Return what is wrong with the words of an explanation."""
-    problems = []
-    if not 0 < len(by.strip()) <= MOST_BY:
-        problems.append(f'--by: the role that says so, such as "operations"; at most {MOST_BY} characters')
-    if not 0 < len(reason.strip()) <= MOST_REASON:
-        problems.append(f"--reason: how the difference came to be; at most {MOST_REASON:,} characters")
-    return problems
+def explain_ends(state: State, differences: list[EndsDifference], *, by: str, reason: str) -> EndsExplained | None:
+    """Record that the two ends are known to differ in this; None where they do not. The agent may run.
+
+    Once one of these differences becomes another, such as a larger one, it is not explained by it any more.
+
+    Raises:
+        sqlite3.Error: It could not be recorded.
+    """
+    if not differences:
+        return None
+    with state.connection:
+        state.connection.execute("begin immediate")
+        entry = EndsExplained(time=state.moment(), by=by, reason=reason, differences=differences)
+        state.ledger.append(entry)
+        return entry
 
 
 def explain(state: State, *, by: str, reason: str) -> Explained | None:

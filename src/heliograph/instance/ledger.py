@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from heliograph.consent.chain import Head, Link, empty, next_link
 from heliograph.ledger.entries import (
     CHAIN,
+    Acknowledged,
     Begun,
     CarriedOver,
+    EndsExplained,
     EntryError,
     ErasureSent,
     Explained,
@@ -41,12 +43,15 @@ create table if not exists ledger (
     previous text not null, digest text not null unique, body blob not null
 );
 create index if not exists ledger_by_range on ledger (epoch, first, number) where epoch is not null;
-create index if not exists ledger_explained on ledger (number) where kind = 'explained';
+create index if not exists ledger_words on ledger (kind, number)
+    where kind in ('explained', 'ends_explained', 'acknowledged');
+drop index if exists ledger_explained;
 create trigger if not exists ledger_is_not_changed before update on ledger
 begin select raise(abort, 'the ledger is only added to'); end;
 create trigger if not exists ledger_is_not_deleted before delete on ledger
 begin select raise(abort, 'the ledger is only added to'); end;
 """
+_Word = TypeVar("_Word", Explained, EndsExplained, Acknowledged)
 _RECEIPTS: Final = "('carried_over', 'settled')"
 
 
@@ -142,17 +147,37 @@ class Ledger:
 
     def explained(self) -> list[Explained]:
         """Return what the admin has explained of the account, the earliest first."""
-        rows = self._connection.execute("select body from ledger where kind = 'explained' order by number")
-        return [entry for (body,) in rows if isinstance(entry := decode_entry(body), Explained)]
+        return self._words(Explained)
+
+    def ends_explained(self) -> list[EndsExplained]:
+        """Return what the admin has explained of how the two ends differ, the earliest first."""
+        return self._words(EndsExplained)
+
+    def acknowledged(self) -> list[Acknowledged]:
+        """Return which of the ledger's own faults the admin knows of, the earliest word first."""
+        return self._words(Acknowledged)
+
+    def _words(self, kind: type[_Word]) -> list[_Word]:
+        """Return the admin's words of a kind; one that cannot be read any more says nothing, and is a fault."""
+        query = "select body from ledger where kind = ? and kind in ('explained', 'ends_explained', 'acknowledged')"
+        found = []
+        for (body,) in self._connection.execute(f"{query} order by number", (kind.__struct_config__.tag,)):
+            with contextlib.suppress(EntryError):
+                entry = decode_entry(body)
+                if isinstance(entry, kind):
+                    found.append(entry)
+        return found
 
     def portion(self, after: int, most: int) -> list[Link]:
         """Return the entries behind the number `after` as they are stored, at most so many."""
         return [*self._links(after, most)]
 
     def _links(self, after: int, most: int) -> Iterator[Link]:
-        query = "select number, previous, digest, body from ledger where number > ? order by number limit ?"
+        # A body that somebody has changed may be of any type.
+        columns = "number, previous, digest, cast(body as blob)"
+        query = f"select {columns} from ledger where number > ? order by number limit ?"  # noqa: S608 - ours
         for number, previous, digest, body in self._connection.execute(query, (after, most)):
-            yield Link(number, previous, digest, bytes(body))
+            yield Link(number, previous, digest, body)
 
     def attempts(self, receipt: Receipt, before: int) -> list[tuple[int, Sent]]:
         """Return, of the entries before a number, which tell of sending the range of a receipt, in their order."""

@@ -12,6 +12,7 @@ import msgspec
 from heliograph.consent.level import Level
 from heliograph.event import Verdict
 from heliograph.instance.account import read_passed
+from heliograph.instance.ledger_faults import known_faults
 from heliograph.instance.ledger_watch import LedgerStanding
 from heliograph.instance.outbox import outbox_bytes
 from heliograph.instance.outbox_reading import START, Position, read_epochs
@@ -77,7 +78,13 @@ class AgentMetric(MetricTable):
         "heliograph_agent_ledger_problems",
         Kind.GAUGE,
         (),
-        "What the agent has found wrong with its ledger, which it verifies a portion a minute, again and again.",
+        "What the agent has found wrong with its ledger and nobody has acknowledged; it verifies it again and again.",
+    )
+    LEDGER_ACKNOWLEDGED = (
+        "heliograph_agent_ledger_acknowledged_problems",
+        Kind.GAUGE,
+        (),
+        "What is or was wrong with the ledger, and the admin has acknowledged.",
     )
     LEDGER_VERIFIED = (
         "heliograph_agent_ledger_verified_timestamp_seconds",
@@ -206,11 +213,12 @@ def _put_account(found: Snapshot, state: State) -> None:
     found.put(AgentMetric.DIFFERENCES, account.difference_count)
     found.put(AgentMetric.OPEN_DIFFERENCES, account.open_differences())
     found.put_each(AgentMetric.UNEXPLAINED, account.unexplained(), "event")
+    found.put(AgentMetric.LEDGER_ACKNOWLEDGED, len(known_faults(state.ledger)))
 
 
 def _put_ledger(found: Snapshot, ledger: LedgerStanding) -> None:
     found.put(AgentMetric.LEDGER_ENTRIES, ledger.entries)
-    found.put(AgentMetric.LEDGER_PROBLEMS, ledger.problem_count)
+    found.put(AgentMetric.LEDGER_PROBLEMS, ledger.fault_count)
     if ledger.verified is not None:
         found.put(AgentMetric.LEDGER_VERIFIED, ledger.verified.timestamp())
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from heliograph.consent.trust import PinError, follow, read_pins
 from heliograph.frames import write_atomically
+from heliograph.instance.ledger_faults import trusted_keys
 from heliograph.instance.ledger_watch import LedgerWatch
 from heliograph.instance.metrics import FILE, Standing, read_metrics
 from heliograph.instance.transport import GatewayRefusalError, UnreachableError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from heliograph.consent.level import Level
-    from heliograph.consent.trust import Keys
     from heliograph.instance.state import State
     from heliograph.settings import Settings
 
@@ -59,15 +58,12 @@ class Monitor:
         self._next = 0.0
         self._failed = False
         before = read_standing(self._folder)
-        self._ledger = LedgerWatch(state.ledger, self._trusted, now=now, before=before.ledger if before else None)
-
-    def _trusted(self) -> Keys:
-        """Return the vendor's keys that are trusted; none where that cannot be told, so that all else is verified."""
-        held = self._state.policy()
-        try:
-            return follow(read_pins(self._settings.agent.vendor_keys), held.endorsements if held else [])
-        except PinError:
-            return {}
+        self._ledger = LedgerWatch(
+            state.ledger,
+            lambda: trusted_keys(settings.agent.vendor_keys, state),
+            now=now,
+            before=before.ledger if before else None,
+        )
 
     def look(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 from rich.table import Table
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
     from heliograph.event import Verdict
     from heliograph.instance.account import InstanceAccount
-    from heliograph.ledger.entries import Explained
+    from heliograph.ledger.entries import Acknowledged, Explained
     from heliograph.wire import VerdictCounts
+
+_MOST_FAULTS: Final = 10
+"""Faults of a word that are shown one by one."""
 
 
 def account_table(account: InstanceAccount) -> Table:
@@ -89,6 +92,18 @@ def explained_table(entries: Sequence[Explained]) -> Table:
             escape(entry.reason),
             "\n".join(map(in_words, entry.ranges)),
         )
+    return table
+
+
+def acknowledged_table(words: Sequence[Acknowledged]) -> Table:
+    """Return a table of what the admin has said of faults of the ledger."""
+    table = Table(title="Faults of the ledger that are acknowledged")
+    for heading in ("since", "by", "why", "faults"):
+        table.add_column(heading)
+    for word in words:
+        shown = [*map(str, word.faults[:_MOST_FAULTS]), *["…"][: len(word.faults) - _MOST_FAULTS]]
+        since = f"{from_microseconds(word.time):%Y-%m-%d %H:%M:%S}"
+        table.add_row(since, escape(word.by), escape(word.reason), escape("\n".join(shown)))
     return table
 
 

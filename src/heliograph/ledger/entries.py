@@ -12,7 +12,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from heliograph.difference import Difference
+from heliograph.difference import Difference, EndsDifference
 from heliograph.wire import Counts, Receipt, VerdictCounts
 
 CHAIN: Final = "heliograph ledger"
@@ -159,6 +159,39 @@ class Explained(Written, tag="explained", frozen=True, kw_only=True):
     """The ranges that were known one by one, and not explained before."""
 
 
+class EndsExplained(Written, tag="ends_explained", frozen=True, kw_only=True):
+    """The admin's word on what this end and the gateway's differed in: it is known, and why it came to be."""
+
+    by: Annotated[str, Meta(max_length=MOST_BY)]
+    reason: Annotated[str, Meta(max_length=MOST_REASON)]
+    differences: list[EndsDifference]
+    """Those that were not explained before."""
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was found wrong with a ledger."""
+
+    number: Number
+    """Of the entry at fault; 0 for what is about no entry."""
+    why: str
+    """What is wrong, as `heliograph ledger verify` says it, to follow the words "entry N"."""
+    found: str = ""
+    """The SHA-256 of that entry as it stood then, so that a later change of it is another fault; empty: it is gone."""
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        return f"entry {self.number} {self.why}" if self.number else self.why
+
+
+class Acknowledged(Written, tag="acknowledged", frozen=True, kw_only=True):
+    """The admin's word on faults of this very ledger: they are known, and why. The faults stay faults."""
+
+    by: Annotated[str, Meta(max_length=MOST_BY)]
+    reason: Annotated[str, Meta(max_length=MOST_REASON)]
+    faults: list[Fault]
+    """Those that were not acknowledged before."""
+
+
 Entry: TypeAlias = (
     Begun
     | CarriedOver
@@ -171,8 +204,20 @@ Entry: TypeAlias = (
     | ErasureSent
     | ErasureSettled
     | Explained
+    | EndsExplained
+    | Acknowledged
 )
 _decode: Final = msgspec.json.Decoder[Entry](Entry).decode
+
+
+def word_problems(by: str, reason: str) -> list[str]:
+    """Return what is wrong with a person's word on why something differs."""
+    problems = []
+    if not 0 < len(by.strip()) <= MOST_BY:
+        problems.append(f'--by: the role that says so, such as "operations"; at most {MOST_BY} characters')
+    if not 0 < len(reason.strip()) <= MOST_REASON:
+        problems.append(f"--reason: how it came to be; at most {MOST_REASON:,} characters")
+    return problems
 
 
 class EntryError(Exception):

@@ -9,8 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from heliograph.ledger.entries import (
+    Acknowledged,
     Begun,
     CarriedOver,
+    EndsExplained,
     ErasureSent,
     ErasureSettled,
     Explained,
@@ -88,7 +90,7 @@ def _what(entry: Entry) -> str:  # noqa: C901, PLR0911 - a table of kinds
             return f"SHA-256 {entry.digest[:16]}…"
         case ErasureSettled():
             return entry.erasure
-        case Explained():
+        case Explained() | EndsExplained() | Acknowledged():
             return escape(f"{entry.by}: {entry.reason}")
         case Begun():
             return f"ledger {entry.ledger}"

@@ -9,6 +9,7 @@ import msgspec
 from heliograph.consent.chain import Head, empty, find_link_faults
 from heliograph.ledger.entries import (
     CHAIN,
+    Acknowledged,
     Begun,
     CarriedOver,
     EntryError,
@@ -211,6 +212,9 @@ class Walk:
                 self._pings[entry.day.isoformat()] = entry
             case PingSettled():
                 self._take_ping(number, entry)
+            case Acknowledged():
+                for fault in entry.faults:
+                    self._note(number, f"acknowledges that {fault}; {entry.by} says why: {entry.reason}")
             case _:
                 pass
 

@@ -12,13 +12,16 @@ the median absolute difference of neighbours, divided by the root of two, which 
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import ruptures
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from collections.abc import Sequence
 
 SHORTEST: Final = 2
 """Windows on either side of a change: one bad window is none."""
@@ -38,8 +41,11 @@ class Change(NamedTuple):
     """Deviations by which the level fell; negative if it rose."""
 
 
-def find_change(values: npt.NDArray[np.float64], levelled: npt.NDArray[np.float64]) -> Change | None:
+def find_change(values: Sequence[float], levelled: Sequence[float]) -> Change | None:
     """Return the change of a series; None where there are too few values for two levels.
+
+    A series is a handful of numbers, of which there are thousands: all but the search computes without arrays, which
+    cost more to be made than to be gone through.
 
     Args:
         values: In the order of time.
@@ -48,10 +54,8 @@ def find_change(values: npt.NDArray[np.float64], levelled: npt.NDArray[np.float6
     count = len(values)
     if count < 2 * SHORTEST:
         return None
-    model = ruptures.KernelCPD(kernel="linear", min_size=SHORTEST, jump=1).fit(levelled)
+    model = ruptures.KernelCPD(kernel="linear", min_size=SHORTEST, jump=1).fit(np.array(levelled))
     at = int(model.predict(n_bkps=1)[0])
-    own = NORMAL_MAD * float(np.median(np.abs(np.diff(levelled)))) / float(np.sqrt(2))
-    fall = float(levelled[:at].mean() - levelled[at:].mean()) / max(own, 1.0)
-    return Change(
-        at, float(values[:at].mean()), float(values[at:].mean()), fall * float(np.sqrt(at * (count - at) / count))
-    )
+    own = NORMAL_MAD * median(abs(after - before) for before, after in pairwise(levelled)) / math.sqrt(2)
+    fall = (fmean(levelled[:at]) - fmean(levelled[at:])) / max(own, 1.0)
+    return Change(at, fmean(values[:at]), fmean(values[at:]), fall * math.sqrt(at * (count - at) / count))

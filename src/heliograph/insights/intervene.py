@@ -14,12 +14,13 @@ How often the advice was right is measured, and told with it: `heliograph.insigh
 
 from __future__ import annotations
 
+import math
 from datetime import date, timedelta
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get_args
 
 import ibis
 import msgspec
-import numpy as np
 import pyarrow as pa
 from msgspec import Meta
 
@@ -32,8 +33,6 @@ from heliograph.insights.scope import Scope, Window, checked, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import numpy.typing as npt
 
     from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
@@ -192,7 +191,7 @@ def why_too_thin(measures: Measures, rule: InterventionRule) -> str | None:
             f"something arrived in {len(known)} of the latest {rule.windows} windows; at least {rule.minimum_windows} "
             "are needed"
         )
-    users = float(np.median([float(each["users"] or 0) for each in known]))
+    users = median(float(each["users"] or 0) for each in known)
     if users < rule.minimum_users:
         return f"{users:g} users in the median window; at least {rule.minimum_users} are needed"
     return None
@@ -265,20 +264,22 @@ def _finding(component: str, change: Change, latest: Sequence[float], since: dat
 def _change(component: str, windows: Sequence[Mapping[str, float | None]]) -> Change | None:
     """Return the change of a component in windows that have it, in the order of time."""
 
-    def column(name: str) -> npt.NDArray[np.float64]:
-        return np.array([each[name] for each in windows], np.float64)
+    def column(name: str) -> list[float]:
+        return [float(each[name] or 0) for each in windows]
 
     if not windows:
         return None
     values = column(component)
     match component:
         case "failures":
-            levelled = 2 * np.arcsin(np.sqrt(values)) * np.sqrt(np.median(column("outcomes")))
+            scale = math.sqrt(median(column("outcomes")))
+            levelled = [2 * math.asin(math.sqrt(value)) * scale for value in values]
         case "breadth":
             # The number of features of all users together is Poisson, at most: nobody counts a feature twice.
-            levelled = values * np.sqrt(np.median(column("users")) / max(float(np.median(values)), 1.0))
+            scale = math.sqrt(median(column("users")) / max(median(values), 1.0))
+            levelled = [value * scale for value in values]
         case _:
-            levelled = 2 * np.sqrt(values + 3 / 8)
+            levelled = [2 * math.sqrt(value + 3 / 8) for value in values]
     return find_change(values, levelled)
 
 

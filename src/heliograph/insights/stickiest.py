@@ -88,14 +88,16 @@ def _day_masks(scoped_tables: Tables, window: Window) -> ibis.Table:
 
 def _sets(masks: ibis.Table, size: int) -> ibis.Table:
     table = masks.select("user_id", "mask", features="feature", last="feature")
+    # Renamed, and no `view`, which is another one each time, so that the whole question would be compiled each time.
+    other = masks.select(other_user="user_id", other_mask="mask", other_feature="feature")
     for _ in range(size - 1):
-        other = masks.view()
-        joined = table.join(other, [table.user_id == other.user_id, table.last < other.feature])
+        joined = table.join(other, [("user_id", "other_user")])
+        joined = joined.filter(joined.last < joined.other_feature)
         table = joined.select(
-            table.user_id,
-            mask=table.mask | other.mask,
-            features=table.features + SEPARATOR + other.feature,
-            last=other.feature,
+            "user_id",
+            mask=joined.mask | joined.other_mask,
+            features=joined.features + SEPARATOR + joined.other_feature,
+            last="other_feature",
         )
     return table.select("features", "mask", size=ibis.literal(size, "int64"))
 

@@ -121,10 +121,53 @@ def epoch_goes_before_its_receipt() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def receipt_after_its_progress() -> Iterator[None]:
+    """The ledger gets a receipt in a transaction of its own, once the epoch has moved on."""
+    really = State.finish
+
+    def finish(state: State, *arguments: Any, **fields: Any) -> None:
+        late: list[tuple[Any, ...]] = []
+        with mock.patch.object(State, "_append_settled", lambda _, *receipt: late.append(receipt)):
+            really(state, *arguments, **fields)
+        with state.connection:
+            state.connection.execute("begin immediate")
+            for receipt in late:
+                state._append_settled(*receipt)
+
+    with mock.patch.object(State, "finish", finish):
+        yield
+
+
+@contextlib.contextmanager
+def sent_before_the_ledger_tells() -> Iterator[None]:
+    """The ledger tells of a delivery once it has its receipt, and not before it leaves."""
+    begin, finish = State.begin, State.finish
+    late: list[Any] = []
+
+    def begin_silently(state: State, epoch: int, *arguments: Any, leaving: Any = None, **fields: Any) -> str:
+        late[:] = [(epoch, leaving)]
+        return begin(state, epoch, *arguments, **fields)
+
+    def finish_and_tell(state: State, *arguments: Any, **fields: Any) -> None:
+        with state.connection:
+            state.connection.execute("begin immediate")
+            for epoch, leaving in late:
+                if leaving is not None:
+                    state._leave(epoch, leaving)
+        late.clear()
+        finish(state, *arguments, **fields)
+
+    with mock.patch.object(State, "begin", begin_silently), mock.patch.object(State, "finish", finish_and_tell):
+        yield
+
+
 BUGS: Final[dict[str, Bug]] = {
     "gateway.log: acknowledged before it is on disk": Bug(acknowledged_before_it_is_on_disk, 150),
     "instance.exporter: sent without writing it down": Bug(sent_without_writing_it_down, 100),
     "gateway.intake: repeats are not recognised": Bug(repeats_are_not_recognised, 100),
+    "instance.ledger: a receipt comes after the progress": Bug(receipt_after_its_progress, 100),
+    "instance.ledger: a delivery is told of after it has left": Bug(sent_before_the_ledger_tells, 50),
     "lake.loader: the place is committed before the rows": Bug(place_before_rows, 250),
     "instance.outbox: a new segment is not forced into its folder": Bug(new_segment_is_not_in_its_folder, 100),
     "instance.outbox: an epoch goes before its receipt": Bug(epoch_goes_before_its_receipt, 50),

@@ -14,8 +14,9 @@ from heliograph.instance.agent import Left
 from heliograph.instance.state import StateError
 from heliograph.instance.transport import TransportError
 from heliograph.lake.loader_locks import LoaderRunningError
+from simulation.broken import BrokenPromiseError
 from simulation.network import Fate
-from simulation.oracle import BrokenPromiseError, Oracle, Recorded
+from simulation.oracle import Oracle, Recorded
 from simulation.processes import CrashError, Fault
 from simulation.world import LATER_EVENT, World, opened
 
@@ -237,9 +238,14 @@ class Player:
         else:
             no = word.refuses(Level.EVENTS)
         self.oracle.heard(self.world.time + self.world.instance_skew, no=no, whole=whole)
+        self.oracle.ledger.look()
         if not process.is_alive:
             self.world.kill_agent()
         return left
+
+    def audit(self, _a: int, _b: int) -> None:
+        """Let the customer's auditor look at the ledger, whoever is at work meanwhile."""
+        self.oracle.check_ledger()
 
     def save_state(self, _a: int, _b: int) -> None:
         if self.world.agent is not None and not self._copy:
@@ -444,6 +450,7 @@ _WEIGHTS: Final[dict[str, int]] = {
     "kill_agent": 2,
     "stop_agent": 1,
     "second_agent": 1,
+    "audit": 2,
     "save_state": 2,
     "restore_state": 1,
     "fate": 10,

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heliograph.lake.tables import DELIVERY_SCHEMA, PING_SCHEMA, event_files, event_schema
+from heliograph.ledger.export import Delivered
+from heliograph.wire import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from heliograph.plan.model import Plan
     from heliograph.settings import LakeSettings
     from simulation.processes import Stage
+
+_read_receipt: Final = msgspec.json.Decoder(Receipt).decode
 
 
 class StoredTable:
@@ -57,6 +62,17 @@ class MemoryLake:
         if self.deliveries is None:
             self.deliveries = StoredTable(DELIVERY_SCHEMA)
         return MemoryTable(self, self.deliveries)
+
+    def find_deliveries(self, _: object) -> MemoryTable | None:
+        return None if self.deliveries is None else MemoryTable(self, self.deliveries)
+
+    def delivered(self, _: object, instance: str) -> list[Delivered]:
+        rows = [] if self.deliveries is None else self.deliveries.rows
+        return [
+            Delivered(receipt=_read_receipt(row["receipt"]), account=row["account"], plan=row["plan"])
+            for row in rows
+            if row["instance"] == instance
+        ]
 
     def has_changed(self) -> None:
         """Rows are at hand at any time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import hashlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -75,6 +76,8 @@ class Network(httpx.BaseTransport):
         self.delayed: list[Sent] = []
         self.earlier: deque[Sent] = deque(maxlen=KEPT)
         """Deliveries that may arrive once more."""
+        self.left: dict[str, str] = {}
+        """The digests of all deliveries that have left the instance, whatever became of them, with their ranges."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -85,6 +88,8 @@ class Network(httpx.BaseTransport):
         if sent.path == EVENTS_PATH:
             fate = self.fates.popleft() if self.fates else fate
             self.earlier.append(sent)
+            which = f"{headers['heliograph-epoch']}: {headers['heliograph-range']}"
+            self.left[hashlib.sha256(sent.body).hexdigest()] = which
         if fate is Fate.DELAYED:
             self.delayed.append(sent)
         if fate in {Fate.DELAYED, Fate.LOST}:

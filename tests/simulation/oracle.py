@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from heliograph.consent.level import Level
 from heliograph.event import Verdict
@@ -12,6 +12,8 @@ from heliograph.gateway.log_entries import Entry
 from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.instance.account import read_account
 from heliograph.wire import total_counts
+from simulation.broken import must
+from simulation.ledger import LedgerOracle
 from simulation.network import values_of
 from simulation.world import LATER_EVENT, PLANS
 
@@ -20,10 +22,6 @@ if TYPE_CHECKING:
 
     from heliograph.instance.account import InstanceAccount
     from simulation.world import World
-
-
-class BrokenPromiseError(Exception):
-    """The simulation found a history in which a promise does not hold; the message says which."""
 
 
 class Recorded(NamedTuple):
@@ -41,6 +39,7 @@ class Oracle:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.ledger = LedgerOracle(world)
         self.events: dict[int, Recorded] = {}
         """All that the recorder may have written down."""
         self.required: set[int] = set()
@@ -141,6 +140,7 @@ class Oracle:
     def restore(self) -> None:
         """Take note that the agent has an old copy of its state, which knows nothing of what was said since."""
         self.was_restored = True
+        self.ledger.restore()
         waiting = self.waiting()
         self.forbidden = {value for value in self.forbidden if self.events[value].user in self.out}
         self.excuse(v for v in waiting if v not in self.required or self._in_closed(self.events[v].time) or self.no)
@@ -169,15 +169,15 @@ class Oracle:
         """Each event is in the lake at most once, and none that was forbidden, or that nobody recorded."""
         found = Counter(row["duration_ms"] for row in self._world.lake.rows())
         twice = sorted(value for value, count in found.items() if count > 1)
-        _must(not twice, f"events {twice} are in the lake twice")
+        must(not twice, f"events {twice} are in the lake twice")
         self.check_arrived(set(found), "the lake")
 
     def check_arrived(self, values: set[int], where: str = "the log") -> None:
         """None of these was forbidden, or is nobody's."""
-        _must(
+        must(
             not values & self.forbidden, f"events {sorted(values & self.forbidden)} were forbidden, and are in {where}"
         )
-        _must(
+        must(
             values <= self.events.keys(), f"events {sorted(values - self.events.keys())} in {where} were never recorded"
         )
 
@@ -187,15 +187,17 @@ class Oracle:
         if world.agent is not None:
             account = self.instance_account()
             told = self.vendor_lied and account.differences  # what the gateway has forgotten is an alarm with its range
-            _must(account.closes() or told, f"the instance's account does not close: {account}")
-            _must(
-                account.recorded <= self.calls, f"the instance accounts for {account.recorded} of {self.calls} events"
-            )
+            must(account.closes() or told, f"the instance's account does not close: {account}")
+            must(account.recorded <= self.calls, f"the instance accounts for {account.recorded} of {self.calls} events")
         if world.gateway is not None:
             theirs = world.gateway_account()
             numbers = sum(receipt.last for receipt in theirs.latest.values())
             parts = sum(theirs.accepted.values()) + total_counts(theirs.rejected) + total_counts(theirs.absent)
-            _must(parts == numbers, f"the gateway's account does not close: {parts} of {numbers}")
+            must(parts == numbers, f"the gateway's account does not close: {parts} of {numbers}")
+
+    def check_ledger(self, *, at_end: bool = False) -> None:
+        """The ledger tells of all that left, and agrees with what the vendor holds."""
+        self.ledger.check(instance_lied=self.instance_lied, vendor_lied=self.vendor_lied, at_end=at_end)
 
     def instance_account(self) -> InstanceAccount:
         world = self._world
@@ -212,32 +214,33 @@ class Oracle:
         found = self._in_lake()
         account = self.instance_account()
         theirs = world.gateway_account()
-        _must(not account.pending, f"events are pending after everything was drained: {account.pending}")
+        must(not account.pending, f"events are pending after everything was drained: {account.pending}")
         missing = sorted(self.required - found)
         told = total_counts({"": _of(account, Verdict.LOST)}) + account.undecided + len(account.differences)
         told += abs(sum(theirs.accepted.values()) - sum(account.delivered.values()))
         if self.vendor_lied:
-            _must(not missing or told > 0, f"events {missing} are lost, and nobody was told")
+            must(not missing or told > 0, f"events {missing} are lost, and nobody was told")
         else:
-            _must(not missing, f"events {missing} were recorded, allowed, and are not in the lake")
-            _must(
+            must(not missing, f"events {missing} were recorded, allowed, and are not in the lake")
+            must(
                 sum(theirs.accepted.values()) == len(world.lake.rows()),
                 f"the gateway accepted {theirs.accepted}, and the lake holds {len(world.lake.rows())}",
             )
+        self.check_ledger(at_end=True)
         if not self.was_restored:
             self.check_ids()
         if not self.was_restored and not self.vendor_lied:
-            _must(account.undecided == 0, f"{account.undecided} events are undecided")
-            _must(account.delivered == theirs.accepted, f"delivered {account.delivered}, accepted {theirs.accepted}")
-            _must(account.rejected == theirs.rejected, f"rejected {account.rejected}, and {theirs.rejected} there")
+            must(account.undecided == 0, f"{account.undecided} events are undecided")
+            must(account.delivered == theirs.accepted, f"delivered {account.delivered}, accepted {theirs.accepted}")
+            must(account.rejected == theirs.rejected, f"rejected {account.rejected}, and {theirs.rejected} there")
         if not (self.lost_power or self.was_restored):
-            _must(
+            must(
                 self.said_true <= account.recorded <= self.calls,
                 f"{self.said_true} events were recorded by {self.calls} calls, accounted for {account.recorded}",
             )
             lost = _of(account, Verdict.LOST)
-            _must(not lost or self.vendor_lied, f"without any power cut events are said to be lost: {lost}")
-        _must(
+            must(not lost or self.vendor_lied, f"without any power cut events are said to be lost: {lost}")
+        must(
             not {name for name in theirs.accepted if name == LATER_EVENT} or world.plan == len(PLANS) - 1,
             "an event was accepted before the plan declared it",
         )
@@ -247,8 +250,8 @@ class Oracle:
         pairs = {(self.events[row["duration_ms"]].user, row["user_id"]) for row in self._world.lake.rows()}
         users = Counter(user for user, _ in pairs)
         ids = Counter(random_id for _, random_id in pairs if random_id is not None)
-        _must(set(users.values()) <= {1}, f"a user has several random ids: {users}")
-        _must(set(ids.values()) <= {1}, "several users have one random id")
+        must(set(users.values()) <= {1}, f"a user has several random ids: {users}")
+        must(set(ids.values()) <= {1}, "several users have one random id")
 
     def may_arrive(self) -> bool:
         """Tell whether the vendor's level lets anything in."""
@@ -258,11 +261,3 @@ class Oracle:
 def _of(account: InstanceAccount, verdict: Verdict) -> dict[Verdict, int]:
     count = sum(verdicts.get(verdict, 0) for verdicts in account.dropped.values())
     return {verdict: count} if count else {}
-
-
-def _must(holds: object, otherwise: str) -> None:
-    if not holds:
-        raise BrokenPromiseError(otherwise)
-
-
-__all__ = ["Any", "BrokenPromiseError", "Oracle", "Recorded"]

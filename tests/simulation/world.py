@@ -291,6 +291,8 @@ class World:
         yield pings_module, "open_pings", self.lake.open_pings
         yield pings_module.PingTable, "_read_latest", _read_latest
         yield deliveries_module, "open_deliveries", self.lake.open_deliveries
+        yield deliveries_module, "find_deliveries", self.lake.find_deliveries
+        yield deliveries_module, "_in_lake", self.lake.delivered
         yield deliveries_module.DeliveryTable, "_read_last", _read_last
 
     # Processes.

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heliograph.consent.chain import Head, empty, next_link
+from heliograph.event import Verdict
 from heliograph.gateway.receipts import ReceiptSigner
 from heliograph.ledger.entries import CHAIN, Moved, decode_entry, encode_entry
 from heliograph.ledger.export import Exported, ExportError, ledger_lines, read_ledger
@@ -189,6 +190,24 @@ def test_a_receipt_without_a_signature_is_told_and_no_fault() -> None:
     book.settle(book.hold(book.send(1, 2)), signed=False)
     verified = verify_lines(book.lines())
     assert (verified.problems, [note.number for note in verified.notes]) == ([], [3])
+
+
+def test_two_bodies_without_an_event_are_told_apart_by_what_they_leave_out() -> None:
+    book = Book()
+    first = book.send(1, 0, 2)  # is refused; and meanwhile somebody has said no to what it left out
+    again = msgspec.structs.replace(first, absent={"PageViewed": {Verdict.NOT_PERMITTED: 2}})
+    book.ledger.append_sent(again)
+    book.ledger.append_sent(again)  # the answer was lost
+    assert book.ledger.head().length == 3
+    book.settle(book.hold(again))
+    book.deliver(1, 2)
+    assert verify_lines(book.lines()).problems == []
+
+    book = Book()
+    sent = book.send(1, 0, 2)
+    book.settle(book.hold(sent, absent={"PageViewed": {Verdict.NOT_PERMITTED: 2}}))
+    [problem] = verify_lines(book.lines()).problems
+    assert problem == Problem(3, "counts otherwise than entry 2, which was sent")
 
 
 def test_kept_bytes_that_were_changed_are_named_by_their_entry() -> None:

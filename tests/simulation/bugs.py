@@ -11,9 +11,13 @@ from unittest import mock
 from heliograph.gateway import log as log_module
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.writer import LocalWriter
+from heliograph.instance import forgetting as forgetting_module
 from heliograph.instance import outbox as outbox_module
+from heliograph.instance.kept_bytes import KeptBytes
 from heliograph.instance.outbox_reading import EpochReader
 from heliograph.instance.state import State
+from heliograph.lake import rewriting as rewriting_module
+from heliograph.lake.erasure import Eraser
 from heliograph.lake.loader import Loader
 from heliograph.lake.places import place_property
 
@@ -162,12 +166,49 @@ def sent_before_the_ledger_tells() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def erased_beside_a_log_that_was_not_emptied() -> Iterator[None]:
+    """An erasure takes the rows out of the lake, and leaves in the log what the loader has yet to read."""
+    with mock.patch.object(Eraser, "empty_log", return_value=[]):
+        yield
+
+
+@contextlib.contextmanager
+def erased_and_not_counted() -> Iterator[None]:
+    """What an erasure has taken out is not written down in the same commit, and is missing from its proof."""
+    really = rewriting_module._properties
+
+    def properties(table: Any, _: Any, epochs: Any) -> dict[str, str]:
+        return really(table, {}, epochs)
+
+    with mock.patch.object(rewriting_module, "_properties", properties):
+        yield
+
+
+@contextlib.contextmanager
+def forgotten_in_the_tables_alone() -> Iterator[None]:
+    """Forgetting a user orders the erasure, and writes nowhere that what is queued must stay."""
+    with mock.patch.object(forgetting_module, "_write_forgotten", _nothing):
+        yield
+
+
+@contextlib.contextmanager
+def forgotten_and_kept() -> Iterator[None]:
+    """Forgetting a user leaves the bytes that were sent as they are."""
+    with mock.patch.object(KeptBytes, "forget", _nothing):
+        yield
+
+
 BUGS: Final[dict[str, Bug]] = {
     "gateway.log: acknowledged before it is on disk": Bug(acknowledged_before_it_is_on_disk, 150),
     "instance.exporter: sent without writing it down": Bug(sent_without_writing_it_down, 100),
     "gateway.intake: repeats are not recognised": Bug(repeats_are_not_recognised, 100),
     "instance.ledger: a receipt comes after the progress": Bug(receipt_after_its_progress, 100),
     "instance.ledger: a delivery is told of after it has left": Bug(sent_before_the_ledger_tells, 50),
+    "instance.forgetting: what is queued is not kept back": Bug(forgotten_in_the_tables_alone, 150),
+    "instance.forgetting: the bytes that were sent stay": Bug(forgotten_and_kept, 150),
+    "lake.erasure: the log is not emptied": Bug(erased_beside_a_log_that_was_not_emptied, 150),
+    "lake.erasure: what is erased is not counted": Bug(erased_and_not_counted, 150),
     "lake.loader: the place is committed before the rows": Bug(place_before_rows, 250),
     "instance.outbox: a new segment is not forced into its folder": Bug(new_segment_is_not_in_its_folder, 100),
     "instance.outbox: an epoch goes before its receipt": Bug(epoch_goes_before_its_receipt, 50),

@@ -6,25 +6,26 @@ import contextlib
 import random
 import shutil
 import sqlite3
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from harness import ACCOUNT
 from heliograph.consent.level import Level
 from heliograph.gateway.log import LogFullError
 from heliograph.instance.agent import Left
+from heliograph.instance.erasures import read_erasures
 from heliograph.instance.state import StateError
 from heliograph.instance.transport import TransportError
 from heliograph.lake.loader_locks import LoaderRunningError
 from simulation.broken import BrokenPromiseError
 from simulation.network import Fate
 from simulation.oracle import Oracle, Recorded
-from simulation.processes import CrashError, Fault
+from simulation.processes import CrashError, Fault, Process
+from simulation.registry import order
 from simulation.world import LATER_EVENT, World, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from simulation.processes import Process
-
 USERS: Final = ("1", "2", "3", "4", None)
 LEVELS: Final = (Level.EVENTS, Level.EVENTS, Level.CRITICAL, Level.OFF)
 MOST_RECORDERS: Final = 3
@@ -33,6 +34,10 @@ LONGEST: Final = 30
 _HALF_AN_HOUR: Final = 1_800
 _SKEWS: Final = (-7_200.0, -250.0, -60.0, 0.0, 60.0, 250.0, 7_200.0)
 _LARGE: Final = 300.0
+_UNTIL_DUE: Final = 15.0
+"""Seconds after which what an order covers has arrived, and its time has come."""
+_MOST_ERASING: Final = 40
+_MORTALS: Final = ("product", "agent", "gateway", "loader", "command")
 _ACCOUNTED: Final = frozenset({"round", "cut_instance", "cut_vendor", "restore_state", "start_agent", "start_gateway"})
 """Operations after which the accounts are checked, as they are after every third of the others: it takes its time."""
 _EVERY: Final = 3
@@ -74,6 +79,7 @@ class Player:
         self.world.stage.note("\n  -- everything heals")
         self.heal()
         self.drain()
+        self.erase_all()
         self.oracle.check_end()
 
     def do(self, number: int, operation: Operation) -> None:
@@ -118,13 +124,14 @@ class Player:
         which = self._recorder(a)
         process, recorder = self.world.recorders[which]
         self._arm(process)
+        lives = self.oracle.erasures.lives
         with self._acting(process):
             for number in range(b % 4 + 1):
                 self.values += 1
                 user = USERS[(a // 4 + number) % len(USERS)]
                 bad = b // 4 % 6 == 0 and number == 0
                 name = LATER_EVENT if b // 4 % 6 == 1 else "SearchSubmitted"
-                what = Recorded(user, self.world.time + self.world.instance_skew, process.name, name)
+                what = Recorded(user, self.world.time + self.world.instance_skew, process.name, name, lives[user])
                 said: bool | None = None
                 try:
                     said = recorder.record(name, user=user, duration_ms=self.values, source="fax" if bad else None)
@@ -185,6 +192,21 @@ class Player:
             self.world.kill_recorder(which)
         self.oracle.opt_out(user, said=said)
 
+    def forget(self, a: int, _b: int) -> None:
+        """Let the admin's command forget a user, beside an agent or without one."""
+        user = USERS[a % 4]
+        if user is None or not self.world.state.exists():
+            return
+        process = Process("command", self.world.stage)
+        self._arm(process)
+        said = False
+        try:
+            self.world.forget(user, process)
+            said = True
+        except (CrashError, OSError, sqlite3.Error, StateError) as error:
+            self.world.stage.note("forgetting did not come to its end:", type(error).__name__)
+        self.oracle.forget(user, self.world.time + self.world.instance_skew, said=said)
+
     # The agent.
 
     def start_agent(self, _a: int, _b: int) -> None:
@@ -238,8 +260,9 @@ class Player:
         else:
             no = word.refuses(Level.EVENTS)
         self.oracle.heard(self.world.time + self.world.instance_skew, no=no, whole=whole)
-        self.oracle.ledger.look()
-        if not process.is_alive:
+        if process.is_alive:
+            self.oracle.ledger.look()
+        else:
             self.world.kill_agent()
         return left
 
@@ -312,6 +335,30 @@ class Player:
         self.world.lake.has_changed()
         self.oracle.check_lake()
 
+    def erase_account(self, a: int, _b: int) -> None:
+        """Let somebody at the vendor order that what has arrived is erased, from some moment on or all of it."""
+        now = self.world.vendor_now()
+        since = None if a % 2 else now - timedelta(seconds=a // 2 % 64)
+        registry = self.world.registry
+        order(registry, account=ACCOUNT, reason="revoked", recorded_by="legal", now=now, since=since)
+
+    def erase(self, a: int, _b: int) -> None:
+        """Let the loader carry out what is due; of what was just ordered that is so a quarter of a minute later."""
+        self.world.time += a % 2 * _UNTIL_DUE
+        self.start_loader()
+        if self.world.loader is None or self.world.eraser is None:
+            return
+        self.oracle.arrived()
+        process, _ = self.world.loader
+        self._arm(process)
+        try:
+            with self._acting(process):
+                self.world.eraser.round()
+        except (CrashError, OSError):
+            self.world.kill_loader()
+        self.world.lake.has_changed()
+        self.oracle.take_proofs()
+
     def start_loader(self) -> None:
         if self.world.loader is None:
             with contextlib.suppress(CrashError, OSError, LoaderRunningError):
@@ -338,14 +385,14 @@ class Player:
 
     def crash(self, a: int, b: int) -> None:
         """Let a fault befall one of the processes at one of its next operations."""
-        name = ("product", "agent", "gateway", "loader")[a % 4]
-        fault = (Fault.BEFORE, Fault.AFTER, Fault.TORN)[a // 4 % 3]
+        name = _MORTALS[a % len(_MORTALS)]
+        fault = (Fault.BEFORE, Fault.AFTER, Fault.TORN)[a // 8 % 3]
         self._prepare(name, fault, b)
 
     def error(self, a: int, b: int) -> None:
         """Let the disk refuse one of a process's next operations."""
-        name = ("product", "agent", "gateway", "loader")[a % 4]
-        self._prepare(name, (Fault.FULL, Fault.BROKEN)[a // 4 % 2], b)
+        name = _MORTALS[a % len(_MORTALS)]
+        self._prepare(name, (Fault.FULL, Fault.BROKEN)[a // 8 % 2], b)
 
     def _prepare(self, name: str, fault: Fault, countdown: int) -> None:
         world = self.world
@@ -436,6 +483,22 @@ class Player:
                 return
         raise BrokenPromiseError(f"after {MOST_ROUNDS} rounds not everything is loaded")
 
+    def erase_all(self) -> None:
+        """Let every erasure that was asked for be carried out.
+
+        Raises:
+            BrokenPromiseError: It does not come to an end.
+        """
+        for _ in range(_MOST_ERASING):
+            assert self.world.agent is not None
+            asked = read_erasures(self.world.agent[1]._state.connection)
+            if not self.world.registry.waiting() and all(each.erasure is not None for each in asked):
+                return
+            self.world.time += 100.0
+            self.one_round()
+            self.erase(1, 0)
+        raise BrokenPromiseError(f"after {_MOST_ERASING} rounds not everything is erased")
+
 
 _WEIGHTS: Final[dict[str, int]] = {
     "record": 30,
@@ -462,6 +525,9 @@ _WEIGHTS: Final[dict[str, int]] = {
     "stop_gateway": 1,
     "load": 12,
     "kill_loader": 2,
+    "forget": 2,
+    "erase_account": 1,
+    "erase": 4,
     "level": 4,
     "new_plan": 1,
     "crash": 10,
@@ -484,6 +550,8 @@ _THEMES: Final = (
     ("disk_lies", "cut_vendor", "cut_instance"),
     ("fate", "arrive_late", "arrive_again", "partition"),
     ("level", "opt_out", "fate", "kill_agent"),
+    ("forget", "erase", "fate", "arrive_again"),
+    ("forget", "erase_account", "erase", "crash", "kill_gateway", "kill_loader"),
     ("save_state", "restore_state", "fate"),
     (),
 )

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from heliograph.lake.tables import DELIVERY_SCHEMA, PING_SCHEMA, event_files, event_schema
+from heliograph.lake.tables import DELIVERY_SCHEMA, EVENTS, PING_SCHEMA, PINGS, event_files, event_schema
 from heliograph.ledger.export import Delivered
 from heliograph.wire import Receipt
 
@@ -49,7 +49,7 @@ class MemoryLake:
     def open_events(self, _: object, plan: Plan) -> MemoryTable:
         if self.events is None:
             self.events = StoredTable(event_schema(plan))
-        table = MemoryTable(self, self.events)
+        table = MemoryTable(self, self.events, EVENTS)
         widen(table, event_schema(plan))
         return table
 
@@ -62,6 +62,11 @@ class MemoryLake:
         if self.deliveries is None:
             self.deliveries = StoredTable(DELIVERY_SCHEMA)
         return MemoryTable(self, self.deliveries)
+
+    def concerned(self) -> list[MemoryTable]:
+        """Return the tables that an erasure looks at, the events first."""
+        stored = {EVENTS: self.events, PINGS: self.pings}
+        return [MemoryTable(self, each, name) for name, each in stored.items() if each is not None]
 
     def find_deliveries(self, _: object) -> MemoryTable | None:
         return None if self.deliveries is None else MemoryTable(self, self.deliveries)
@@ -86,10 +91,22 @@ class MemoryTable:
 
     catalog = SimpleNamespace(properties={})  # which names no log: there is one gateway
 
-    def __init__(self, lake: MemoryLake, stored: StoredTable) -> None:
+    def __init__(self, lake: MemoryLake, stored: StoredTable, name: str = "") -> None:
         self.lake = lake
+        self._name = name
         self.stored = stored
         self.properties: dict[str, str] = {}
+        self.refresh()
+
+    def name(self) -> list[str]:
+        return self._name.split(".")
+
+    def replace(self, rows: list[dict[str, Any]], properties: dict[str, str]) -> None:
+        """Put rows in the place of all that there are, in one commit with what the table says of itself."""
+        gone = len(self.stored.rows) - len(rows)
+        with self._commit(f"commit without {gone} rows and {sorted(properties)}"):
+            self.stored.rows = rows
+            self.stored.properties |= properties
         self.refresh()
 
     def refresh(self) -> MemoryTable:
@@ -111,6 +128,7 @@ class Transaction:
         self._table = table
         self._rows: list[dict[str, Any]] = []
         self._properties: dict[str, str] = {}
+        self._removed: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -129,10 +147,16 @@ class Transaction:
         self._properties |= properties
         return self
 
+    def remove_properties(self, *names: str) -> Self:
+        self._removed |= {*names}
+        return self
+
     def commit_transaction(self) -> MemoryTable:
         stored = self._table.stored
         with self._table._commit(f"commit {len(self._rows)} rows and {self._properties}"):
             stored.properties |= self._properties
+            for name in self._removed:
+                stored.properties.pop(name, None)
             stored.rows += self._rows
         return self._table.refresh()
 
@@ -156,6 +180,9 @@ def begin(table: MemoryTable) -> Transaction:
 
 class NoMarts:
     """Stands for the marts: of what is made from events the simulation knows nothing."""
+
+    tables: Final[dict[str, Any]] = {}
+    writer: Final = SimpleNamespace(rest=lambda: None)
 
     def __init__(self, *_: object) -> None: ...
 

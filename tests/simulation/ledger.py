@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from heliograph.consent.chain import Link
     from heliograph.ledger.entries import Entry
     from heliograph.ledger.reconcile import Delivery
+    from simulation.erasure import ErasureOracle
     from simulation.world import World
 
 _SETTLED: Final = frozenset({Kind.MATCHED, Kind.EXCLUDED, Kind.NOT_TAKEN})
@@ -31,8 +32,9 @@ _SETTLED: Final = frozenset({Kind.MATCHED, Kind.EXCLUDED, Kind.NOT_TAKEN})
 class LedgerOracle:
     """Looks at both halves from outside, as the customer's auditor does: by the instance's files and the vendor's."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, erasures: ErasureOracle) -> None:
         self._world = world
+        self._erasures = erasures
         self._ends: dict[int, str] = {}
         """Where the ledger was seen to end: nothing behind is ever taken away."""
         self._was_restored = False
@@ -68,6 +70,7 @@ class LedgerOracle:
             self._check_whole(links)
             entries = read_entries(links)
             self._check_all_that_left(entries)
+            self._erasures.check_kept(state)
             if self._was_restored:
                 return  # receipts tell of entries that it lacks, as it was put back: verifying says so, and is right
             self._verify(state, links)

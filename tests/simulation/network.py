@@ -16,6 +16,7 @@ from heliograph.wire import EVENTS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
 KEPT: Final = 12
 
@@ -38,6 +39,12 @@ class Sent(NamedTuple):
     path: str
     headers: Mapping[str, str]
     body: bytes
+    moment: datetime
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its body."""
+        return hashlib.sha256(self.body).hexdigest()
 
     @property
     def values(self) -> frozenset[int]:
@@ -66,22 +73,26 @@ class Network(httpx.BaseTransport):
     Args:
         ask: Gives the gateway requests that arrive at the same time, and returns its answers; raises
             `httpx.TransportError` when it is not there, or dies.
+        now: A clock.
     """
 
-    def __init__(self, ask: Callable[[list[Sent]], list[Told]]) -> None:
+    def __init__(self, ask: Callable[[list[Sent]], list[Told]], now: Callable[[], datetime]) -> None:
         self._ask = ask
+        self._now = now
         self.is_partitioned = False
         self.fates: deque[Fate] = deque()
         """Of the next deliveries of events."""
         self.delayed: list[Sent] = []
         self.earlier: deque[Sent] = deque(maxlen=KEPT)
         """Deliveries that may arrive once more."""
+        self._reached: set[str] = set()
+        """Which bodies have reached the gateway at least once."""
         self.left: dict[str, str] = {}
         """The digests of all deliveries that have left the instance, whatever became of them, with their ranges."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        sent = Sent(request.method, request.url.path, headers, request.read())
+        sent = Sent(request.method, request.url.path, headers, request.read(), self._now())
         if self.is_partitioned:
             raise httpx.ConnectError("there is no way to the gateway", request=request)
         fate = Fate.ARRIVES
@@ -89,14 +100,14 @@ class Network(httpx.BaseTransport):
             fate = self.fates.popleft() if self.fates else fate
             self.earlier.append(sent)
             which = f"{headers['heliograph-epoch']}: {headers['heliograph-range']}"
-            self.left[hashlib.sha256(sent.body).hexdigest()] = which
+            self.left[sent.digest] = which
         if fate is Fate.DELAYED:
             self.delayed.append(sent)
         if fate in {Fate.DELAYED, Fate.LOST}:
             raise httpx.ReadTimeout("the request is lost", request=request)
         if fate is Fate.TWICE_LATER:
-            self._ask([sent])
-        told = self._ask([sent] * (2 if fate is Fate.TWICE else 1))[-1]
+            self._answer([sent])
+        told = self._answer([sent] * (2 if fate is Fate.TWICE else 1))[-1]
         if fate is Fate.ANSWER_LOST:
             raise httpx.ReadTimeout("the answer is lost", request=request)
         return httpx.Response(told.status, headers=told.headers, content=told.body)
@@ -104,9 +115,20 @@ class Network(httpx.BaseTransport):
     def arrive(self, sent: Sent) -> int | None:
         """Let a request arrive that nobody waits for any more; return the answer's status."""
         try:
-            return self._ask([sent])[0].status
+            return self._answer([sent])[0].status
         except httpx.TransportError:
             return None
+
+    def _answer(self, requests: list[Sent]) -> list[Told]:
+        self._reached |= {sent.digest for sent in requests}
+        return self._ask(requests)
+
+    def cut_off(self, moment: datetime) -> None:
+        """Let no request from before a moment reach the gateway for the first time: no connection lives that long."""
+        for waiting in (self.delayed, self.earlier):
+            late = [sent for sent in waiting if sent.moment > moment or sent.digest in self._reached]
+            waiting.clear()
+            waiting.extend(late)
 
 
 async def ask_all(app: Any, requests: list[Sent], died: asyncio.Future[None]) -> list[Told]:

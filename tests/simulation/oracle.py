@@ -13,6 +13,7 @@ from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.instance.account import read_account
 from heliograph.wire import total_counts
 from simulation.broken import must
+from simulation.erasure import ErasureOracle
 from simulation.ledger import LedgerOracle
 from simulation.network import values_of
 from simulation.world import LATER_EVENT, PLANS
@@ -32,6 +33,8 @@ class Recorded(NamedTuple):
     """By the instance's clock, in seconds since the beginning."""
     process: str
     name: str
+    life: int
+    """How often the user had been forgotten before."""
 
 
 class Oracle:
@@ -39,7 +42,8 @@ class Oracle:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.ledger = LedgerOracle(world)
+        self.erasures = ErasureOracle(world)
+        self.ledger = LedgerOracle(world, self.erasures)
         self.events: dict[int, Recorded] = {}
         """All that the recorder may have written down."""
         self.required: set[int] = set()
@@ -57,6 +61,7 @@ class Oracle:
         self.maybe_out: set[str] = set()
         self._bodies: dict[str, frozenset[int]] = {}
         self._arrived: set[int] = set()
+        self._received: dict[int, int] = {}
 
     # What happens.
 
@@ -75,6 +80,7 @@ class Oracle:
                 self.forbidden.discard(value)  # until a round has seen it, or its time is known to lie in the interval
             return
         doubtful = what.user in self.maybe_out or self.no is not None or self._in_closed(what.time)
+        doubtful |= self.erasures.is_kept_back(what.user, what.time)
         if said and not doubtful:
             self.required.add(value)
 
@@ -125,6 +131,18 @@ class Oracle:
             self.maybe_out.add(user)
             self.excuse(theirs)
 
+    def forget(self, user: str, moment: float, *, said: bool) -> None:
+        """Take note that the admin has had a user forgotten, or tried to: what has arrived is to be erased."""
+        theirs = {value: what.time for value, what in self.events.items() if what.user == user}
+        (self.forbid if said else self.excuse)(theirs.keys() & self.waiting())
+        self.excuse(theirs)
+        self.erasures.forget(user, theirs, said=said, moment=moment)
+
+    def take_proofs(self) -> None:
+        """Take note of the orders that the vendor has carried out."""
+        self.excuse(self.erasures.take_proofs(self._received))
+        self.erasures.check_lake()
+
     def cut_instance(self, *, lied: bool) -> None:
         """Take note of a power cut: what was not on disk may be gone."""
         self.lost_power = True
@@ -141,6 +159,7 @@ class Oracle:
         """Take note that the agent has an old copy of its state, which knows nothing of what was said since."""
         self.was_restored = True
         self.ledger.restore()
+        self.erasures.restore()
         waiting = self.waiting()
         self.forbidden = {value for value in self.forbidden if self.events[value].user in self.out}
         self.excuse(v for v in waiting if v not in self.required or self._in_closed(self.events[v].time) or self.no)
@@ -149,6 +168,9 @@ class Oracle:
 
     def _in_lake(self) -> set[int]:
         return {row["duration_ms"] for row in self._world.lake.rows()}
+
+    def _in_lake_by_name(self) -> Counter[str]:
+        return Counter(row["name"] for row in self._world.lake.rows())
 
     def arrived(self) -> set[int]:
         """Return all values that the vendor holds, or has held."""
@@ -160,6 +182,8 @@ class Oracle:
                     if known is None:
                         known = self._bodies[header.receipt.digest] = values_of(body)
                     self._arrived |= known
+                    for value in known:
+                        self._received.setdefault(value, header.receipt.received)
         self._arrived |= self._in_lake()
         return self._arrived
 
@@ -171,6 +195,8 @@ class Oracle:
         twice = sorted(value for value, count in found.items() if count > 1)
         must(not twice, f"events {twice} are in the lake twice")
         self.check_arrived(set(found), "the lake")
+        if not self.vendor_lied:
+            self.erasures.check_lake()
 
     def check_arrived(self, values: set[int], where: str = "the log") -> None:
         """None of these was forbidden, or is nobody's."""
@@ -223,9 +249,11 @@ class Oracle:
         else:
             must(not missing, f"events {missing} were recorded, allowed, and are not in the lake")
             must(
-                sum(theirs.accepted.values()) == len(world.lake.rows()),
-                f"the gateway accepted {theirs.accepted}, and the lake holds {len(world.lake.rows())}",
+                theirs.accepted == self._in_lake_by_name() + self.erasures.counted(),
+                f"the gateway accepted {theirs.accepted}, the lake holds {self._in_lake_by_name()}, and "
+                f"{self.erasures.counted()} are erased",
             )
+            self.erasures.check_end()
         self.check_ledger(at_end=True)
         if not self.was_restored:
             self.check_ids()
@@ -246,9 +274,10 @@ class Oracle:
         )
 
     def check_ids(self) -> None:
-        """Each user has one random id, which nobody else has."""
-        pairs = {(self.events[row["duration_ms"]].user, row["user_id"]) for row in self._world.lake.rows()}
-        users = Counter(user for user, _ in pairs)
+        """Each user has one random id until forgotten, which nobody else has."""
+        found = {(self.events[row["duration_ms"]], row["user_id"]) for row in self._world.lake.rows()}
+        users = Counter(life for life, _ in {((what.user, what.life), random_id) for what, random_id in found})
+        pairs = {(what.user, random_id) for what, random_id in found}
         ids = Counter(random_id for _, random_id in pairs if random_id is not None)
         must(set(users.values()) <= {1}, f"a user has several random ids: {users}")
         must(set(ids.values()) <= {1}, "several users have one random id")

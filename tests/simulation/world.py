@@ -14,7 +14,7 @@ import functools
 import random
 import shutil
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,9 +24,7 @@ import httpx
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from harness import ACCOUNT, INSTANCE, SMALL_PLAN, definition
-from heliograph.consent.deployment import Deployment
-from heliograph.consent.level import Decision, Level
+from harness import INSTANCE, SMALL_PLAN, definition
 from heliograph.event import Epoch, new_epoch
 from heliograph.gateway import writer as writer_module
 from heliograph.gateway.plans import Checks, PlanInForce
@@ -38,24 +36,29 @@ from heliograph.instance import recorder as recorder_module
 from heliograph.instance import transport as transport_module
 from heliograph.instance.agent import Agent
 from heliograph.instance.batch import BatchBuilder
+from heliograph.instance.forgetting import forget, scrub
 from heliograph.instance.recorder import Recorder
+from heliograph.instance.state import State
 from heliograph.instance.transport import GatewayClient
-from heliograph.keys import fingerprint, public_key_text
+from heliograph.keys import public_key_text
 from heliograph.lake import commits as commits_module
 from heliograph.lake import deliveries as deliveries_module
 from heliograph.lake import durability
 from heliograph.lake import loader as loader_module
 from heliograph.lake import pings as pings_module
 from heliograph.lake.erased import read_erased_epochs
+from heliograph.lake.erasure import Eraser
 from heliograph.lake.loader import Loader
 from heliograph.plan.model import IntegerProperty
-from heliograph.registry.snapshot import InstanceRecord, Permission, Snapshot
 from heliograph.settings import AgentSettings, GatewaySettings, LakeSettings, RecorderSettings, Settings
+from simulation import erasing
 from simulation import lake as memory
 from simulation.disk import Disk, interposed
+from simulation.erasing import Logs, quiet
 from simulation.lake import MemoryLake, RealLake
 from simulation.network import Network, Sent, Told, ask_all
 from simulation.processes import CrashError, Process, Stage
+from simulation.registry import Registry
 from updating import changed
 
 if TYPE_CHECKING:
@@ -123,33 +126,6 @@ def _quick_builder(plan: Plan, pseudonyms: Any) -> BatchBuilder:
     return builder
 
 
-class Registry:
-    """Stands for the registry's view: one instance, and what it may send."""
-
-    registry: Any = None
-
-    def __init__(self) -> None:
-        self.level = Level.EVENTS
-        key = public_key_text(INSTANCE_KEY)
-        record = InstanceRecord(
-            name=INSTANCE,
-            account=ACCOUNT,
-            deployment=Deployment.MANAGED,
-            public_key=key,
-            fingerprint=fingerprint(INSTANCE_KEY.public_key()),
-            active=True,
-            added=BEGINNING,
-        )
-        self._snapshot = Snapshot(version=1, accounts={}, instances={INSTANCE: record})
-
-    def permission(self, _: str) -> Permission:
-        agreement = "agreement-1" if self.level is Level.EVENTS else None
-        return Permission(ACCOUNT, Decision(self.level, ("as the simulation says",), agreement))
-
-    def snapshot(self) -> Snapshot:
-        return self._snapshot
-
-
 class World:
     """Two machines in a folder of their own.
 
@@ -171,7 +147,8 @@ class World:
         """Seconds since the beginning: the clock that nobody sets."""
         self.instance_skew = 0.0
         self.vendor_skew = 0.0
-        self.registry = Registry()
+        self.registry = Registry(self.stage, INSTANCE_KEY)
+        self.logs = Logs()
         self.plan = 0
         lake = LakeSettings(
             warehouse=str(folder / "vendor" / "lake"),
@@ -179,7 +156,7 @@ class World:
             commit_rows=20,
         )
         self.lake: MemoryLake | RealLake = RealLake(lake) if real_lake else MemoryLake(self.stage)
-        self.network = Network(self.ask)
+        self.network = Network(self.ask, self.vendor_now)
         self.epochs = 0
         self.products = 0
         self.ids = 0
@@ -187,6 +164,8 @@ class World:
         self.agent: tuple[Process, Agent] | None = None
         self.gateway: tuple[Process, Present] | None = None
         self.loader: tuple[Process, Loader] | None = None
+        self.eraser: Eraser | None = None
+        """Of the loader's process."""
         self._gateway_stack = ExitStack()
         self._died: asyncio.Future[None] | None = None
         self._loop = asyncio.new_event_loop()
@@ -259,6 +238,7 @@ class World:
                 (exporter_module, "BatchBuilder", _quick_builder),
                 (exporter_module.Exporter, "_read_ahead", lambda *_: None),  # a thread would make no history twice
                 (writer_module, "_LOCKS", 8),
+                *erasing.stand_ins(self.logs),
                 *self._lake_stand_ins(),
             ):
                 stack.enter_context(mock.patch.object(owner, name, stand_in))
@@ -294,6 +274,7 @@ class World:
         yield deliveries_module, "find_deliveries", self.lake.find_deliveries
         yield deliveries_module, "_in_lake", self.lake.delivered
         yield deliveries_module.DeliveryTable, "_read_last", _read_last
+        yield from erasing.lake_stand_ins(self.lake)
 
     # Processes.
 
@@ -386,6 +367,7 @@ class World:
         except BaseException:
             self._end_gateway(process)
             raise
+        quiet(app.writer._log)  # type: ignore[attr-defined] # there is one process
         self.gateway = process, app
         return process
 
@@ -456,6 +438,14 @@ class World:
         try:
             with self.stage.act(process):
                 loader.__init__(self.settings.gateway, self.settings.lake, PLANS[self.plan])  # type: ignore[misc]
+                self.eraser = Eraser(
+                    loader,
+                    self.settings,
+                    self.registry,  # type: ignore[arg-type] # stands for it
+                    now=self.vendor_now,
+                    monotonic=self.ticks,
+                    wait=self._let_the_log_be_scrubbed,
+                )
         except BaseException:
             self._end_loader(process, loader)
             raise
@@ -466,13 +456,40 @@ class World:
         """End the loader, as SIGKILL does."""
         if self.loader is not None:
             self._end_loader(*self.loader)
-            self.loader = None
+            self.loader = self.eraser = None
 
     def _end_loader(self, process: Process, loader: Loader) -> None:
         self._kill(process)
         if (locks := getattr(loader, "_locks", None)) is not None:
             with self.stage.act(process):  # it is dead: nothing is closed that somebody else has opened since
                 locks.close()
+
+    def _let_the_log_be_scrubbed(self, _: float) -> None:
+        """Stands for an erasure's pause: whoever has the log does meanwhile what its thread does every second."""
+        if self.gateway is None:
+            if self.logs.taken is not None:
+                self.logs.taken._scrub()
+            return
+        process, app = self.gateway
+        try:
+            with self.stage.act(process):
+                app.writer._log._scrub()  # type: ignore[attr-defined] # as above
+        except CrashError:
+            self.kill_gateway()
+
+    def forget(self, user: str, process: Process) -> set[str]:
+        """Let the admin's command forget a user, and return the random ids that are to be erased.
+
+        Raises:
+            OSError, sqlite3.Error, StateError, CrashError: It may be done or not.
+        """
+        try:
+            with self.stage.act(process), closing(State(self.state, exclusive=False, now=self.instance_now)) as state:
+                outcome = forget(state, user, outbox=self.outbox, now=self.instance_now())
+                scrub(state.connection)
+        finally:
+            self._kill(process)
+        return set(outcome.random_ids)
 
     def cut_instance(self) -> None:
         """Cut the power of the customer's machine."""

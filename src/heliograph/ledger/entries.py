@@ -56,7 +56,7 @@ class CarriedOver(Written, tag="carried_over", frozen=True, kw_only=True):
 
 
 class Sent(Written, tag="sent", frozen=True, kw_only=True):
-    """A delivery that is about to leave. A repetition of the same bytes adds nothing."""
+    """A delivery that is about to leave. A repetition of the same adds nothing."""
 
     epoch: Number
     first: Number

@@ -237,6 +237,18 @@ def test_counts_or_a_digest_that_differ_are_named() -> None:
     assert "accepted" in result.deliveries[0].why
 
 
+@pytest.mark.parametrize("held", [0, 1, 2])
+def test_any_attempt_may_be_the_one_that_the_vendor_holds(held: int) -> None:
+    book = Book()
+    attempts = [book.send(1, 3, salt=salt) for salt in ("first", "second", "third")]
+    receipt = book.hold(attempts[held])
+    entries, heads = read_entries(book.ledger.links()), {link.digest: link.number for link in book.ledger.links()}
+    [delivery] = reconcile(entries, [receipt], heads).deliveries
+    assert (delivery.kind, delivery.entry) == (Kind.NO_RECEIPT, 4)
+    [delivery] = reconcile(entries, [msgspec.structs.replace(receipt, digest="0" * 64)], heads).deliveries
+    assert delivery.kind is Kind.DIFFERING
+
+
 def test_a_ledger_whose_end_was_cut_off_is_found_by_the_vendors_half(instance: Instance) -> None:
     instance.record(15)
     instance.drain()

@@ -48,11 +48,16 @@ def books(draw: st.DrawFn) -> Book:
     for _ in range(draw(st.integers(1, 5))):
         epoch = draw(st.integers(1, 2))
         events, absent = draw(st.integers(1, 4)), draw(st.integers(0, 2))
-        how = draw(st.sampled_from(["delivered", "delivered", "rejected", "twice", "split"]))
+        how = draw(st.sampled_from(["delivered", "delivered", "rejected", "twice", "overtaken", "split"]))
         if how == "split":
             book.refuse(book.send(epoch, events + 1, absent))
         if how == "twice":
             book.send(epoch, events, absent, salt="an attempt that was lost")
+        if how == "overtaken":  # the vendor holds the first attempt, of which no answer came
+            sent = book.send(epoch, events, absent)
+            book.send(epoch, events, absent, salt="another attempt")
+            book.settle(book.hold(sent))
+            continue
         book.deliver(epoch, events, absent, rejected=1 if how == "rejected" else 0)
     return book
 
@@ -143,6 +148,31 @@ def test_a_ledger_that_is_written_anew_in_full_is_betrayed_by_the_receipts() -> 
     assert 3 in named(rechained(book, tell_of_fewer))
     assert 3 in named(rechained(book, leave_out))
     assert 3 in named(rechained(book, change_a_time))
+
+
+@pytest.mark.parametrize("held", [0, 1, 2])
+def test_a_receipt_may_be_for_any_attempt_whose_bytes_it_names_and_for_no_others(held: int) -> None:
+    book = Book()
+    attempts = [book.send(1, 3, 1, salt=salt) for salt in ("first", "second", "third")]
+    receipt = book.hold(attempts[held])
+    book.settle(receipt)
+    assert verify(list(book.ledger.links()), KEYS).problems == []
+    attempt = book.send(1, 2)
+    book.send(1, 2, salt="second")
+    book.settle(book.hold(attempt, digest="0" * 64))
+    [problem] = verify(list(book.ledger.links()), KEYS).problems
+    assert problem == Problem(book.ledger.head().length, "has a receipt for other bytes than those sent by entry 7")
+
+
+def test_the_same_bytes_with_other_reasons_for_what_stayed_are_another_attempt() -> None:
+    book = Book()
+    first = book.send(1, 3, 1)
+    second = msgspec.structs.replace(first, absent={"PageViewed": {Verdict.NOT_PERMITTED: 1}})
+    book.ledger.append_sent(second)
+    book.ledger.append_sent(second)
+    assert book.ledger.head().length == 3
+    book.settle(book.hold(second))
+    assert verify(list(book.ledger.links()), KEYS).problems == []
 
 
 def test_a_receipt_of_another_key_another_range_or_another_instance_is_named() -> None:

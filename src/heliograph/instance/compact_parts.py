@@ -111,7 +111,7 @@ def _find(letters: Letters) -> Parts:
     good &= (letters[time - 1] == _COMMA) & (letters[properties] == _OPEN) & (letters[ends - 2] == _CLOSE)
     numbers, are_numbers = _numbers(letters, behind_name, time - 1)
     good &= are_numbers
-    # An escaped letter may be a quote.
+    # An escaped letter may be a quote, and then all parts behind it are others: who reads them must not have to tell.
     escapes = np.flatnonzero(letters == _BACKSLASH)
     if len(escapes):
         good[np.searchsorted(ends, escapes)] = False

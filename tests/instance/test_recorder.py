@@ -15,12 +15,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import heliograph
+import heliograph.instance.recorder as recorder_module
 from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance.notice import NOTICE_FILE, NoticeWriter
+from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.recorder import Recorder
 from heliograph.settings import RecorderSettings
@@ -342,3 +346,66 @@ def test_importing_the_recorder_loads_nothing_heavy() -> None:
     heavy = ["pyarrow", "numpy", "httpx", "cryptography", "duckdb", "sqlalchemy", "typer", "zstandard", "psycopg"]
     done = subprocess.run([sys.executable, "-c", script, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def lines_of(outbox: Path) -> list[bytes]:
+    """The lines as they stand in the outbox."""
+    readers = read_epochs(outbox)
+    chunks = [reader.read(START, 1_000_000) for reader in readers]
+    return [line for chunk in chunks for line in chunk.body.split(b"\n") if line]
+
+
+def test_lines_are_plain_until_the_agent_says_that_it_reads_compact_ones(outbox: Path) -> None:
+    recorder = Recorder(RecorderSettings(outbox=str(outbox)), version="5.3.1", source="web", look_seconds=1e9)
+    now = datetime.now(UTC)
+    properties: dict[str, Any] = {"duration_ms": timedelta(milliseconds=41), "pattern_type": "regexp"}
+    longest = "u" * 70_000
+
+    def record() -> None:
+        recorder.record("SearchSubmitted", user=42, time=now, **properties)
+        assert not recorder.record("SearchSubmitted", user=longest, time=now)
+
+    record()
+    NoticeWriter(outbox, keep_local=False).tell("events", until=now + timedelta(days=1), now=now)
+    recorder._watch.look()
+    record()
+    older = {"level": "events", "until": now + timedelta(days=2)}  # as an agent wrote it that knew of no compact lines
+    (outbox / NOTICE_FILE).write_bytes(msgspec.json.encode(older))
+    recorder._watch.look()
+    record()
+    recorder.close()
+    assert [line[:1] for line in lines_of(outbox)] == [b"{", b"[", b"{"]
+    events = recorded(outbox)
+    assert [event.pop("sequence") for event in events] == [1, 2, 3]
+    assert events[0] == events[1] == events[2]
+    assert recorder.recorded == {"SearchSubmitted": 3}
+
+
+@pytest.mark.parametrize("seconds", [60.0, 0.0])
+def test_those_who_meet_the_first_call_of_a_process_wait_for_it_so_long_and_no_longer(
+    outbox: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    opening, go_on = threading.Event(), threading.Event()
+
+    class SlowlyOpened(EpochWriter):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            opening.set()
+            assert go_on.wait(60)
+            super().__init__(*arguments, **named)
+
+    monkeypatch.setattr(recorder_module, "EpochWriter", SlowlyOpened)
+    monkeypatch.setattr(recorder_module, "OPENING_SECONDS", seconds)
+    recorder = Recorder(RecorderSettings(outbox=str(outbox)))
+    first = threading.Thread(target=recorder.record, args=("PageViewed",))
+    first.start()
+    assert opening.wait(60)
+    if seconds:
+        threading.Timer(0.2, go_on.set).start()  # longer than others wait at any other time
+        assert recorder.record("PageViewed")
+    else:
+        assert not recorder.record("PageViewed")
+        go_on.set()
+    first.join()
+    assert recorder.recorded == {"PageViewed": 2 if seconds else 1}
+    assert recorder.dropped == ({} if seconds else {"PageViewed": {Verdict.RECORDER_BUSY: 1}})
+    recorder.close()

@@ -4,7 +4,8 @@
 
 Against an object it spares a recorder the making of one, and lets a reader find the same thing of many lines at once
 (`heliograph.instance.compact_columns`). Whoever looks at lines one by one sees a plain one: an object with the same
-names and values. Sources write plain lines, as did recorders up to version 0.1.
+names and values. Sources write plain lines, and recorders do as long as the agent's notice does not say that it reads
+compact ones: one of version 0.1 does not (`heliograph.instance.notice`).
 """
 
 from __future__ import annotations
@@ -36,8 +37,18 @@ def plain_line(line: bytes) -> bytes:
         return line
     if len(values) != PROPERTIES + 1 or not isinstance(properties := values[PROPERTIES], dict):
         return line
-    event = {key: value for key, value in zip(PLACES, values, strict=False) if value is not None}
-    return line if event.keys() & properties.keys() else msgspec.json.encode(event | properties)
+    envelope = _envelope(values)
+    return line if envelope.keys() & properties.keys() else msgspec.json.encode(envelope | properties)
+
+
+def plain_event(values: list[Any]) -> dict[str, Any]:
+    """Return the event of a plain line that has the values of a compact one."""
+    properties: dict[str, Any] = values[PROPERTIES]
+    return _envelope(values) | properties
+
+
+def _envelope(values: list[Any]) -> dict[str, Any]:
+    return {key: value for key, value in zip(PLACES, values, strict=False) if value is not None}
 
 
 def first_sequence(line: bytes) -> int:

@@ -33,6 +33,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """Until when this holds: then nothing is known again."""
     keep_local: bool = False
     """Whether events may be kept at ``off`` too, for use on the instance alone."""
+    reads_compact: bool = False
+    """Whether the agent that wrote this reads compact lines; see `heliograph.instance.compact_lines`."""
 
     def silences(self, now: datetime) -> bool:
         """Tell whether somebody has said no, so that nothing may be recorded."""
@@ -74,7 +76,7 @@ class NoticeWriter:
         Raises:
             OSError: It cannot be written; what was told before goes on until its own end.
         """
-        notice = Notice(level=level, until=until, keep_local=self._keep_local)
+        notice = Notice(level=level, until=until, keep_local=self._keep_local, reads_compact=True)
         if self._is_told(notice, now):
             return
         make_folder(self._outbox)

@@ -24,7 +24,7 @@ from heliograph.frames import (
     write_atomically,
     write_fully,
 )
-from heliograph.instance.compact_lines import SEQUENCE
+from heliograph.instance.compact_lines import SEQUENCE, plain_event
 from heliograph.instance.recorded import LONGEST_WORD, check_words
 from heliograph.wire import Counts, VerdictCounts
 
@@ -214,6 +214,13 @@ class EpochWriter:
         self._offset = offset + size
         self._room -= size
         self.last = sequence
+
+    def append_plain(self, event: list[Any]) -> None:
+        """As `append_recorded`, as a plain line: for an agent of which it is not known that it reads compact ones."""
+        event[SEQUENCE] = self.last + 1
+        if len(_encode(event)) > LONGEST_WORD:
+            check_words(event)
+        self.append([plain_event(event)])
 
     def _append(self, frame: bytes, sequence: int) -> None:
         """Write a frame whose last event has this number."""

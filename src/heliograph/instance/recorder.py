@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from heliograph.wire import Counts, VerdictCounts
 
 _LOCK_SECONDS: Final = 0.05
+OPENING_SECONDS: Final = 1.0
+"""Others wait so long from when a thread begins to open the outbox, which forces folders to disk some times."""
 _REOPEN_SECONDS: Final = 5.0
 _UNRECORDABLE: Final = "?" * (LONGEST_WORD + 1)
 _recorders: Final[weakref.WeakSet[Recorder]] = weakref.WeakSet()
@@ -76,6 +78,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._writer: EpochWriter | None = None
         self._reopen_at = 0.0
+        self._opening_until = 0.0
         self._held = HeldEvents(Path(self._settings.outbox), maximum_bytes=self._settings.maximum_bytes)
         self._recorded: dict[str, int] = {}
         self._before: Counts = {}
@@ -144,14 +147,16 @@ class Recorder:
             where = source or self._source or None
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
             return self._drop(name, _verdict_on(error))
-        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+        if not self._lock.acquire(timeout=_LOCK_SECONDS) and not self._wait_for_opening():
             return self._drop(name, Verdict.RECORDER_BUSY)
         try:
             event = [name, 0, moment, user, session, outcome, self._version, where, actor, properties]
             if held:
                 self._held.append(name, event)
-            else:
+            elif watch.reads_compact:
                 (self._writer or self._open()).append_recorded(event)
+            else:
+                (self._writer or self._open()).append_plain(event)
             counts[name] = counts.get(name, 0) + 1
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
             if self._writer is not None and self._writer.failed:
@@ -227,10 +232,11 @@ class Recorder:
             return Verdict.UNRECORDABLE
 
     def _begin_looking(self) -> bool:
-        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+        if not self._lock.acquire(timeout=_LOCK_SECONDS) and not self._wait_for_opening():
             return False
         try:
             if self._flusher is None:
+                self._opening_until = clock.monotonic() + OPENING_SECONDS
                 self._watch.look()
                 flusher = threading.Thread(target=self._keep_flushing, name="heliograph-flush", daemon=True)
                 flusher.start()
@@ -238,8 +244,14 @@ class Recorder:
         except RuntimeError:  # no more threads: what was seen stays
             pass
         finally:
+            self._opening_until = 0.0
             self._lock.release()
         return True
+
+    def _wait_for_opening(self) -> bool:
+        """Wait on while another thread looks for the first time or opens the outbox; tell whether the lock is taken."""
+        left = self._opening_until - clock.monotonic()
+        return left > 0 and self._lock.acquire(timeout=left)
 
     def opt_out(self, user: str | int) -> bool:
         """Let nothing of `user` be recorded or sent from now on, by any process of the instance.
@@ -266,11 +278,15 @@ class Recorder:
         if clock.monotonic() < self._reopen_at:
             raise OSError("the outbox could not be opened a moment ago")
         self._reopen_at = clock.monotonic() + _REOPEN_SECONDS
-        self._writer = EpochWriter(
-            Path(self._settings.outbox),
-            maximum_bytes=self._settings.maximum_bytes,
-            segment_bytes=min(SEGMENT_BYTES, max(self._settings.maximum_bytes // 8, 4096)),
-        )
+        self._opening_until = clock.monotonic() + OPENING_SECONDS
+        try:
+            self._writer = EpochWriter(
+                Path(self._settings.outbox),
+                maximum_bytes=self._settings.maximum_bytes,
+                segment_bytes=min(SEGMENT_BYTES, max(self._settings.maximum_bytes // 8, 4096)),
+            )
+        finally:
+            self._opening_until = 0.0
         self._before = self._recorded_beside_held()
         return self._writer
 

@@ -53,6 +53,8 @@ class Watch:
         """What the plan declares; None while that is not known: then everything is recorded."""
         self.silent = True
         """Whether nothing may be recorded; so before the first look."""
+        self.reads_compact = False
+        """Whether the agent reads compact lines; an older one takes them for damaged, and one may never have run."""
 
     def look(self) -> None:
         """Look whether anything has changed. What cannot be read now leaves what is known as it was."""
@@ -67,6 +69,7 @@ class Watch:
             stamp = file_identity(self._outbox / NOTICE_FILE)
             if stamp != self._stamp:
                 self._stamp, self._notice = stamp, None if stamp is None else read_notice(self._outbox)
+            self.reads_compact = self._notice is not None and self._notice.reads_compact
             self.silent = self._forbidden or (self._notice is not None and self._notice.silences(self._now()))
 
     def refuses(self, user: object, session: object) -> bool:

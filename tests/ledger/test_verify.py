@@ -164,17 +164,6 @@ def test_a_receipt_may_be_for_any_attempt_whose_bytes_it_names_and_for_no_others
     assert problem == Problem(book.ledger.head().length, "has a receipt for other bytes than those sent by entry 7")
 
 
-def test_the_same_bytes_with_other_reasons_for_what_stayed_are_another_attempt() -> None:
-    book = Book()
-    first = book.send(1, 3, 1)
-    second = msgspec.structs.replace(first, absent={"PageViewed": {Verdict.NOT_PERMITTED: 1}})
-    book.ledger.append_sent(second)
-    book.ledger.append_sent(second)
-    assert book.ledger.head().length == 3
-    book.settle(book.hold(second))
-    assert verify(list(book.ledger.links()), KEYS).problems == []
-
-
 def test_a_receipt_of_another_key_another_range_or_another_instance_is_named() -> None:
     book = Book()
     book.deliver(1, 2)

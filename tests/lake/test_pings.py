@@ -339,6 +339,8 @@ def test_the_command_line_tells_of_pings_at_both_places(vendor: Vendor, tmp_path
         return result.stdout
 
     counted = msgspec.json.decode(shown("lake", "status", "--json"))
+    [log] = counted.pop("logs")
+    assert (log["log"], log["accepted"], log["waiting"]) == ("", {INSTANCE: {"SearchSubmitted": 1}}, 0)
     assert counted == {
         "events": {INSTANCE: {"SearchSubmitted": 1}},
         "pings": {INSTANCE: 2},

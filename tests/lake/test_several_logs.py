@@ -1,26 +1,40 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
+from typer.testing import CliRunner
 
 from harness import INSTANCE, SMALL_PLAN, Vendor, as_lines, deliver, event, zstd
+from heliograph.cli import app
 from heliograph.engines import EmbeddedEngine
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.insights.tables import defined_tables, kept_tables
+from heliograph.lake import report
 from heliograph.lake.loader import Loader
 from heliograph.lake.loader_locks import LoaderRunningError
 from heliograph.lake.marts.reading import read_lake
-from heliograph.lake.report import count_repeated
+from heliograph.lake.report import count_events, count_repeated, find_differences
+from heliograph.lake.standing import read_standings, total
 from heliograph.lake.storage import connect
-from heliograph.lake.tables import event_files
+from heliograph.lake.tables import (
+    DELIVERIES,
+    DELIVERY_SCHEMA,
+    NAMESPACE,
+    are_deliveries,
+    delivery_files,
+    event_files,
+    open_catalog,
+)
 from heliograph.wire import NDJSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MARTS = ("user_days", "user_feature_days", "session_parts", "instance_days")
 
@@ -56,6 +70,22 @@ class Gateways:
     def loader(self, gateway: int) -> Loader:
         settings = self.vendors[gateway].settings
         return Loader(settings.gateway, settings.lake, SMALL_PLAN)
+
+    def load(self, gateway: int) -> None:
+        loader = self.loader(gateway)
+        loader.load_round()
+        loader.close()
+
+    def config(self, gateway: int) -> str:
+        """The path of a settings file."""
+        settings = self.vendors[gateway].settings
+        file = Path(settings.gateway.log).parent / "vendor.toml"
+        lake = {name: getattr(settings.lake, name) for name in ("warehouse", "catalog", "log")}
+        file.write_text(
+            f'[gateway]\nlog = "{settings.gateway.log}"\n[registry]\nurl = "{settings.registry.url}"\n[lake]\n'
+            + "".join(f'{name} = "{value}"\n' for name, value in lake.items())
+        )
+        return str(file)
 
     def numbers(self) -> list[int]:
         """What the lake holds of the instance, in order."""
@@ -100,6 +130,74 @@ def test_of_an_epoch_that_is_spread_over_two_gateways_nothing_is_left_out(
         loader.load_round()
         loader.close()
     assert gateways.numbers() == list(range(1, 61))
+
+
+def test_the_account_of_all_logs_closes_by_name_wherever_it_is_asked(gateways: Gateways) -> None:
+    settings = gateways.vendors[0].settings
+    gateways.send(0, 1, 40)
+    gateways.send(1, 1, 20)  # which the other has, too
+    gateways.send(1, 21, 60)
+    gateways.load(0)
+    [known] = read_standings(settings)
+    assert (known.log, known.total(), known.waiting) == ("a", 40, 0)
+    assert known.latest is not None
+    gateways.load(1)
+    gateways.send(1, 61, 65)
+    for vendor in gateways.vendors:
+        logs = read_standings(vendor.settings)
+        assert [(each.log, each.total(), total(each.elsewhere)) for each in logs] == [("a", 40, 0), ("b", 60, 40)]
+        assert find_differences(logs, count_events(gateways.lake), {}) == []
+    other = {"b": Path(gateways.vendors[1].settings.gateway.log)}
+    assert [each.waiting for each in read_standings(settings)] == [0, None]
+    assert [each.waiting for each in read_standings(settings, other)] == [0, 5]
+    planted = {INSTANCE: {"SearchSubmitted": 59}}
+    for folders in ({}, other):
+        [line] = find_differences(read_standings(settings, folders), planted, {})
+        assert line == f"{INSTANCE}: SearchSubmitted: 60 accepted, 59 in the lake, 0 erased"
+
+
+def test_status_tells_each_log_and_all_of_them_and_fails_where_an_event_is_missing(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateways.send(0, 1, 40)
+    gateways.send(1, 1, 60)
+    for gateway in (0, 1):
+        gateways.load(gateway)
+    gateways.send(1, 61, 65)
+    config = gateways.config(0)
+
+    def told(*more: str, status: int = 0) -> list[list[str]]:
+        result = CliRunner().invoke(app, ["--config", config, "lake", "status", *more])
+        assert result.exit_code == status, result.output
+        return [line.replace("│", " ").split() for line in result.stdout.splitlines()]
+
+    lines = told()
+    [of_a, of_b, of_all] = [line for line in lines if line[:1] in (["a"], ["b"], ["all"])]
+    assert (of_a[2:5], of_b[2:5], of_all) == (["40", "0", "0"], ["60", "40", "?"], ["all", "100", "40", "?"])
+    assert [line for line in lines if line[:2] == [INSTANCE, "60"]]
+    of_all = told("--log", f"b={gateways.vendors[1].settings.gateway.log}")[-2]
+    assert of_all == ["all", "100", "40", "5"]
+    result = CliRunner().invoke(app, ["--config", config, "lake", "status", "--log", "b"])
+    assert (result.exit_code, "NAME=FOLDER" in result.output) == (2, True)
+    monkeypatch.setattr(report, "count_events", lambda _: {INSTANCE: {"SearchSubmitted": 59}})
+    told(status=1)
+
+
+def test_a_table_of_deliveries_from_before_logs_had_names_is_widened_and_goes_on(gateways: Gateways) -> None:
+    catalog = open_catalog(gateways.lake, make=True)
+    catalog.create_namespace_if_not_exists(NAMESPACE)
+    before = pa.schema(list(DELIVERY_SCHEMA)[:14])
+    table = catalog.create_table(DELIVERIES, before)
+    table.append(pa.Table.from_pylist([{"instance": "old-1", "epoch": 1, "first": 1, "last": 2}], before))
+    [old] = delivery_files(gateways.lake)
+    gateways.send(0, 1, 40)
+    gateways.load(0)
+    [new] = {*delivery_files(gateways.lake)} - {old}
+    assert [are_deliveries(pq.read_schema(file).names) for file in (old, new)] == [True, True]
+    assert not are_deliveries(DELIVERY_SCHEMA.names[:13])
+    assert not are_deliveries(DELIVERY_SCHEMA.names[1:])
+    [standing] = read_standings(gateways.vendors[1].settings)[:1]
+    assert (standing.log, standing.total()) == ("a", 40)
 
 
 def test_two_loaders_take_turns_and_marts_are_those_of_all_events(gateways: Gateways) -> None:

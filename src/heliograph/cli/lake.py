@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -70,31 +72,39 @@ def load(
 def status(
     context: typer.Context,
     *,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="Another gateway's log that can be read here; may be repeated."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show how many events and pings of each instance the lake holds, and how many events were erased.
+    """Show what the lake holds of each instance, what was erased, and how far each gateway's log is in it.
 
-    Ends with status 1 when that is not what the gateway had accepted of each name, up to where the lake was loaded.
+    Ends with status 1 when that is not what the gateways had accepted of each name, up to where their logs are loaded.
+    What waits is known of this gateway's log, and of those that --log names; of others there is a question mark.
 
     Example: heliograph --config vendor.toml lake status
     """
     from heliograph.lake import report  # noqa: PLC0415 - quick --help
     from heliograph.lake.maintenance.retention import count_retired  # noqa: PLC0415
+    from heliograph.lake.standing import read_standings  # noqa: PLC0415
     from heliograph.registry.errors import RegistryError  # noqa: PLC0415
 
     settings = read_settings(context)
+    folders = _folders(log or [])
     events, pings = report.count_events(settings.lake), report.count_pings(settings.lake)
     try:
         erased = report.count_erased(settings)
     except RegistryError as error:
         fail(error.problems)
     retired = count_retired(settings.lake)
-    differences = report.find_differences(settings, events, erased, retired)
+    logs = read_standings(settings, folders)
+    differences = report.find_differences(logs, events, erased, retired)
     if as_json:
-        told = {"events": events, "pings": pings, "erased": erased, "retired": retired, "differences": differences}
-        print_json(told)
+        counts = {"events": events, "pings": pings, "erased": erased, "retired": retired}
+        print_json(counts | {"logs": logs, "differences": differences})
     else:
-        out.print(report.count_table(events, pings, erased))
+        out.print(report.count_table(events, pings, erased), report.log_table(logs, datetime.now(UTC)))
     if differences:
         fail(
             [
@@ -103,6 +113,18 @@ def status(
             ],
             status=1,
         )
+
+
+def _folders(logs: list[str]) -> dict[str, Path]:
+    """Return the folders of logs by their names."""
+    named = [each.partition("=") for each in logs]
+    problems = [f"--log {name}: it is NAME=FOLDER" for name, _, folder in named if not folder]
+    problems += [
+        f"--log {name}: {folder} is no folder" for name, _, folder in named if folder and not Path(folder).is_dir()
+    ]
+    if problems:
+        fail(problems)
+    return {name: Path(folder) for name, _, folder in named}
 
 
 app.command()(lake_marts.marts)

@@ -36,11 +36,14 @@ class LoadAccount:
         self.differences: list[tuple[str, Difference]] = []
         """The first of them, by instance."""
         self.difference_count = 0
+        self.left_out: dict[str, Counts] = {}
+        """What was accepted and is not among the rows, as the lake had it already: since the commit before."""
 
     def stand_at(self, accounts: dict[str, Account] | None) -> None:
         """Go on from another place of the log: what was not committed is read again."""
         self._accounts = accounts
         self._expected, self._ranges = {}, {}
+        self.left_out.clear()
 
     def begin_segment(self, accounts: dict[str, Account]) -> None:
         """Hold what was passed against the gateway's own account, which stands at the head of each segment."""
@@ -71,6 +74,8 @@ class LoadAccount:
         expected = receipt.accepted if receipt.first > before else found
         if names := subtract(expected, found):
             self._remember(receipt.instance, Differing.STORED, receipt.epoch, (receipt.first, receipt.last), names)
+        elif known := subtract(receipt.accepted, found):
+            self.left_out[receipt.instance] = add(self.left_out.get(receipt.instance, {}), known)
         # The rows as they are, so that one mistake is told once.
         self._expected[receipt.instance] = add(self._expected.get(receipt.instance, {}), found)
         first, last = self._ranges.get((receipt.instance, receipt.epoch), (receipt.first, receipt.last))

@@ -63,7 +63,7 @@ class DeliveryTable:
         if place <= self._place or (not self._settings.log and receipt.last <= self._last.get(key, 0)):
             return
         self._last[key] = receipt.last
-        self._waiting.append(delivery_row(entry))
+        self._waiting.append(delivery_row(entry, self._settings.log, place))
 
     def commit(self, place: Place) -> int:
         """Commit what waits, and that the log was read up to `place`; return how many rows that was."""
@@ -80,8 +80,8 @@ class DeliveryTable:
         return len(rows)
 
 
-def delivery_row(entry: Entry) -> dict[str, Any]:
-    """Return the row of a delivery."""
+def delivery_row(entry: Entry, log: str, place: Place) -> dict[str, Any]:
+    """Return the row of a delivery, which stands before a place of a log."""
     receipt = entry.receipt
     return {
         "instance": receipt.instance,
@@ -98,6 +98,9 @@ def delivery_row(entry: Entry) -> dict[str, Any]:
         "received": datetime.fromtimestamp(receipt.received / 1_000_000, UTC).replace(tzinfo=None),
         "ledger": receipt.ledger,
         "receipt": msgspec.json.encode(receipt).decode(),
+        "log": log,
+        "generation": place.generation,
+        "offset": place.offset,
     }
 
 

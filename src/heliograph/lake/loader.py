@@ -30,6 +30,7 @@ from heliograph.lake.delivered import BodyDecoder
 from heliograph.lake.deliveries import DeliveryTable
 from heliograph.lake.delivery_rows import delivery_rows
 from heliograph.lake.durability import sync_snapshot
+from heliograph.lake.elsewhere import elsewhere_property
 from heliograph.lake.erased import read_erased_epochs
 from heliograph.lake.exclusion import BusyError
 from heliograph.lake.gathering import gathered, in_order, in_plain_words
@@ -370,9 +371,11 @@ class Loader:
         def change(transaction: Transaction) -> None:
             if rows is not None:
                 transaction.append(rows)
-            transaction.set_properties(place_property(place, self._table))
+            left_out = {} if self._turns is None else elsewhere_property(self._table, self.account.left_out)
+            transaction.set_properties(place_property(place, self._table) | left_out)
 
         commit(self._table, change, relying_on=standing_at(self._place, self._table))
+        self.account.left_out.clear()
         sync_snapshot(self._table)
 
     def _commit_others(self, place: Place) -> int:

@@ -34,6 +34,11 @@ def read_places(properties: Mapping[str, str]) -> dict[str, Place]:
     return {name: _parse(text) for name, text in properties.items() if _is_place(name)}
 
 
+def read_logs(properties: Mapping[str, str]) -> dict[str, Place]:
+    """Return the places that a table's properties tell of, by the names of the logs: empty of the one without."""
+    return {name.removeprefix(_PROPERTY)[1:]: place for name, place in read_places(properties).items()}
+
+
 def snapshot_places(snapshot: Snapshot) -> dict[str, Place]:
     """Return the places that a mart's snapshot was made for; none is the beginning of a log."""
     return {} if snapshot.summary is None else read_places(snapshot.summary.additional_properties)
@@ -55,8 +60,13 @@ def all_places(place: Place, table: Table) -> dict[str, str]:
     return known | place_property(place, table)
 
 
+def log_name(table: Table) -> str:
+    """Return the name of this process's log; empty where it has none."""
+    return str(table.catalog.properties.get(LOG, ""))
+
+
 def _property(table: Table) -> str:
-    log = table.catalog.properties.get(LOG, "")
+    log = log_name(table)
     return f"{_PROPERTY}.{log}" if log else _PROPERTY
 
 

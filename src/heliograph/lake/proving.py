@@ -17,7 +17,7 @@ from heliograph.gateway.log_entries import PingEntry
 from heliograph.gateway.log_reading import SUFFIX
 from heliograph.gateway.scrub import look_through
 from heliograph.lake.matching import sql_case
-from heliograph.lake.tables import DELIVERY_SCHEMA
+from heliograph.lake.tables import are_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -137,7 +137,7 @@ class Scan:
         try:
             with storage.open(place) as file:
                 columns = pq.read_schema(file).names
-            if columns == DELIVERY_SCHEMA.names:  # evidence of what arrived, which stays; its bytes are looked through
+            if are_deliveries(columns):  # evidence of what arrived, which stays; its bytes are looked through
                 return
             found = self._count(storage, place, columns)
         except (pa.ArrowException, OSError, duckdb.Error):

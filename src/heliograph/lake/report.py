@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from heliograph.difference import add, subtract
-from heliograph.gateway.log_reading import accounts_at
-from heliograph.lake.places import read_place
 from heliograph.lake.rewriting import read_erased
+from heliograph.lake.standing import total
 from heliograph.lake.storage import connect
 from heliograph.lake.tables import event_files, find_events, ping_files
 from heliograph.registry.erasures import read_erasures
 from heliograph.registry.store import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from heliograph.consent.erasure import ErasureOrder
+    from heliograph.lake.standing import Standing
     from heliograph.registry.erasures import Erasure
     from heliograph.settings import LakeSettings, Settings
     from heliograph.wire import Counts
@@ -70,27 +70,27 @@ def count_erased(settings: Settings) -> dict[str, Counts]:
 
 
 def find_differences(
-    settings: Settings,
+    logs: Sequence[Standing],
     events: Mapping[str, Counts],
     erased: Mapping[str, Counts],
     retired: Mapping[str, Counts] | None = None,
 ) -> list[str]:
-    """Return where the lake has other events than the gateway had accepted when it was loaded, a line each.
+    """Return where the lake has other events than the gateways had accepted when it was loaded, a line each.
 
     Args:
-        settings: Where lake and log are.
+        logs: How far each log is in the lake.
         events: The rows in the lake, by instance and name.
         erased: Those that were erased.
         retired: Those that retention took, if it took any.
     """
     retired = retired or {}
-    table = find_events(settings.lake)
-    accounts = None if table is None else accounts_at(Path(settings.gateway.log), read_place(table))
-    if accounts is None:  # nothing was loaded, or the log was replaced since
+    if any(each.accepted is None for each in logs):  # a log was replaced since
         return []
+    from_logs = _by_instance([each.accepted or {} for each in logs])
+    elsewhere = _by_instance([each.elsewhere for each in logs])
     differences = []
-    for instance in sorted({*accounts, *events}):
-        accepted = accounts[instance].accepted if instance in accounts else {}
+    for instance in sorted({*from_logs, *events}):
+        accepted = subtract(from_logs.get(instance, {}), elsewhere.get(instance, {}))
         here = add(add(events.get(instance, {}), erased.get(instance, {})), retired.get(instance, {}))
         for name in sorted(subtract(accepted, here)):
             row, gone = events.get(instance, {}).get(name, 0), erased.get(instance, {}).get(name, 0)
@@ -100,6 +100,14 @@ def find_differences(
                 + (f", {old:,} retired" if old else "")
             )
     return differences
+
+
+def _by_instance(counts: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:
+    found: dict[str, Counts] = {}
+    for one in counts:
+        for instance, names in one.items():
+            found[instance] = add(found.get(instance, {}), names)
+    return found
 
 
 def _query(settings: LakeSettings, files: list[str], query: str) -> list[Any]:
@@ -120,6 +128,39 @@ def count_table(counts: Mapping[str, Counts], pings: Counts, erased: Mapping[str
         gone = sum(erased.get(instance, {}).values())
         table.add_row(instance, f"{sum(names.values()):,}", str(len(names)), f"{gone:,}", f"{pings.get(instance, 0):,}")
     return table
+
+
+def log_table(logs: Sequence[Standing], now: datetime) -> Table:
+    """Return a table with a line for each log, and one for all where there are several."""
+    table = Table(title="What of the logs is in the lake")
+    table.add_column("log")
+    for heading in ("loaded up to", "accepted", "had elsewhere", "waiting", "latest loaded", "age"):
+        table.add_column(heading, justify="right")
+    for each in logs:
+        table.add_row(
+            Text(each.log or "(without a name)"),
+            f"{each.place.generation}:{each.place.offset}",
+            _number(each.total()),
+            f"{total(each.elsewhere):,}",
+            _number(each.waiting),
+            "" if each.latest is None else f"{each.latest.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+            "" if each.latest is None else str(now - each.latest).partition(".")[0],
+        )
+    if len(logs) > 1:
+        table.add_section()
+        elsewhere = f"{sum(total(each.elsewhere) for each in logs):,}"
+        accepted, waiting = _sum(each.total() for each in logs), _sum(each.waiting for each in logs)
+        table.add_row("all", "", accepted, elsewhere, waiting)
+    return table
+
+
+def _sum(numbers: Iterable[int | None]) -> str:
+    known = list(numbers)
+    return _number(None if None in known else sum(each or 0 for each in known))
+
+
+def _number(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
 
 
 def erasure_table(erasures: Sequence[Erasure]) -> Table:

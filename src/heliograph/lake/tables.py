@@ -25,6 +25,8 @@ from heliograph.lake.storage import local_path, open_storage
 from heliograph.plan.columns import plain_type, wire_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyiceberg.table import Table
 
     from heliograph.plan.model import Plan
@@ -99,9 +101,15 @@ DELIVERY_SCHEMA: Final = pa.schema(
         pa.field("received", TIME),
         pa.field("ledger", pa.string()),
         pa.field("receipt", pa.string()),
+        pa.field("log", pa.string()),
+        pa.field("generation", pa.int64()),
+        pa.field("offset", pa.int64()),
     ]
 )
-"""The columns of `deliveries`: the counts are totals, and `receipt` is the receipt's JSON, which has them by name."""
+"""The columns of `deliveries`: the counts are totals, `receipt` is the receipt's JSON, which has them by name, and the
+last three say behind which place of which log it stands; rows from before these columns have none of them."""
+_FIRST_DELIVERY_COLUMNS: Final = 14
+"""How many columns the table had at first."""
 _ARROW_TYPES: Final[dict[IcebergType, pa.DataType]] = {
     LongType(): pa.int64(),
     DoubleType(): pa.float64(),
@@ -143,7 +151,7 @@ def is_events(table: Table) -> bool:
 
 
 def widen(table: Table, schema: pa.Schema) -> None:
-    """Add the columns of `schema` that the table of events lacks.
+    """Add the columns of `schema` that a table lacks.
 
     Raises:
         ColumnTypeError: It has some of them with another type; nothing was changed.
@@ -225,10 +233,17 @@ def open_pings(settings: LakeSettings) -> Table:
 
 
 def open_deliveries(settings: LakeSettings) -> Table:
-    """Open the table of deliveries for writing, made when it is missing."""
+    """Open the table of deliveries for writing: made when it is missing, widened when it is from before."""
     catalog = open_catalog(settings, make=True)
     catalog.create_namespace_if_not_exists(NAMESPACE)
-    return catalog.create_table_if_not_exists(DELIVERIES, DELIVERY_SCHEMA, properties=PROPERTIES)
+    table = catalog.create_table_if_not_exists(DELIVERIES, DELIVERY_SCHEMA, properties=PROPERTIES)
+    widen(table, DELIVERY_SCHEMA)
+    return table
+
+
+def are_deliveries(columns: Sequence[str]) -> bool:
+    """Tell whether a file with these columns is one of the table of deliveries, whenever it was written."""
+    return len(columns) >= _FIRST_DELIVERY_COLUMNS and list(columns) == DELIVERY_SCHEMA.names[: len(columns)]
 
 
 def find_deliveries(settings: LakeSettings) -> Table | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,17 @@ import pytest
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from harness import INSTANCE, SMALL_PLAN, Vendor, as_lines, deliver, event, zstd
+from harness import ACCOUNT, INSTANCE, SMALL_PLAN, USER, Vendor, as_lines, deliver, event, zstd
 from heliograph.cli import app
 from heliograph.engines import EmbeddedEngine
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.insights.tables import defined_tables, kept_tables
 from heliograph.lake import report
+from heliograph.lake.erasure import Eraser
 from heliograph.lake.loader import Loader
 from heliograph.lake.loader_locks import LoaderRunningError
 from heliograph.lake.marts.reading import read_lake
-from heliograph.lake.report import count_events, count_repeated, find_differences
+from heliograph.lake.report import count_erased, count_events, count_repeated, find_differences
 from heliograph.lake.standing import read_standings, total
 from heliograph.lake.storage import connect
 from heliograph.lake.tables import (
@@ -31,6 +33,7 @@ from heliograph.lake.tables import (
     event_files,
     open_catalog,
 )
+from heliograph.registry.erasures import order
 from heliograph.wire import NDJSON
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ class Gateways:
                 log=log,
                 warehouse=str(folder / "lake"),
                 catalog=f"sqlite:///{folder / 'lake' / 'catalog.db'}",
+                erasure_grace_seconds=0.001,
             )
             vendor.settings = replace(vendor.settings, lake=lake)
             stack.enter_context(vendor.running())
@@ -75,6 +79,18 @@ class Gateways:
         loader = self.loader(gateway)
         loader.load_round()
         loader.close()
+
+    def erase(self, gateway: int, user: str) -> None:
+        """Have all that arrived of a user so far erased."""
+        vendor = self.vendors[gateway]
+        later = datetime.now(UTC) + timedelta(minutes=1)
+        with closing(vendor.registry()) as registry:
+            whose: dict[str, Any] = {"account": ACCOUNT, "instance": INSTANCE, "user_id": user, "since": None}
+            order(registry, **whose, reason="asked", recorded_by="support", now=datetime.now(UTC))
+            loader = self.loader(gateway)
+            eraser = Eraser(loader, vendor.settings, registry, now=lambda: later)
+            assert eraser.carry_out(eraser.due()) == []
+            loader.close()
 
     def config(self, gateway: int) -> str:
         """The path of a settings file."""
@@ -198,6 +214,22 @@ def test_a_table_of_deliveries_from_before_logs_had_names_is_widened_and_goes_on
     assert not are_deliveries(DELIVERY_SCHEMA.names[1:])
     [standing] = read_standings(gateways.vendors[1].settings)[:1]
     assert (standing.log, standing.total()) == ("a", 40)
+
+
+def test_what_was_erased_does_not_come_back_from_another_log_and_the_account_says_so(gateways: Gateways) -> None:
+    gateways.send(0, 1, 40)
+    gateways.load(0)
+    gateways.erase(0, USER)
+    assert event_files(gateways.lake) == []
+    gateways.send(1, 1, 30)
+    gateways.load(1)
+    gateways.send(1, 31, 60)  # the last ones arrived after the order, and stay
+    gateways.load(1)
+    assert gateways.numbers() == list(range(41, 61))
+    for vendor in gateways.vendors:
+        erased = count_erased(gateways.vendors[0].settings)
+        assert erased == {INSTANCE: {"SearchSubmitted": 40}}
+        assert find_differences(read_standings(vendor.settings), count_events(gateways.lake), erased) == []
 
 
 def test_two_loaders_take_turns_and_marts_are_those_of_all_events(gateways: Gateways) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,11 @@ from urllib.parse import quote
 import msgspec
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from typer.testing import CliRunner
 
 from erasing import OTHER, Lake
 from harness import INSTANCE, USER
+from heliograph.cli import app
 from heliograph.lake.exclusion import BusyError, Exclusion
 from heliograph.lake.loader import Loader
 from heliograph.lake.loader_locks import LoaderRunningError
@@ -94,6 +97,37 @@ def test_an_erasure_leaves_no_object_that_holds_the_user_and_its_proof_lists_all
         assert USER.encode() not in files.cat_file(name), name
     listing = files.cat_file(f"{lake.settings.lake.warehouse}/erasures/{erasure.proof.digest}.sha256").decode()
     assert all(name in listing for name in after if name.endswith((".parquet", ".avro")))
+
+
+def test_sql_is_answered_from_the_store_with_keys_of_the_environment_and_no_raw_row(
+    lake: Lake, store: ObjectStore, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(msgspec.json.encode(lake.vendor.plan).decode())  # which is YAML, too
+    section = lake.settings.lake
+    config = tmp_path / "vendor.toml"
+    config.write_text(
+        f'[plan]\nfile = "{plan}"\n[lake]\nwarehouse = "{section.warehouse}"\ncatalog = "{section.catalog}"\n'
+    )
+
+    def sql(statement: str, status: int = 0) -> str:
+        arguments = ["--config", str(config), "sql", statement, "--json"]
+        done = CliRunner().invoke(app, arguments, env=store.environment())
+        assert done.exit_code == status, done.output
+        return done.stdout if status == 0 else done.stderr
+
+    assert "heliograph lake load" in sql("SELECT count(*) FROM user_days", status=2), "there is no lake yet"
+    lake.send(INSTANCE, 1, 30)
+    lake.load()
+    lake.send(OTHER, 1, 20)
+    lake.load()
+    query = "SELECT instance, sum(events)::BIGINT AS events FROM {} GROUP BY instance ORDER BY instance"
+    counted = [{"instance": INSTANCE, "events": 30}, {"instance": OTHER, "events": 20}]
+    for mart in ("user_days", "session_parts", "instance_days"):
+        assert json.loads(sql(query.format(mart))) == counted, mart
+    assert json.loads(sql("SELECT count(*) AS pings FROM pings")) == [{"pings": 0}]
+    assert "raw rows are closed" in sql("SELECT * FROM events", status=2)
+    assert "no files" in sql(f"FROM read_parquet('{event_files(section)[0]}')", status=2)
 
 
 @pytest.fixture

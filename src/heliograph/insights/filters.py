@@ -46,6 +46,7 @@ def scoped(tables: Tables, plan: Plan, scope: Scope) -> Tables:
         instance_days=chosen(local.instance_days, scope),
         event_days=None if local.event_days is None else chosen(local.event_days, scope),
         kept=local.kept,
+        raw_from=local.raw_from,
         pings=None if local.pings is None else chosen(local.pings, scope),
     )
 
@@ -56,12 +57,15 @@ def in_zone(tables: Tables, plan: Plan, scope: Scope) -> Tables:
         return tables
     events = tables.events.mutate(time=local_time(tables.events.time, scope.zone, now=scope.now))
     days = user_days(events, plan)
+    known = days_of_events(events)
+    if tables.raw_from is not None:  # a day of which the events are gone in part is none that is known
+        known = known.filter(known.day > tables.raw_from)
     return msgspec.structs.replace(
         tables,
         user_days=days,
         user_feature_days=user_feature_days(days, plan),
         instance_days=instance_days(days, plan),
-        event_days=days_of_events(events),
+        event_days=known,
     )
 
 

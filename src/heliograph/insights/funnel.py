@@ -63,7 +63,8 @@ def funnel(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibi
     Returns:
         The unit, `step` (from 1), `name`, `users`, `share` (of those at step 1; null where there are none),
         `share_of_previous`, `pending` (users who were not here, and whose last first step is so recent that they can
-        still come), and `complete`: whether nobody is pending, and all of the days lie after the unit's data began.
+        still come), and `complete`: whether nobody is pending, all of the days lie after the unit's data began, and no
+        event of them has run out.
 
     Raises:
         QuestionError: The plan does not know a step.
@@ -84,6 +85,7 @@ def funnel(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibi
     table = every.cross_join(_steps(rule.steps))
     users, before = (_of_step(table, "users_{}", table.step - back, rule) for back in (0, 1))
     pending = _of_step(table, "pending_{}", table.step, rule)
+    first = scope.window(rule.days).first
     return table.select(
         scope.unit,
         "step",
@@ -92,7 +94,9 @@ def funnel(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibi
         share=users / table.users_1.nullif(0),
         share_of_previous=users / before.nullif(0),
         pending=pending,
-        complete=(pending == 0) & (table.first_day <= number_of(scope.window(rule.days).first)),
+        complete=(pending == 0)
+        & (table.first_day <= number_of(first))
+        & ibis.literal(tables.has_events_from(first, scope.zone)),
     ).order_by([scope.unit, "step"])
 
 

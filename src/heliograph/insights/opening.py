@@ -10,7 +10,7 @@ import msgspec
 
 from heliograph.engines import Stored, open_engine
 from heliograph.insights.tables import Tables, kept_tables
-from heliograph.lake.marts.reading import read_lake
+from heliograph.lake.marts.reading import read_lake, read_raw_from
 from heliograph.lake.storage import open_storage
 from heliograph.lake.tables import PING_SCHEMA, ping_files
 
@@ -42,5 +42,6 @@ def open_lake(settings: Settings, plan: Plan) -> Iterator[OpenLake]:
     pings = Stored(tuple(ping_files(settings.lake)), PING_SCHEMA)
     with open_engine(settings.engine, open_storage(settings.lake)) as engine:
         opened = engine.open({**read_lake(settings.lake, plan), "pings": pings})
-        tables = msgspec.structs.replace(kept_tables(opened, plan), pings=opened["pings"])
+        raw_from = read_raw_from(settings.lake)
+        tables = msgspec.structs.replace(kept_tables(opened, plan), pings=opened["pings"], raw_from=raw_from)
         yield OpenLake(tables=tables, pings=opened["pings"])

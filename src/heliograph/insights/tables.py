@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 import ibis
@@ -29,8 +30,15 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the marts are tables of their own; else each is made of all events whenever it is read."""
     event_days: ibis.Table | None = None
     """account, instance and `day` of each event, where the marts are not kept: to make `instance_days` takes longer."""
+    raw_from: date | None = None
+    """The first UTC day of which all events are still there; None: none has run out. Marts may tell of earlier ones."""
     pings: ibis.Table | None = None
     """The pings beside them, which alone tell how many people have access; None: not at hand."""
+
+    def has_events_from(self, day: date, zone: str) -> bool:
+        """Tell whether all events from a day of a time zone on are still there."""
+        # A day of another zone than UTC may begin before the UTC day of the same date, or hold the end of one before.
+        return self.raw_from is None or (day >= self.raw_from if zone == "UTC" else day > self.raw_from)
 
     @property
     def data_days(self) -> ibis.Table:

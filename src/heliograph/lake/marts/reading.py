@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from heliograph.engines import Stored
+from heliograph.lake.marts import tables
 from heliograph.lake.marts.changing import paths_of
 from heliograph.lake.marts.definitions import definition_digest
 from heliograph.lake.marts.tables import MARTS, find_mart, read_state
@@ -41,6 +43,13 @@ def read_lake(settings: LakeSettings, plan: Plan) -> dict[str, Stored]:
         return {"events": Stored((), event_schema(plan))}
     found = {"events": Stored(_files(events, events.current_snapshot()), event_schema(plan))}
     return found | (_read_marts(settings, definition_digest(plan), read_places(events.properties)) or {})
+
+
+def read_raw_from(settings: LakeSettings) -> date | None:
+    """Return the first day of which all events are still there; None where nothing has run out."""
+    events = find_events(settings)
+    day = date.min if events is None else tables.read_raw_from(events)
+    return None if day == date.min else day
 
 
 def _read_marts(settings: LakeSettings, digest: str, places: Mapping[str, Place]) -> dict[str, Stored] | None:

@@ -13,8 +13,8 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from heliograph.event import new_epoch
+from heliograph.instance.https import tls_context
 from heliograph.instance.identity import assertion
-from heliograph.instance.transport import tls_context
 from heliograph.keys import load_or_create_key
 from heliograph.wire import EPOCH_HEADER, EVENTS_PATH, GRANT_TYPE, RANGE_HEADER, TOKEN_PATH, Answer
 

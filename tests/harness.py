@@ -20,7 +20,8 @@ from heliograph.consent.deployment import Deployment
 from heliograph.gateway.log_entries import Entry
 from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.gateway.server import gateway_server
-from heliograph.instance.transport import GatewayClient, tls_context
+from heliograph.instance.https import tls_context
+from heliograph.instance.transport import GatewayClient
 from heliograph.keys import load_or_create_key, public_key_text
 from heliograph.plan.columns import plain_type, wire_schema
 from heliograph.plan.model import (

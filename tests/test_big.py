@@ -30,7 +30,8 @@ from heliograph.demo.population import PopulationRule, draw_population
 from heliograph.insights.opening import open_lake
 from heliograph.insights.questions import QUESTIONS
 from heliograph.insights.scope import Scope
-from heliograph.instance.transport import GatewayClient, tls_context
+from heliograph.instance.https import tls_context
+from heliograph.instance.transport import GatewayClient
 from heliograph.keys import load_or_create_key
 from heliograph.lake.report import count_events, count_repeated
 from heliograph.plan.load import load_plan

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import trustme
 
-from heliograph.instance.transport import tls_context
+from heliograph.instance.https import tls_context
 from heliograph.registry.store import Registry
 from heliograph.registry.trial_pages.server import trial_server
 from heliograph.registry.trials import PATH, TrialLinks

@@ -19,10 +19,11 @@ from heliograph.gateway.log_reading import read_accounts
 from heliograph.gateway.plans import PlanInForce
 from heliograph.instance.account import read_account
 from heliograph.instance.agent import Agent
+from heliograph.instance.https import tls_context
 from heliograph.instance.plan_updates import plan_in_force
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State
-from heliograph.instance.transport import GatewayClient, tls_context
+from heliograph.instance.transport import GatewayClient
 from heliograph.keys import load_or_create_key
 from heliograph.lake.tables import event_files
 from heliograph.plan.follow import FollowedPlan

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from heliograph.cli import app
-from heliograph.instance.transport import tls_context
+from heliograph.instance.https import tls_context
 from trial_site import SAME_ORIGIN, TrialSite
 
 if TYPE_CHECKING:

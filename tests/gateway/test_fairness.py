@@ -14,7 +14,7 @@ from harness import ACCOUNT, INSTANCE, Vendor, as_lines, deliver, event, random_
 from heliograph.consent.deployment import Deployment
 from heliograph.gateway.fairness import BURST_SECONDS, Allowances, Bodies, Turns
 from heliograph.gateway.problems import Refusal, RefusalError
-from heliograph.instance.transport import tls_context
+from heliograph.instance.https import tls_context
 from heliograph.keys import load_or_create_key, public_key_text
 from heliograph.wire import NDJSON
 

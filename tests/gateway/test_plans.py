@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from harness import SMALL_PLAN, Vendor, as_arrow, as_lines, definition, deliver, event, told, zstd
 from heliograph.gateway.plans import PlanInForce, retyped_columns
-from heliograph.instance.transport import tls_context
+from heliograph.instance.https import tls_context
 from heliograph.plan.model import NumberProperty
 from heliograph.wire import ARROW, NDJSON
 from updating import CELL_RUN, changed, followed, write_plan

@@ -20,7 +20,7 @@ from heliograph.cli import app
 from heliograph.gateway.door import NAME
 from heliograph.gateway.log_reading import read_accounts
 from heliograph.gateway.rotation import rotate_key
-from heliograph.instance.transport import tls_context
+from heliograph.instance.https import tls_context
 from heliograph.wire import NDJSON
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from harness import Vendor, as_lines, deliver, event, zstd
 from heliograph.gateway import server
 from heliograph.https_server import MOST_HEAD_BYTES
-from heliograph.instance.transport import tls_context
+from heliograph.instance.https import tls_context
 from heliograph.wire import NDJSON
 
 if TYPE_CHECKING:

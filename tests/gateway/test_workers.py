@@ -21,7 +21,7 @@ from harness import INSTANCE, as_lines, deliver, event, zstd
 from heliograph.gateway.door import NAME, knock
 from heliograph.gateway.log_reading import read_accounts
 from heliograph.gateway.rotation import rotate_key
-from heliograph.instance.transport import tls_context
+from heliograph.instance.https import tls_context
 from heliograph.wire import NDJSON
 
 if TYPE_CHECKING:

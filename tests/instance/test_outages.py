@@ -16,9 +16,10 @@ from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.rotation import rotate_key
 from heliograph.instance.account import read_account
 from heliograph.instance.exporter import Exporter
+from heliograph.instance.https import tls_context
 from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.state import State
-from heliograph.instance.transport import TransportError, tls_context
+from heliograph.instance.transport import TransportError
 from heliograph.settings import AgentSettings, RecorderSettings
 from instance.test_vendor_word import Instance
 from test_once import NOW, DirectGateway

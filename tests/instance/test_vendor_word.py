@@ -24,9 +24,10 @@ from heliograph.event import Verdict
 from heliograph.gateway.rotation import rotate_key
 from heliograph.instance.account import read_account
 from heliograph.instance.agent import Agent, Left
+from heliograph.instance.https import tls_context
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State
-from heliograph.instance.transport import GatewayClient, TransportError, tls_context
+from heliograph.instance.transport import GatewayClient, TransportError
 from heliograph.instance.vendor_word import FRESH_SECONDS, IDLE_PART
 from heliograph.keys import load_or_create_key, public_key_text
 from heliograph.settings import AgentSettings, RecorderSettings, Settings

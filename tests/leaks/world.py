@@ -20,7 +20,8 @@ import zstandard
 
 from heliograph.demo.home import Home
 from heliograph.demo.processes import Processes, wait_until
-from heliograph.instance.transport import GatewayClient, tls_context
+from heliograph.instance.https import tls_context
+from heliograph.instance.transport import GatewayClient
 from heliograph.keys import load_or_create_key
 from heliograph.lake.report import count_events
 from heliograph.plan.load import load_plan

@@ -30,10 +30,10 @@ from heliograph.gateway import writer as writer_module
 from heliograph.gateway.plans import Checks, PlanInForce
 from heliograph.gateway.server import open_gateway
 from heliograph.instance import exporter as exporter_module
+from heliograph.instance import https as https_module
 from heliograph.instance import outbox as outbox_module
 from heliograph.instance import pseudonyms as pseudonyms_module
 from heliograph.instance import recorder as recorder_module
-from heliograph.instance import transport as transport_module
 from heliograph.instance.agent import Agent
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.forgetting import forget, scrub
@@ -232,7 +232,7 @@ class World:
             for owner, name, stand_in in (
                 (outbox_module, "new_epoch", self._new_epoch),
                 (pseudonyms_module, "secrets", mock.Mock(token_bytes=self._token_bytes)),
-                (transport_module, "tls_context", lambda _: _tls()),
+                (https_module, "tls_context", lambda _: _tls()),
                 (recorder_module, "clock", clocks),
                 (recorder_module, "SEGMENT_BYTES", OUTBOX_SEGMENT_BYTES),
                 (exporter_module, "BatchBuilder", _quick_builder),
@@ -546,7 +546,7 @@ def _state_template() -> str:
     pins = Path(folder) / "pins"
     pins.write_text(public_key_text(GATEWAY_KEY))
     settings = AgentSettings(instance=INSTANCE, vendor_keys=str(pins), state=f"{folder}/agent")
-    with mock.patch.object(transport_module, "tls_context", return_value=_tls()):
+    with mock.patch.object(https_module, "tls_context", return_value=_tls()):
         client = GatewayClient(settings, INSTANCE_KEY, transport=httpx.MockTransport(lambda _: httpx.Response(500)))
     Agent(
         Settings(recorder=RecorderSettings(outbox=f"{folder}/outbox"), agent=settings),

@@ -15,18 +15,19 @@ import structlog
 from msgspec.structs import replace
 
 from heliograph import spans
-from heliograph.event import UNDECLARED, Verdict, epoch_began
+from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.answers import Action
 from heliograph.instance.bandwidth import Bandwidth
 from heliograph.instance.batch import BatchBuilder
+from heliograph.instance.batch_sizes import BatchSizes
 from heliograph.instance.bookkeeping import Bookkeeping
 from heliograph.instance.id_table import ENOUGH_WAITING
 from heliograph.instance.outbox_reading import START, Chunk, EpochReader, read_epochs, sweep_removed
-from heliograph.instance.present_names import PresentNames
 from heliograph.instance.progress import Leaving, Owed, Progress
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.read_ahead import Place, ReadAhead, read_events
 from heliograph.instance.refusals import Objections
+from heliograph.instance.set_aside import SetAside
 from heliograph.instance.splitting import Splits
 from heliograph.instance.standstill import Standstill
 from heliograph.instance.state import StaleError
@@ -48,11 +49,6 @@ if TYPE_CHECKING:
 
 FUTURE: Final = timedelta(minutes=15)
 """How far ahead of the clock an event's time may lie."""
-_REST: Final = timedelta(minutes=1)
-_MOST_TIMES: Final = 4
-"""A backlog is delivered in batches of up to so many times `agent.batch_events`: large ones cost less an event."""
-_MOST_GROWN: Final = 40_000
-"""But not by growing to more events than this: a gateway takes 100,000."""
 _MOST_AHEAD: Final = timedelta(minutes=1)
 _log: Final = structlog.get_logger("heliograph.exporter")
 
@@ -88,10 +84,9 @@ class Exporter:
         read_ahead: bool = True,
     ) -> None:
         self._bandwidth = bandwidth or Bandwidth(0)
-        self._batch_events = agent.batch_events
-        self._most_events = max(agent.batch_events, min(_MOST_TIMES * agent.batch_events, _MOST_GROWN))
+        self._sizes = BatchSizes(agent.batch_events, self._bandwidth)
         self._reads_ahead = read_ahead
-        self._held_for = timedelta(days=agent.held_days)
+        self._set_aside = SetAside(timedelta(days=agent.held_days), now=now)
         self._outbox = Path(recorder.outbox)
         sweep_removed(self._outbox)
         self._state = state
@@ -108,11 +103,6 @@ class Exporter:
         self._splits = Splits(self.standstill, now)
         self._found: list[EpochReader] = []
         """The epochs that this round has found."""
-        self._resting: set[int]
-        """Epochs of events set aside with which nothing is to be done: there may be thousands."""
-        self._woken = now()
-        self._grown: dict[int, int] = {}
-        """To how many events the deliveries of a backlog have grown, by epoch."""
         self._ahead = ReadAhead()
         self.caught_up = False
         """Whether the last round went through all that the outbox held."""
@@ -121,10 +111,7 @@ class Exporter:
 
     def use_plan(self, plan: Plan, *, withdrawn: frozenset[str] = frozenset()) -> None:
         """Deliver by this plan from now on; events that are `withdrawn` are not set aside any more."""
-        self._names = frozenset(plan.events)
-        self._present = PresentNames(plan)
-        self._withdrawn = withdrawn
-        self._resting = set()
+        self._set_aside.use_plan(plan, withdrawn)
         self._builder = BatchBuilder(plan, self._pseudonyms)
         self._books.use_plan(plan, self._builder)
 
@@ -141,7 +128,7 @@ class Exporter:
         self.caught_up = True
         try:
             self._found = read_epochs(self._outbox, self._found)
-            self._wake()
+            self._set_aside.wake_in_time()
             if self._ahead.epoch not in {reader.epoch for reader in self._found}:
                 self._ahead.forget()
             delivered = self._deliver_epochs(self._splits.order(self._found), may_send)
@@ -176,24 +163,24 @@ class Exporter:
             tally: Whether it counts as use all the same.
             sendable: Whether that use may go into a ping.
         """
-        self._resting.clear()
+        self._set_aside.wake()
         readers = read_epochs(self._outbox)
         purged = sum(self._books.purge(reader, tally=tally, sendable=sendable) for reader in readers)
         self.caught_up = True
         return purged
 
     def _deliver_epoch(self, reader: EpochReader, may_send: Callable[[], bool]) -> int:
-        if reader.epoch in self._resting:
+        if self._set_aside.rests(reader.epoch):
             return 0
         closed = reader.is_closed()  # before reading: what is read after this is all there will ever be
         progress = self._books.load(reader)
-        limit = self._splits.limit(reader.epoch, progress.position.sequence, self._wanted(reader.epoch))
-        if self._waits(reader):
+        limit = self._splits.limit(reader.epoch, progress.position.sequence, self._sizes.wanted(reader.epoch))
+        if self._set_aside.waits(reader):
             if not (closed and progress.owed):
                 if closed and progress.position != START and not reader.read(progress.position, 1).numbers:
                     self._remove(reader)  # it was purged
                 else:
-                    self._resting.add(reader.epoch)
+                    self._set_aside.let_rest(reader.epoch)
                 return 0
             limit = 0
         boundary = self._boundary(reader.epoch, progress)
@@ -241,13 +228,6 @@ class Exporter:
     def _latest(self) -> datetime:
         return self._now() + self._client.clock_offset + FUTURE
 
-    def _wake(self) -> None:
-        """Look again at what rests, once a minute: it may have waited for long enough."""
-        now = self._now()
-        if abs(now - self._woken) >= _REST:
-            self._resting.clear()
-            self._woken = now
-
     def _boundary(self, epoch: int, progress: Progress) -> int | None:
         """Return where the next delivery has to end: it was begun, or went into a bundle, with this boundary."""
         if progress.begun is not None:
@@ -265,15 +245,6 @@ class Exporter:
                 return True
         return self._state.settle_late(receipt, signature)
 
-    def _waits(self, reader: EpochReader) -> bool:
-        """Tell whether these events are set aside: no plan has declared them yet, and none has taken them back."""
-        name = reader.held_name
-        if name is None or not reader.segments():
-            return False
-        if self._present.name(name) in self._names or name in self._withdrawn:
-            return False
-        return self._now() - epoch_began(reader.epoch) < self._held_for
-
     def _deliver(self, reader: EpochReader, progress: Progress, events: Events, *, limit: int) -> int:
         """Deliver what was read; with a `limit`, that was as much as it allows, so that there may be more."""
         chunk, recorded = events
@@ -285,9 +256,8 @@ class Exporter:
         marks = self._books.marks()
         batch = self._builder.build(recorded, numbers=numbers, latest=self._latest(), refusals=refusals, marks=marks)
         self.stripped.update(batch.stripped)
-        next_limit = min(max(2 * limit, self._batch_events), self._most_events)
         if limit:
-            self._read_ahead(reader, chunk.end, next_limit)
+            self._read_ahead(reader, chunk.end, self._sizes.after(limit))
         absent: VerdictCounts = {}
         for counts in (*(self._books.accounting.as_declared(owed.counts) for owed in progress.owed), batch.absent):
             merge_counts(absent, counts)
@@ -316,7 +286,7 @@ class Exporter:
         except GatewayRefusalError as error:
             return self._take_refusal(reader, progress, chunk, error, counted)
         except TransportError:
-            self._grown.pop(reader.epoch, None)  # the way may be too slow for as much at once
+            self._sizes.shrink(reader.epoch)
             raise
         if answer.receipt is None:
             latest_receipt = self._client.latest_receipt(reader.epoch)
@@ -336,14 +306,8 @@ class Exporter:
             left_out=batch.stripped,
         )
         self._splits.take(numbers)
-        if limit:
-            self._grown[reader.epoch] = next_limit
-        else:
-            self._grown.pop(reader.epoch, None)
+        self._sizes.grow(reader.epoch, limit)
         return numbers
-
-    def _wanted(self, epoch: int) -> int:
-        return self._bandwidth.most_events(self._grown.get(epoch, self._batch_events))
 
     def _take_refusal(
         self, reader: EpochReader, progress: Progress, chunk: Chunk, error: GatewayRefusalError, counted: Counted

@@ -15,7 +15,6 @@ is set, or nowhere.
 from __future__ import annotations
 
 import secrets
-import ssl
 import time as clock
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -28,9 +27,9 @@ from heliograph import spans
 from heliograph.instance.answers import FOREIGN, Action, action_of
 from heliograph.instance.bandwidth import Bandwidth
 from heliograph.instance.gateway_clock import GatewayClock
+from heliograph.instance.https import http_client
 from heliograph.instance.identity import assertion
 from heliograph.instance.pauses import asked_seconds
-from heliograph.instance.proxy import ProxySettingError, proxy_of, uses_environment
 from heliograph.plan.canonical import MOST_BYTES
 from heliograph.wire import (
     ABSENT_HEADER,
@@ -136,17 +135,6 @@ def erasure_body(user_id: str) -> bytes:
     return msgspec.json.encode({"user_id": user_id})
 
 
-def tls_context(certificate_authority: str) -> ssl.SSLContext:
-    """Return what TLS must be: version 1.2 or newer, and a certificate that the authority signed for the host.
-
-    Args:
-        certificate_authority: A file with the certificates to trust (PEM); empty for the system's.
-    """
-    context = ssl.create_default_context(cafile=certificate_authority or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
 class GatewayClient:
     """One instance's conversation with its gateway.
 
@@ -188,7 +176,7 @@ class GatewayClient:
         """The digest of the last entry in the instance's ledger when a delivery leaves."""
         self._token = ""
         self._token_until = 0.0
-        self._client = _http_client(settings, transport)
+        self._client = http_client(settings, transport)
 
     def close(self) -> None:
         """End the connection."""
@@ -380,27 +368,6 @@ class GatewayClient:
             if self._ticks() > until:
                 raise UnreachableError("the gateway does not answer: its answer takes too long")
         return b"".join(parts)[:most]
-
-
-def _http_client(settings: AgentSettings, transport: httpx.BaseTransport | None) -> httpx.Client:
-    proxy = proxy_of(settings.proxy)
-    try:
-        return httpx.Client(
-            base_url=settings.gateway,
-            verify=tls_context(settings.certificate_authority),
-            timeout=settings.timeout_seconds,
-            headers={"accept-encoding": "identity"},
-            proxy=proxy,
-            trust_env=uses_environment(settings.proxy),
-            follow_redirects=False,
-            transport=transport,
-        )
-    except (httpx.InvalidURL, ImportError, ValueError):
-        # Whatever it says of the address may repeat credentials.
-        raise ProxySettingError(
-            "the environment names a proxy that cannot be used (HTTPS_PROXY, ALL_PROXY): give http://HOST:PORT, or "
-            "set agent.proxy"
-        ) from None
 
 
 def _read(content: bytes, kind: type[_Kind]) -> _Kind:

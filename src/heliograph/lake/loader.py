@@ -49,7 +49,7 @@ from heliograph.lake.tables import (
     open_events,
     widen,
 )
-from heliograph.lake.turns import Turns, without_known
+from heliograph.lake.turns import Turns, numbers_in_lake, without_known
 from heliograph.plan.columns import plain_type
 from heliograph.plan.follow import FollowedPlan, Look
 
@@ -323,26 +323,12 @@ class Loader:
         if self._turns is not None and receipt.first <= before:
             # Of an epoch that went to several gateways another log may hold lower numbers than the lake has.
             rows = self._rows_after(read_erased_epochs(self._table).get(key[0], {}).get(key[1], 0), entry, body)
-            rows = without_known(rows, receipt, [self._in_lake(receipt), *(batch for _, batch in batches)])
+            known = numbers_in_lake(self._settings, receipt, self._schema)
+            rows = without_known(rows, receipt, [known, *(batch for _, batch in batches)])
         else:
             rows = self._rows_after(before, entry, body)
         self.account.take(receipt, rows, before=before)
         return rows
-
-    def _in_lake(self, receipt: Receipt) -> pa.Table:
-        """Return which numbers of a delivery's range the lake holds."""
-        files = event_files(self._settings)
-        if not files:
-            return self._schema.empty_table()
-        query = """
-            select instance, epoch, sequence from read_parquet($files, hive_partitioning = false)
-            where instance = $instance and epoch = $epoch and sequence between $first and $last
-        """
-        numbers = {"epoch": receipt.epoch, "first": receipt.first, "last": receipt.last}
-        with connect(self._settings) as connection:
-            return connection.sql(
-                query, params={"files": files, "instance": receipt.instance, **numbers}
-            ).to_arrow_table()
 
     def _rows_after(self, before: int, entry: Entry, body: bytes) -> pa.Table:
         """Return the rows of a delivery whose numbers are above `before`."""

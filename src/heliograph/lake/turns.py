@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heliograph.lake.exclusion import LOADING, Exclusion
+from heliograph.lake.storage import connect
+from heliograph.lake.tables import event_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,6 +47,20 @@ class Turns:
             yield events.metadata_location != self._left
             events.refresh()
             self._left = events.metadata_location
+
+
+def numbers_in_lake(lake: LakeSettings, receipt: Receipt, schema: pa.Schema) -> pa.Table:
+    """Return which numbers of a delivery's range the lake holds; `schema` is that of its events."""
+    files = event_files(lake)
+    if not files:
+        return schema.empty_table()
+    query = """
+        select instance, epoch, sequence from read_parquet($files, hive_partitioning = false)
+        where instance = $instance and epoch = $epoch and sequence between $first and $last
+    """
+    numbers = {"epoch": receipt.epoch, "first": receipt.first, "last": receipt.last}
+    with connect(lake) as connection:
+        return connection.sql(query, params={"files": files, "instance": receipt.instance, **numbers}).to_arrow_table()
 
 
 def without_known(rows: pa.Table, receipt: Receipt, known: Iterable[pa.Table]) -> pa.Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unittest import mock
 
 from heliograph.gateway import log as log_module
+from heliograph.gateway import rotation as rotation_module
 from heliograph.gateway.intake import Intake
 from heliograph.gateway.writer import LocalWriter
 from heliograph.instance import forgetting as forgetting_module
@@ -199,11 +200,18 @@ def forgotten_and_kept() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def new_key_without_the_word_of_the_old_one() -> Iterator[None]:
+    """A rotation forgets to have the old key endorse the new one."""
+    with mock.patch.object(rotation_module, "write_atomically", _nothing):
+        yield
+
+
 BUGS: Final[dict[str, Bug]] = {
     "gateway.log: acknowledged before it is on disk": Bug(acknowledged_before_it_is_on_disk, 150),
     "instance.exporter: sent without writing it down": Bug(sent_without_writing_it_down, 100),
     "gateway.intake: repeats are not recognised": Bug(repeats_are_not_recognised, 100),
-    "instance.ledger: a receipt comes after the progress": Bug(receipt_after_its_progress, 100),
+    "gateway.rotation: nobody vouches for the new key": Bug(new_key_without_the_word_of_the_old_one, 150),
     "instance.ledger: a delivery is told of after it has left": Bug(sent_before_the_ledger_tells, 50),
     "instance.forgetting: what is queued is not kept back": Bug(forgotten_in_the_tables_alone, 150),
     "instance.forgetting: the bytes that were sent stay": Bug(forgotten_and_kept, 150),

@@ -16,7 +16,7 @@ from simulation.broken import must
 from simulation.erasure import ErasureOracle
 from simulation.ledger import LedgerOracle
 from simulation.network import values_of
-from simulation.world import LATER_EVENT, PLANS
+from simulation.plans import LATER_EVENT, PLANS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

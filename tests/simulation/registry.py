@@ -36,6 +36,10 @@ class Registry:
         self.users: dict[str, str] = {}
         """The random id of each order for one user, proved or not: the real one forgets it with the proof."""
         self.proofs: dict[str, ErasureProof] = {}
+        self.use_key(key)
+
+    def use_key(self, key: Ed25519PrivateKey) -> None:
+        """Register another key of the instance."""
         record = InstanceRecord(
             name=INSTANCE,
             account=ACCOUNT,

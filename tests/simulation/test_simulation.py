@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from simulation.bugs import BUGS, released_before_the_commit
-from simulation.history import Operation, draw, find_failure, play
+from simulation.bugs import BUGS, receipt_after_its_progress, released_before_the_commit
+from simulation.history import draw, find_failure, play
+from simulation.player import Operation
 
-HISTORIES = 2_500
+HISTORIES = 2_100
 REAL_HISTORIES = 24
 PART = 100
 """Histories of one test, so that several processes share them."""
@@ -67,6 +68,29 @@ def test_wherever_in_a_round_the_loader_dies_the_gateway_destroys_nothing_that_i
     assert failures() == []
     with released_before_the_commit():  # only between release and commit: chance finds that in a thousand histories
         assert failures()
+
+
+_AGENT_OPERATIONS = 14
+"""More than a round has of them."""
+
+
+def agent_dies_at(operation: int) -> list[Operation]:
+    """The agent, which has begun before, dies in the round that delivers."""
+    names = ["start_gateway", "round", "record", "flush", "round_and_die", "audit"]
+    return [Operation(name, 0, operation if name == "round_and_die" else 2, 1) for name in names]
+
+
+def test_wherever_in_a_round_the_agent_dies_its_ledger_has_what_left_and_what_came() -> None:
+    operations = range(1, _AGENT_OPERATIONS + 1)
+    assert [each for each in operations if play(agent_dies_at(each)) is not None] == []
+    with receipt_after_its_progress():
+        assert [each for each in operations if play(agent_dies_at(each)) is not None]
+
+
+def test_a_receipt_by_a_new_key_can_be_verified_as_soon_as_it_is_there() -> None:
+    names = ["start_gateway", "record", "flush", "round", "rotate_key", "stop_gateway", "start_gateway"]
+    names += ["record", "flush", "round", "audit", "round", "audit"]
+    assert play([Operation(name, 0, 2, 1) for name in names]) is None
 
 
 @pytest.mark.parametrize("seed", [7, 53, 58])

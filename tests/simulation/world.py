@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import copy
 import functools
 import random
 import shutil
@@ -24,10 +23,11 @@ import httpx
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from harness import INSTANCE, SMALL_PLAN, definition
+from harness import INSTANCE, SMALL_PLAN
 from heliograph.event import Epoch, new_epoch
+from heliograph.gateway import rotation as rotation_module
 from heliograph.gateway import writer as writer_module
-from heliograph.gateway.plans import Checks, PlanInForce
+from heliograph.gateway.plans import PlanInForce
 from heliograph.gateway.server import open_gateway
 from heliograph.instance import exporter as exporter_module
 from heliograph.instance import https as https_module
@@ -35,7 +35,6 @@ from heliograph.instance import outbox as outbox_module
 from heliograph.instance import pseudonyms as pseudonyms_module
 from heliograph.instance import recorder as recorder_module
 from heliograph.instance.agent import Agent
-from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.forgetting import forget, scrub
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.state import State
@@ -49,7 +48,6 @@ from heliograph.lake import pings as pings_module
 from heliograph.lake.erased import read_erased_epochs
 from heliograph.lake.erasure import Eraser
 from heliograph.lake.loader import Loader
-from heliograph.plan.model import IntegerProperty
 from heliograph.settings import AgentSettings, GatewaySettings, LakeSettings, RecorderSettings, Settings
 from simulation import erasing
 from simulation import lake as memory
@@ -57,32 +55,20 @@ from simulation.disk import Disk, interposed
 from simulation.erasing import Logs, quiet
 from simulation.lake import MemoryLake, RealLake
 from simulation.network import Network, Sent, Told, ask_all
+from simulation.plans import PLANS, checks_of, quick_builder
 from simulation.processes import CrashError, Process, Stage
 from simulation.registry import Registry
-from updating import changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from heliograph.gateway.account import Account
     from heliograph.gateway.present import Present
-    from heliograph.plan.model import Plan
 
 MEMORY: Final = Path("/dev/shm")
 BEGINNING: Final = datetime(2026, 11, 1, tzinfo=UTC)
 INSTANCE_KEY: Final = Ed25519PrivateKey.from_private_bytes(b"instance" * 4)
 GATEWAY_KEY: Final = Ed25519PrivateKey.from_private_bytes(b"gateway." * 4)
-LATER_EVENT: Final = "CellRun"
-"""Declared by the second plan alone."""
-PLANS: Final[tuple[Plan, Plan]] = (
-    SMALL_PLAN,
-    changed(
-        SMALL_PLAN,
-        CellRun=definition(
-            "pages", properties={"duration_ms": IntegerProperty(description="How long.", maximum=600_000)}
-        ),
-    ),
-)
 SEGMENT_BYTES: Final = 6 << 10
 LOG_BYTES: Final = 1 << 20
 OUTBOX_BYTES: Final = 1 << 20
@@ -91,39 +77,8 @@ BATCH_EVENTS: Final = 7
 
 
 @functools.cache
-def _checks(plan: int) -> Checks:
-    return Checks(PLANS[plan])
-
-
-@functools.cache
 def _tls() -> Any:
     return httpx.create_ssl_context(verify=False)
-
-
-@functools.cache
-def _builder(label: str, plan: Any) -> BatchBuilder:
-    return BatchBuilder(plan.plan, None)  # type: ignore[arg-type] # each copy gets its own
-
-
-class _ByIdentity:
-    """A plan as a key: plans are not hashable."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self._label = plan.digest()
-
-    def __hash__(self) -> int:
-        return hash(self._label)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and other._label == self._label
-
-
-def _quick_builder(plan: Plan, pseudonyms: Any) -> BatchBuilder:
-    """Return a builder like any other: what is made of the plan is made once, as it takes most of a history's time."""
-    builder = copy.copy(_builder(plan.label, _ByIdentity(plan)))
-    builder._pseudonyms = pseudonyms
-    return builder
 
 
 class World:
@@ -147,6 +102,9 @@ class World:
         """Seconds since the beginning: the clock that nobody sets."""
         self.instance_skew = 0.0
         self.vendor_skew = 0.0
+        self.instance_key = INSTANCE_KEY
+        """Of the agent that is started next."""
+        self.instance_keys = 0
         self.registry = Registry(self.stage, INSTANCE_KEY)
         self.logs = Logs()
         self.plan = 0
@@ -235,9 +193,10 @@ class World:
                 (https_module, "tls_context", lambda _: _tls()),
                 (recorder_module, "clock", clocks),
                 (recorder_module, "SEGMENT_BYTES", OUTBOX_SEGMENT_BYTES),
-                (exporter_module, "BatchBuilder", _quick_builder),
+                (exporter_module, "BatchBuilder", quick_builder),
                 (exporter_module.Exporter, "_read_ahead", lambda *_: None),  # a thread would make no history twice
                 (writer_module, "_LOCKS", 8),
+                *self._steps_of_rotation(),
                 *erasing.stand_ins(self.logs),
                 *self._lake_stand_ins(),
             ):
@@ -248,6 +207,20 @@ class World:
             finally:
                 self.kill_everything()
                 self._loop.close()
+
+    def _steps_of_rotation(self) -> Iterator[tuple[Any, str, Any]]:
+        """Yield the steps of replacing the gateway's key, before and after each of which one may die."""
+
+        def step(name: str, really: Callable[..., Any]) -> Callable[..., Any]:
+            def do(*arguments: Any) -> Any:
+                with self.stage.acting.commit(name) if self.stage.acting else contextlib.nullcontext():
+                    return really(*arguments)
+
+            return do
+
+        yield rotation_module, "_alone", contextlib.nullcontext
+        for name in ("load_or_create_key", "write_atomically", "sync_folder"):
+            yield rotation_module, name, step(name, getattr(rotation_module, name))
 
     def _lake_stand_ins(self) -> Iterator[tuple[Any, str, Any]]:
         """Yield what stands for the parts of PyIceberg that the loader uses; of its own, where one may die."""
@@ -309,7 +282,7 @@ class World:
             with self.stage.act(process):
                 client = GatewayClient(
                     self.settings.agent,
-                    INSTANCE_KEY,
+                    self.instance_key,
                     now=self.instance_now,
                     ticks=self.ticks,
                     transport=self.network,
@@ -353,7 +326,7 @@ class World:
 
         process.died = tell_loop
         plans = PlanInForce.__new__(PlanInForce)
-        plans._file, plans._checks = None, _checks(self.plan)
+        plans._file, plans._checks = None, checks_of(self.plan)
         try:
             with self.stage.act(process):
                 app = self._gateway_stack.enter_context(
@@ -407,7 +380,7 @@ class World:
         """Let another plan be in force at the vendor."""
         self.plan = plan
         if self.gateway is not None:
-            self.gateway[1].gateway._plans._checks = _checks(plan)
+            self.gateway[1].gateway._plans._checks = checks_of(plan)
 
     def ask(self, requests: list[Sent]) -> list[Told]:
         """Give the gateway requests that arrive at once.
@@ -476,6 +449,23 @@ class World:
                 app.writer._log._scrub()  # type: ignore[attr-defined] # as above
         except CrashError:
             self.kill_gateway()
+
+    def rotate_key(self, process: Process) -> None:
+        """Let the vendor's command replace the gateway's key, which a gateway that is started next signs with.
+
+        Raises:
+            CrashError: It may be done or not.
+        """
+        try:
+            with self.stage.act(process):
+                rotation_module.rotate_key(Path(self.settings.gateway.signing_key), now=self.vendor_now().timestamp())
+        finally:
+            self._kill(process)
+
+    def new_instance_key(self) -> None:
+        """Put another key in the place of the instance's, with which an agent that is started next begins."""
+        self.instance_keys += 1
+        self.instance_key = Ed25519PrivateKey.from_private_bytes(b"instance %023d" % self.instance_keys)
 
     def forget(self, user: str, process: Process) -> set[str]:
         """Let the admin's command forget a user, and return the random ids that are to be erased.

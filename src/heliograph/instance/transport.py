@@ -237,7 +237,8 @@ class GatewayClient:
         try:
             with spans.span("request", delivery=delivery):
                 traced = {spans.HEADER: parent} if (parent := spans.traceparent()) else {}
-                answer = _read(self._authorized("POST", EVENTS_PATH, headers | traced, body), Answer)
+                content = self._authorized("POST", EVENTS_PATH, headers | traced, body, repeat=False)
+                answer = _read(content, Answer)
             receipt = answer.receipt
             if receipt is not None and (receipt.epoch, receipt.first, receipt.last) != (epoch, first, last):
                 raise UnreachableError("the answer is about another delivery: does something on the way keep answers?")
@@ -288,7 +289,9 @@ class GatewayClient:
         body: bytes | None = None,
         *,
         most: int = _MOST_ANSWER_BYTES,
+        repeat: bool = True,
     ) -> bytes:
+        """Send a request with a token; one that has ended early is renewed, and the request repeated if it may be."""
         if self._ticks() >= self._token_until:
             self._renew_token()
         try:
@@ -298,6 +301,8 @@ class GatewayClient:
                 raise
         # The token may have ended early: the gateway's key or ours was changed. A new one settles it.
         self._renew_token()
+        if not repeat:  # a receipt by a key that nobody has vouched for yet would be no proof
+            raise UnreachableError("the gateway's key or ours was changed: what may leave is asked again first")
         return self._request(method, path, self._with_token(headers), body, most=most)
 
     def _with_token(self, headers: dict[str, str] | None) -> dict[str, str]:

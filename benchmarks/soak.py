@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix=".heliograph-soak-", dir=options.folder) as folder:
         soak = run(Path(folder) / "site", load_plan(_PLAN), seconds=options.seconds, rate=options.rate)
-    print_soak(Console(), soak)
+    print_soak(Console() if sys.stdout.isatty() else Console(width=120), soak)  # a file is as wide as the table
     if options.json is not None:
         options.json.write_bytes(msgspec.json.encode(soak.memory))
     return 0 if soak.accepted == soak.recorded else 1

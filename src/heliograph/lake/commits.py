@@ -15,6 +15,7 @@ from pydantic import Field
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.table.update import ValidatableTableRequirement
 
+from heliograph.lake.storage import storage_of
 from heliograph.lake.transactions import begin
 
 if TYPE_CHECKING:
@@ -62,11 +63,23 @@ def commit(
     Raises:
         CommitConflictError: A property is another now, or others came first too often.
     """
-    expected = dict(relying_on or {})
+    _commit(table, change, dict(relying_on or {}), wait, lambda: True)
+
+
+def _commit(
+    table: Table,
+    change: Callable[[Transaction], object],
+    expected: Mapping[str, str | None],
+    wait: Callable[[float], object],
+    stands: Callable[[], bool],
+) -> bool:
+    """Commit a change as long as what it was found by stands; tell whether it was done."""
     for attempt in range(_ATTEMPTS):
         if attempt:
             wait(pause_after(attempt))
             table.refresh()
+        if not stands():
+            return False
         _check(table, expected)
         try:
             with begin(table) as transaction:
@@ -75,15 +88,15 @@ def commit(
         except (CommitFailedException, ValidationException):
             continue
         table.refresh()
-        return
+        return True
     table.refresh()
     _check(table, expected)
     raise CommitConflictError(f"{'.'.join(table.name())}: others committed to it first, {_ATTEMPTS} times")
 
 
-def _require(transaction: Transaction, expected: dict[str, str | None]) -> None:
+def _require(transaction: Transaction, expected: Mapping[str, str | None]) -> None:
     if expected:
-        requirement: Any = _AssertProperties(expected=expected)
+        requirement: Any = _AssertProperties(expected=dict(expected))
         transaction._stage((), (requirement,))  # noqa: SLF001 - it has no other
 
 
@@ -106,7 +119,7 @@ def replace_files(
     """Put files in the place of others, in one commit; tell whether it was done.
 
     It is not when one of the old files is the table's no more: then others have replaced it, or have erased some of its
-    rows, and what was made of it must not come in.
+    rows, and what was made of it must not come in. The new files are deleted.
 
     Args:
         table: Whose files.
@@ -120,28 +133,21 @@ def replace_files(
     Raises:
         CommitConflictError: A property is another now, or others came first too often.
     """
-    old, new, expected = list(old), list(new), dict(relying_on or {})
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            wait(pause_after(attempt))
-        if not holds(table, old):
-            return False
-        _check(table, expected)
-        try:
-            with begin(table) as transaction:
-                _require(transaction, expected)
-                with transaction.update_snapshot(snapshot_properties=dict(of_snapshot or {})).overwrite() as overwrite:
-                    for file in old:
-                        overwrite.delete_data_file(file)
-                    for file in new:
-                        overwrite.append_data_file(file)
-                if properties:
-                    transaction.set_properties(dict(properties))
-        except (CommitFailedException, ValidationException):
-            continue
-        table.refresh()
-        return True
-    raise CommitConflictError(f"{'.'.join(table.name())}: others committed to it first, {_ATTEMPTS} times")
+    old, new = list(old), list(new)
+
+    def change(transaction: Transaction) -> None:
+        with transaction.update_snapshot(snapshot_properties=dict(of_snapshot or {})).overwrite() as overwrite:
+            for file in old:
+                overwrite.delete_data_file(file)
+            for file in new:
+                overwrite.append_data_file(file)
+        if properties:
+            transaction.set_properties(dict(properties))
+
+    done = _commit(table, change, dict(relying_on or {}), wait, lambda: holds(table, old))
+    if not done:
+        storage_of(table).delete(file.file_path for file in new)
+    return done
 
 
 def holds(table: Table, files: Iterable[DataFile]) -> bool:

@@ -132,8 +132,7 @@ def erase_rows(table: Table, scopes: Sequence[Scope], writer: Writer) -> None:
             return
         # Counted again if others come first, so that what is written down is what was erased.
         new = without_rows(table, found.files, scopes, writer)
-        if not replace_files(table, found.files, new, properties=_properties(table, found.erased, found.epochs)):
-            delete_data_files(table, new)
+        replace_files(table, found.files, new, properties=_properties(table, found.erased, found.epochs))
     raise ErasureError(
         f"{table_name(table)}: others write to it at each attempt. Only the loader may write to the lake"
     )
@@ -147,11 +146,6 @@ def without_rows(table: Table, files: Sequence[DataFile], scopes: Sequence[Scope
         for new in writer.rewrite(table, [[file] for file in files[first : first + writer.at_once]], change):
             written += new
     return written
-
-
-def delete_data_files(table: Table, files: Sequence[DataFile]) -> None:
-    """Delete files that nothing refers to."""
-    storage_of(table).delete(file.file_path for file in files)
 
 
 def _properties(table: Table, found: dict[str, Erased], epochs: dict[str, dict[int, int]]) -> dict[str, str]:

@@ -13,7 +13,7 @@ import structlog
 
 from heliograph.lake.commits import holds, replace_files
 from heliograph.lake.marts.tables import MARTS
-from heliograph.lake.rewriting import delete_data_files, table_name
+from heliograph.lake.rewriting import table_name
 from heliograph.lake.tables import IDENTITY, is_events
 from heliograph.lake.writers.writer import Change
 
@@ -143,7 +143,6 @@ def _put(table: Table, piece: Piece, files: Sequence[DataFile], into: Compacted)
         into.left_out += piece.rows - rows
     if not replace_files(table, piece.files, files):
         into.overtaken += 1
-        delete_data_files(table, files)
         return
     into.files_before += len(piece.files)
     into.files_after += len(files)

@@ -21,7 +21,7 @@ from pyiceberg.types import DateType
 from heliograph.lake.commits import commit, holds, replace_files
 from heliograph.lake.maintenance.layout import in_order, read_rows, write_file
 from heliograph.lake.marts.tables import retired_properties
-from heliograph.lake.rewriting import columns_of, delete_data_files, table_name
+from heliograph.lake.rewriting import columns_of, table_name
 from heliograph.lake.storage import connect, local_path
 from heliograph.lake.tables import DELIVERIES, EVENTS, NAMESPACE, PINGS, PROPERTIES, TIME, find_table, is_events
 
@@ -105,7 +105,6 @@ def retain_file(table: Table, file: DataFile, into: Retained, *, dry_run: bool =
         kept = rows.filter(pc.invert(pc.fill_null(is_old, fill_value=False)))
         new = [write_file(table, in_order(kept), file)] if len(kept) else []
         if not replace_files(table, [file], new, properties=_counts(table, old, into.before)):
-            delete_data_files(table, new)
             into.overtaken += 1
             return
     into.rows += len(old)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Of the definitions below: marts of another version are made anew."""
 
+USER_DAY: Final = ("account", "instance", "user_id", "day")
+"""The columns by which a user's day is known."""
 PART_GAP_MINUTES: Final = 30
 """No two events of a part of a session, one after the other, lie further apart."""
 
@@ -144,16 +146,29 @@ def session_parts(counted: ibis.Table, plan: Plan) -> ibis.Table:
     """
     active = counted.filter(counted.user_id.notnull()).join(meanings(plan), "name")
     active = active.mutate(day=active.time.cast("date"))
-    order = {"group_by": ["account", "instance", "user_id", "day"], "order_by": "time"}
-    before = active.time.lag().over(ibis.window(**order))
-    begins = before.isnull() | (active.time > before + ibis.interval(minutes=PART_GAP_MINUTES))
-    marked = active.mutate(begins=begins.cast("int64"))
-    # By range, not by rows: events at the same microsecond belong together, whichever of them comes first.
-    numbered = marked.mutate(part=marked.begins.sum().over(ibis.window(**order, range=(None, 0))))
-    whole = ibis.window(group_by=["account", "instance", "user_id", "day", "part"])
-    bounded = numbered.mutate(begun=numbered.time.min().over(whole), ended=numbered.time.max().over(whole))
+    before = active.time.lag().over(ibis.window(group_by=USER_DAY, order_by="time"))
+    bounded = in_parts(active, before, begun="time", ended="time")
     keys = ["account", "instance", "user_id", "day", "begun", "ended", "name", "version", "source"]
     return bounded.group_by(keys).agg(events=bounded.count())
+
+
+def in_parts(rows: ibis.Table, before: ibis.Value, *, begun: str, ended: str) -> ibis.Table:
+    """Return rows of users' days with `begun` and `ended` of the part of a session that each belongs to.
+
+    Args:
+        rows: With the columns of a user's day, and when what each tells of begins and ends.
+        before: For each row, when what comes before it on the user's day ends; null: nothing does.
+        begun: The column with the beginnings.
+        ended: The column with the ends.
+    """
+    begins = before.isnull() | (rows[begun] > before + ibis.interval(minutes=PART_GAP_MINUTES))
+    marked = rows.mutate(begins=begins.cast("int64"))
+    # By range, not by rows: what begins and ends at the same microsecond belongs together, whichever comes first.
+    order = list(dict.fromkeys([begun, ended]))
+    until_here = ibis.window(group_by=USER_DAY, order_by=order, range=(None, 0))
+    numbered = marked.mutate(part=marked.begins.sum().over(until_here))
+    whole = ibis.window(group_by=[*USER_DAY, "part"])
+    return numbered.mutate(begun=numbered[begun].min().over(whole), ended=numbered[ended].max().over(whole))
 
 
 def instance_days(days: ibis.Table, plan: Plan) -> ibis.Table:

@@ -37,7 +37,7 @@ from heliograph.lake.marts.tables import (
 )
 from heliograph.lake.matching import sql_case
 from heliograph.lake.places import all_places, place_property, read_place, standing_at
-from heliograph.lake.rewriting import ErasureError, delete_data_files, find_matches, read_erased, without_rows
+from heliograph.lake.rewriting import ErasureError, find_matches, read_erased, without_rows
 from heliograph.lake.writers.writer import Days
 
 if TYPE_CHECKING:
@@ -109,7 +109,6 @@ def _erase(marts: Marts, mart: Mart, table: Table, events: Table, scopes: Sequen
         at = place_property(place, table)
         if replace_files(table, old, new, properties=at, of_snapshot=all_places(place, table), relying_on=relying_on):
             return
-        delete_data_files(table, new)
     raise ErasureError(f"{mart.table}: others write to it at each attempt. Only the loader may write to the lake")
 
 

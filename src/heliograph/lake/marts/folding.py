@@ -13,7 +13,7 @@ import ibis
 import structlog
 
 from heliograph.lake.marts.changing import data_files, paths_of, read_files, replace_rows
-from heliograph.lake.marts.definitions import PART_GAP_MINUTES
+from heliograph.lake.marts.definitions import USER_DAY, in_parts
 from heliograph.lake.marts.tables import INSTANCE_DAYS, SESSION_PARTS
 
 if TYPE_CHECKING:
@@ -61,15 +61,8 @@ def folded_table(rows: ibis.Table, mart: Mart) -> ibis.Table:
 
 def _whole_parts(rows: ibis.Table) -> ibis.Table:
     """Return parts of sessions with the begin and end of what those make together that are no longer pause apart."""
-    user = ["account", "instance", "user_id", "day"]
-    order = {"group_by": user, "order_by": ["begun", "ended"]}
-    before = rows.ended.max().over(ibis.window(**order, rows=(None, -1)))
-    begins = before.isnull() | (rows.begun > before + ibis.interval(minutes=PART_GAP_MINUTES))
-    marked = rows.mutate(begins=begins.cast("int64"))
-    # By range, not by rows: rows of one part belong together.
-    numbered = marked.mutate(part=marked.begins.sum().over(ibis.window(**order, range=(None, 0))))
-    whole = ibis.window(group_by=[*user, "part"])
-    return numbered.mutate(begun=numbered.begun.min().over(whole), ended=numbered.ended.max().over(whole))
+    earlier = ibis.window(group_by=USER_DAY, order_by=["begun", "ended"], rows=(None, -1))
+    return in_parts(rows, rows.ended.max().over(earlier), begun="begun", ended="ended")
 
 
 def count_differing(connection: duckdb.DuckDBPyConnection, mart: Mart, ours: pa.Table, theirs: pa.Table) -> int:

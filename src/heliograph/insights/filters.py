@@ -24,7 +24,7 @@ import ibis
 import msgspec
 
 from heliograph.insights.tables import Tables, days_of_events
-from heliograph.insights.zones import local_time
+from heliograph.insights.zones import WIDEST, local_time
 from heliograph.lake.marts.definitions import instance_days, user_days, user_feature_days
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def in_zone(tables: Tables, plan: Plan, scope: Scope) -> Tables:
     """Return the tables with days of the scope's time zone, made of the events anew unless that is UTC."""
     if scope.zone == "UTC":
         return tables
-    events = tables.events.mutate(time=local_time(tables.events.time, scope.zone, now=scope.now))
-    days = user_days(events, plan)
-    known = days_of_events(events)
+    local = local_time(tables.events.time, scope.zone, now=scope.now)
+    days = user_days(tables.events.mutate(time=local), plan)
+    known = days_of_events(tables.events, local)
     if tables.raw_from is not None:  # a day of which the events are gone in part is none that is known
         known = known.filter(known.day > tables.raw_from)
     return msgspec.structs.replace(
@@ -123,6 +123,19 @@ def within(table: ibis.Table, window: Window) -> ibis.Table:
 def up_to(table: ibis.Table, last: date) -> ibis.Table:
     """Return the rows until the day `last`, included."""
     return table.filter(table.day <= ibis.literal(last))
+
+
+def arrived_until(data_days: ibis.Table, last: date, scope: Scope) -> ibis.Table:
+    """Return the rows of `Tables.data_days` until the day `last`, included.
+
+    Where there is a row for each event, its bare time is compared, so that an engine skips files outside the bound and
+    need not look at the times in those that lie wholly within.
+    """
+    if "time" not in data_days.columns:
+        return up_to(data_days, last)
+    if scope.zone == "UTC":
+        return data_days.filter(data_days.time < midnight(last + timedelta(days=1)))
+    return up_to(data_days.filter(data_days.time < midnight(last + timedelta(days=1), before=-WIDEST)), last)
 
 
 def between(events: ibis.Table, first: date | None, last: date) -> ibis.Table:

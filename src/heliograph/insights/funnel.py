@@ -22,8 +22,9 @@ from msgspec import Meta
 
 from heliograph.insights.activity import MONTH
 from heliograph.insights.filters import chosen, matches, matching, midnight, scoped
-from heliograph.insights.known_days import first_days
-from heliograph.insights.scope import QuestionError, Scope, checked, number_of, zone_named
+from heliograph.insights.known_days import told_known, units
+from heliograph.insights.numbering import numbered
+from heliograph.insights.scope import QuestionError, Scope, checked, zone_named
 from heliograph.insights.zones import WIDEST, local_time
 
 if TYPE_CHECKING:
@@ -77,10 +78,11 @@ def funnel(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibi
         **{f"users_{step}": users.count(where=users.reached >= step) for step in _numbers(rule)},
         **{f"pending_{step}": users.count(where=users.pending & (users.reached < step)) for step in _numbers(rule)},
     )
-    begun = first_days(scoped(tables, plan, scope), scope)
-    every = begun.left_join(counts, scope.unit)
+    known = scoped(tables, plan, scope)
+    every = told_known(units(known, scope, scope.until), known, scope, scope.window(rule.days))
+    every = every.left_join(counts, scope.unit)
     every = every.select(
-        scope.unit, "first_day", **{name: every[name].fill_null(0) for name in counts.columns if name != scope.unit}
+        scope.unit, "known", **{name: every[name].fill_null(0) for name in counts.columns if name != scope.unit}
     )
     table = every.cross_join(_steps(rule.steps))
     users, before = (_of_step(table, "users_{}", table.step - back, rule) for back in (0, 1))
@@ -94,9 +96,7 @@ def funnel(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibi
         share=users / table.users_1.nullif(0),
         share_of_previous=users / before.nullif(0),
         pending=pending,
-        complete=(pending == 0)
-        & (table.first_day <= number_of(first))
-        & ibis.literal(tables.has_events_from(first, scope.zone)),
+        complete=(pending == 0) & table.known & ibis.literal(tables.has_events_from(first, scope.zone)),
     ).order_by([scope.unit, "step"])
 
 
@@ -120,23 +120,20 @@ def furthest(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> i
         The unit, user_id, `reached` (the number of the last step; 0 for none), `pending` (whether a way begun so late
         that it can still go on).
     """
-    marked = _marked(tables, plan, scope, rule)
-    reached = {"ordered": _ordered, "exact": _exact, "any": _any}[rule.order](marked, scope, rule)
+    # The user alone where that is the unit's only key: it is the same word in all rows.
+    key, beside = (["user_id"], [scope.unit]) if scope.unit == "everyone" else ([scope.unit, "user_id"], [])
+    of_users = numbered(_marked(tables, plan, scope, rule), key, beside=beside)
+    reached = {"ordered": _ordered, "exact": _exact, "any": _any}[rule.order](of_users.rows, of_users.by, rule)
     begins = reached.step > 0 if rule.order == "any" else reached.step == 1
-    users = reached.group_by([scope.unit, "user_id"]).agg(
+    users = reached.group_by(of_users.by).agg(
         reached=reached.reached.max(), begun=reached.local.max(where=begins), steps=reached.step.max()
     )
     end = min(
         datetime.combine(scope.until, time.max), scope.now.astimezone(zone_named(scope.zone)).replace(tzinfo=None)
     )
     pending = users.begun + _window(rule) > ibis.literal(end, "timestamp(6)")
-    users = users.filter(users.steps > 0)
-    return users.select(
-        scope.unit,
-        "user_id",
-        "reached",
-        pending=pending.fill_null(False),  # noqa: FBT003 - the value it stands for
-    )
+    users = of_users.told(users.mutate(pending=pending.fill_null(False)).filter(users.steps > 0))  # noqa: FBT003 - the value it stands for
+    return users.select(scope.unit, "user_id", "reached", "pending")
 
 
 def _marked(tables: Tables, plan: Plan, scope: Scope, rule: FunnelRule) -> ibis.Table:
@@ -164,18 +161,17 @@ def _marked(tables: Tables, plan: Plan, scope: Scope, rule: FunnelRule) -> ibis.
     return counted.select(scope.unit, "user_id", "time", "sequence", "local", step=step.cast("int64"))
 
 
-def _in_order(scope: Scope, **frame: Any) -> Any:
-    """Return a window over a user's events in order.
+def _in_order(user: list[str], **frame: Any) -> Any:
+    """Return a window over the events in order of each user, as some columns tell them apart.
 
     Of events with the same time and sequence, which are of different instances or epochs, a later step comes first, so
     that no step precedes one that it does not strictly precede.
     """
-    keys = [scope.unit, "user_id"]
-    return ibis.window(group_by=keys, order_by=["time", "sequence", ibis.desc("step")], **frame)
+    return ibis.window(group_by=user, order_by=["time", "sequence", ibis.desc("step")], **frame)
 
 
-def _ordered(marked: ibis.Table, scope: Scope, rule: FunnelRule) -> ibis.Table:
-    before = _in_order(scope, rows=(None, -1))
+def _ordered(marked: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
+    before = _in_order(user, rows=(None, -1))
     table = marked.mutate(start_1=ibis.ifelse(marked.step == 1, marked.time, None))
     for number in _numbers(rule)[1:]:
         start = table[f"start_{number - 1}"].max().over(before)
@@ -185,8 +181,8 @@ def _ordered(marked: ibis.Table, scope: Scope, rule: FunnelRule) -> ibis.Table:
     return table.mutate(reached=_furthest({number: table[f"start_{number}"].notnull() for number in _numbers(rule)}))
 
 
-def _exact(marked: ibis.Table, scope: Scope, rule: FunnelRule) -> ibis.Table:
-    order = _in_order(scope)
+def _exact(marked: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
+    order = _in_order(user)
     back = _numbers(rule)[:-1]
     table = marked.mutate(
         **{f"step_{n}": marked.step.lag(n).over(order) for n in back},
@@ -203,8 +199,8 @@ def _exact(marked: ibis.Table, scope: Scope, rule: FunnelRule) -> ibis.Table:
     return table.mutate(reached=_furthest(conditions))
 
 
-def _any(marked: ibis.Table, scope: Scope, rule: FunnelRule) -> ibis.Table:
-    so_far = _in_order(scope, rows=(None, 0))
+def _any(marked: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
+    so_far = _in_order(user, rows=(None, 0))
     table = marked.mutate(
         **{f"at_{n}": ibis.ifelse(marked.step == n, marked.time, None).max().over(so_far) for n in _numbers(rule)}
     )

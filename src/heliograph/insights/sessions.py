@@ -18,6 +18,7 @@ from heliograph.insights.answer import Answer, scope_notes, scope_parameters
 from heliograph.insights.bits import count_features, sets, unions, with_feature_sets
 from heliograph.insights.filters import chosen, matches, midnight, scoped, with_unit
 from heliograph.insights.known_days import told_complete
+from heliograph.insights.numbering import Numbered, numbered
 from heliograph.insights.scope import Scope, checked, day_number, number_of
 from heliograph.insights.zones import WIDEST, local_time
 from heliograph.lake.marts.definitions import PART_GAP_MINUTES
@@ -54,8 +55,10 @@ def sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | No
     """
     rule = checked(rule or SessionRule())
     whole = _sessions(tables, plan, scope, rule)
-    numbered = whole.mutate(session=ibis.row_number().over(ibis.window(group_by=_USER, order_by="begun")) + 1)
-    return with_unit(_counted(numbered, scope, rule), scope)
+    order = ibis.window(group_by=whole.by, order_by="begun")
+    counted = _counted(whole.rows.mutate(session=ibis.row_number().over(order) + 1), scope, rule)
+    told = whole.told(counted).select(*_USER, "begun", "ended", "events", "features", "session")
+    return with_unit(told, scope)
 
 
 def _counted(whole: ibis.Table, scope: Scope, rule: SessionRule) -> ibis.Table:
@@ -65,15 +68,16 @@ def _counted(whole: ibis.Table, scope: Scope, rule: SessionRule) -> ibis.Table:
     return whole.filter(whole.events > 0, begun >= number_of(window.first), begun <= number_of(window.last))
 
 
-def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
+def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> Numbered:
     """Return all sessions that the spans make: a row each, with what the filters leave of its `events` and `features`.
 
     Most are one span, and known by their neighbours. Only those of several spans, which are few, are numbered and
     grouped once more.
     """
     is_kept = tables.kept and rule.gap_minutes >= PART_GAP_MINUTES
-    spans = _spans(tables, plan, scope, rule, is_kept=is_kept)
-    order = {"group_by": ["instance", "user_id"], "order_by": "begun"}
+    of_users = numbered(_spans(tables, plan, scope, rule, is_kept=is_kept), ["instance", "user_id"], beside=["account"])
+    spans, user = of_users.rows, of_users.by
+    order = {"group_by": user, "order_by": "begun"}
     # Parts may overlap, as events arrive in whatever portions; stretches of the clock do not.
     previous = {"rows": (None, -1)} if is_kept else {}
     before = (spans.ended.max() if is_kept else spans.ended.lag()).over(ibis.window(**order, **previous))
@@ -87,12 +91,12 @@ def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ib
     several = marked.filter(~(marked.begins & marked.ends))
     beginning = ibis.ifelse(several.begins, several.begun, None).max().over(ibis.window(**order, rows=(None, 0)))
     several = several.mutate(session_begun=beginning)
-    joined = several.group_by([*_USER, "session_begun"]).agg(
+    joined = several.group_by([*user, "session_begun"]).agg(
         ended=several.ended.max(), events=several.events.sum(), **unions(several)
     )
-    columns = [*_USER, "begun", "ended", "events", *sets(spans)]
+    columns = [*user, "begun", "ended", "events", *sets(spans)]
     whole = ibis.union(alone.select(columns), joined.rename(begun="session_begun").select(columns))
-    return whole.select(*_USER, "begun", "ended", "events", features=count_features(whole))
+    return of_users._replace(rows=whole.select(*user, "begun", "ended", "events", features=count_features(whole)))
 
 
 def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule, *, is_kept: bool) -> ibis.Table:
@@ -122,16 +126,16 @@ def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule, *, is_ke
     joined = with_feature_sets(rows, plan, by="name")
     matched = matches(joined, plan, scope)
     events = joined.events if matched is None else ibis.ifelse(matched, joined.events, 0)
-    return (
-        joined.group_by([*_USER, "span"])
-        .agg(
-            begun=joined.begun.min(),
-            ended=joined.ended.max(),
-            events=events.sum(),
-            **unions(joined, where=matched),
-        )
-        .drop("span")
+    # An instance is of one account for ever: it needs no grouping by it, which costs a quarter of all.
+    spans = joined.group_by(["instance", "user_id", "span"]).agg(
+        account=joined.account.max(),
+        begun=joined.begun.min(),
+        ended=joined.ended.max(),
+        events=events.sum(),
+        **unions(joined, where=matched),
     )
+    # Not by dropping the other: Ibis would not know again what it has dropped columns of, and compute it twice.
+    return spans.select(*_USER, "begun", "ended", "events", *sets(spans))
 
 
 def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | None = None) -> ibis.Table:
@@ -143,10 +147,15 @@ def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: Se
         the unit's data began.
     """
     rule = checked(rule or SessionRule())
-    table = with_unit(_counted(_sessions(tables, plan, scope, rule), scope, rule), scope)
+    whole = _sessions(tables, plan, scope, rule)
+    table = _counted(whole.rows, scope, rule)
     # By user first: distinct users of several conditions cost an engine a table of them each.
-    users = table.group_by([scope.unit, "user_id"]).agg(
+    table = table.group_by(whole.by).agg(
         sessions=table.count(), multi_feature_sessions=table.count(where=table.features >= rule.features)
+    )
+    table = with_unit(whole.told(table), scope)
+    users = table.group_by([scope.unit, "user_id"]).agg(
+        sessions=table.sessions.sum(), multi_feature_sessions=table.multi_feature_sessions.sum()
     )
     counts = users.group_by(scope.unit).agg(
         users=users.count(),

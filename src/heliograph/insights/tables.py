@@ -29,7 +29,8 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     kept: bool = False
     """Whether the marts are tables of their own; else each is made of all events whenever it is read."""
     event_days: ibis.Table | None = None
-    """account, instance and `day` of each event, where the marts are not kept: to make `instance_days` takes longer."""
+    """account, instance, `day` and `time` (UTC) of each event, where the marts are not kept: to make `instance_days`
+    takes longer."""
     raw_from: date | None = None
     """The first UTC day of which all events are still there; None: none has run out. Marts may tell of earlier ones."""
     pings: ibis.Table | None = None
@@ -46,9 +47,14 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
         return self.instance_days if self.event_days is None else self.event_days
 
 
-def days_of_events(events: ibis.Table) -> ibis.Table:
-    """Return the account, instance and `day` (date) of each event."""
-    return events.select("account", "instance", day=events.time.cast("date"))
+def days_of_events(events: ibis.Table, local: ibis.Value | None = None) -> ibis.Table:
+    """Return the account, instance, `day` (date) and `time` (UTC) of each event.
+
+    Args:
+        events: With times in UTC.
+        local: The times by which they have their days; None: the same.
+    """
+    return events.select("account", "instance", "time", day=(events.time if local is None else local).cast("date"))
 
 
 def defined_tables(events: ibis.Table, plan: Plan) -> Tables:

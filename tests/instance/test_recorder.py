@@ -409,3 +409,27 @@ def test_those_who_meet_the_first_call_of_a_process_wait_for_it_so_long_and_no_l
     assert recorder.recorded == {"PageViewed": 2 if seconds else 1}
     assert recorder.dropped == ({} if seconds else {"PageViewed": {Verdict.RECORDER_BUSY: 1}})
     recorder.close()
+
+
+@pytest.mark.parametrize("get_on", [True, False])
+def test_a_call_waits_for_its_turn_as_long_as_others_get_on(
+    outbox: Path, monkeypatch: pytest.MonkeyPatch, *, get_on: bool
+) -> None:
+    monkeypatch.setattr(recorder_module, "_LOCK_SECONDS", 0.3 if get_on else 0.01)
+    recorder = Recorder(RecorderSettings(outbox=str(outbox)), look_seconds=1e9)
+    assert recorder.record("PageViewed")
+    said: list[bool] = []
+    waiting = threading.Thread(target=lambda: said.append(recorder.record("PageViewed")))
+    writer = recorder._writer
+    assert writer is not None
+    with recorder._lock:
+        waiting.start()
+        if get_on:
+            for _ in range(80):
+                writer.append_plain(["PageViewed", 0, datetime.now(UTC), *[None] * 6, {}])
+                waiting.join(0.01)
+        else:
+            waiting.join()
+    waiting.join()
+    assert said == [get_on]
+    recorder.close()

@@ -12,13 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from heliograph.difference import subtract
-from heliograph.event import NAME_PATTERN, RESERVED, UNDECLARED, Actor, Verdict
-from heliograph.instance.declared import UndeclaredError
+from heliograph.event import RESERVED, Actor, Verdict
 from heliograph.instance.facts import merge_facts
 from heliograph.instance.held import HeldEvents
-from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, OutboxFullError, outbox_bytes, tell_apart
+from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, outbox_bytes
 from heliograph.instance.recorded import LONGEST_WORD, are_plain, check_name, plain_values, refuse_reserved
+from heliograph.instance.recorder_counts import RecorderCounts, verdict_on
 from heliograph.instance.sign_ins import SignInsFile, visitor_key
 from heliograph.instance.watch import Watch
 
@@ -27,9 +26,12 @@ if TYPE_CHECKING:
 
     from heliograph.instance.declared import Declared
     from heliograph.settings import RecorderSettings
-    from heliograph.wire import Counts, VerdictCounts
+    from heliograph.wire import VerdictCounts
 
-_LOCK_SECONDS: Final = 0.05
+_LOCK_SECONDS: Final = 0.025
+"""Of a call's wait for others: twice as long if they do not get on, and on as long as they do."""
+_TURN_SECONDS: Final = 1.0
+"""But no longer than this: a lock is not fair, and of threads that record without a pause one may get no turn."""
 OPENING_SECONDS: Final = 1.0
 """Others wait so long from when a thread begins to open the outbox, which forces folders to disk some times."""
 _REOPEN_SECONDS: Final = 5.0
@@ -80,11 +82,7 @@ class Recorder:
         self._reopen_at = 0.0
         self._opening_until = 0.0
         self._held = HeldEvents(Path(self._settings.outbox), maximum_bytes=self._settings.maximum_bytes)
-        self._recorded: dict[str, int] = {}
-        self._before: Counts = {}
-        self._left_out: dict[str, int] = {}
-        self._dropped: VerdictCounts = {}
-        self._noted = 0
+        self._counts = RecorderCounts(self._held)
         self._synced: tuple[int, int, int] | None = None
         self._lost = False
         self._flusher: threading.Thread | None = None
@@ -123,9 +121,9 @@ class Recorder:
         if anonymous is not None:
             user = self._person(user, anonymous)
         if (watch.silent or watch.out) and (refusal := self._refusal(user, session)) is not None:
-            return self._drop(name, refusal)
+            return self._counts.drop(name, refusal)
         held = False
-        counts = self._recorded
+        counts = self._counts.recorded
         try:
             if watch.declared is not None and not watch.declared.passes(name, properties):
                 name, properties, held = self._admit(watch.declared, name, properties)
@@ -146,9 +144,9 @@ class Recorder:
                 properties = plain_values(properties)
             where = source or self._source or None
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
-            return self._drop(name, _verdict_on(error))
-        if not self._lock.acquire(timeout=_LOCK_SECONDS) and not self._wait_for_opening():
-            return self._drop(name, Verdict.RECORDER_BUSY)
+            return self._counts.drop(name, verdict_on(error))
+        if not self._lock.acquire(timeout=_LOCK_SECONDS) and not self._wait_on():
+            return self._counts.drop(name, Verdict.RECORDER_BUSY)
         try:
             event = [name, 0, moment, user, session, outcome, self._version, where, actor, properties]
             if held:
@@ -161,7 +159,7 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
             if self._writer is not None and self._writer.failed:
                 self._give_up(self._writer)
-            return self._drop(name, _verdict_on(error))
+            return self._counts.drop(name, verdict_on(error))
         else:
             return True
         finally:
@@ -170,8 +168,7 @@ class Recorder:
     def _admit(self, declared: Declared, name: str, properties: dict[str, Any]) -> tuple[str, dict[str, Any], bool]:
         """Return what is recorded of an event by the plan, and whether it is set aside; count what is left out."""
         admitted = declared.admit(name, properties)
-        if admitted.left_out:
-            self._left_out[admitted.name] = self._left_out.get(admitted.name, 0) + admitted.left_out
+        self._counts.leave_out(admitted.name, admitted.left_out)
         return admitted.name, admitted.properties, admitted.held
 
     def report_facts(self, **facts: str | int | bool | Mapping[str, int] | None) -> bool:
@@ -232,7 +229,7 @@ class Recorder:
             return Verdict.UNRECORDABLE
 
     def _begin_looking(self) -> bool:
-        if not self._lock.acquire(timeout=_LOCK_SECONDS) and not self._wait_for_opening():
+        if not self._lock.acquire(timeout=_LOCK_SECONDS) and not self._wait_on():
             return False
         try:
             if self._flusher is None:
@@ -248,10 +245,18 @@ class Recorder:
             self._lock.release()
         return True
 
-    def _wait_for_opening(self) -> bool:
-        """Wait on while another thread looks for the first time or opens the outbox; tell whether the lock is taken."""
-        left = self._opening_until - clock.monotonic()
-        return left > 0 and self._lock.acquire(timeout=left)
+    def _wait_on(self) -> bool:
+        """Wait as long as others get on, or open the outbox; tell whether the lock is taken."""
+        until = clock.monotonic() + _TURN_SECONDS
+        while True:
+            writer = self._writer
+            seen = None if writer is None else writer.last
+            if self._lock.acquire(timeout=_LOCK_SECONDS):
+                return True
+            now = clock.monotonic()
+            get_on = self._writer is not writer or (writer is not None and writer.last != seen)
+            if now >= self._opening_until and (now >= until or not get_on):
+                return False
 
     def opt_out(self, user: str | int) -> bool:
         """Let nothing of `user` be recorded or sent from now on, by any process of the instance.
@@ -267,13 +272,6 @@ class Recorder:
         """Let `user` be recorded again; what was recorded before this is not sent. Tell whether it is on disk."""
         return self._watch.opt_in(user)
 
-    def _drop(self, name: object, verdict: Verdict) -> bool:
-        # No lock: two threads may rarely count one drop for two, and recording must not wait for that.
-        known = name if isinstance(name, str) and NAME_PATTERN.fullmatch(name) else UNDECLARED
-        verdicts = self._dropped.setdefault(known, {})
-        verdicts[verdict] = verdicts.get(verdict, 0) + 1
-        return False
-
     def _open(self) -> EpochWriter:
         if clock.monotonic() < self._reopen_at:
             raise OSError("the outbox could not be opened a moment ago")
@@ -287,12 +285,8 @@ class Recorder:
             )
         finally:
             self._opening_until = 0.0
-        self._before = self._recorded_beside_held()
+        self._counts.begin_epoch()
         return self._writer
-
-    def _recorded_beside_held(self) -> Counts:
-        """Return what was recorded since the process began, without what was set aside, which has its own epochs."""
-        return subtract(dict(self._recorded), self._held.recorded)
 
     def _keep_flushing(self) -> None:
         stop = self._stop
@@ -308,26 +302,16 @@ class Recorder:
     def _measure(self) -> None:
         with self._lock:
             self._held.tidy(_anything if self._watch.declared is None else self._watch.declared.holds)
-            if self._writer is None and (self._dropped or self._left_out):
+            if self._writer is None and self._counts.are_some_missing():
                 self._open()  # where nothing may be recorded, drops are counted all the same
             writer = self._writer
             if writer is None:
                 return
-            self._note_dropped(writer)
+            self._counts.note(writer)
             room = writer.room
         taken = outbox_bytes(Path(self._settings.outbox))  # without the lock: this takes longer than to record
         with self._lock:
             writer.measured(taken, room=room)
-
-    def _note_dropped(self, writer: EpochWriter) -> None:
-        left_out = dict(self._left_out)
-        recorded = tell_apart(subtract(self._recorded_beside_held(), self._before))
-        count = sum(sum(verdicts.values()) for verdicts in list(self._dropped.values())) + sum(left_out.values())
-        count += sum(recorded.values())
-        if count != self._noted:
-            dropped = {name: dict(verdicts) for name, verdicts in list(self._dropped.items())}
-            writer.note_dropped(dropped, left_out, recorded)
-            self._noted = count
 
     def flush(self) -> bool:
         """Wait until all that was recorded is on disk; tell whether it is.
@@ -372,12 +356,11 @@ class Recorder:
 
     def _end_epoch(self, writer: EpochWriter, end: Callable[[EpochWriter], None]) -> None:
         try:
-            self._note_dropped(writer)
+            self._counts.note(writer)
             end(writer)
         except OSError:
             writer.abandon()
-        # The next epoch counts its own drops.
-        self._dropped, self._left_out, self._noted = {}, {}, 0
+        self._counts.end_epoch()
 
     def close(self) -> None:
         """Force everything to disk and end this process's epoch. Recording again begins a new one."""
@@ -385,7 +368,7 @@ class Recorder:
         with contextlib.suppress(OSError):
             self._sign_ins.sync()
         with self._lock:
-            if self._writer is None and (self._dropped or self._left_out):
+            if self._writer is None and self._counts.are_some_missing():
                 with contextlib.suppress(OSError):
                     self._open()
             writer, self._writer = self._writer, None
@@ -400,12 +383,12 @@ class Recorder:
     @property
     def recorded(self) -> dict[str, int]:
         """Events recorded by this process since it began, by name."""
-        return dict(self._recorded)
+        return dict(self._counts.recorded)
 
     @property
     def dropped(self) -> VerdictCounts:
         """Events that this process's present epoch dropped, by name and reason."""
-        return {name: dict(verdicts) for name, verdicts in list(self._dropped.items())}
+        return self._counts.copy_dropped()
 
     def _after_fork(self) -> None:
         writer = self._writer
@@ -414,18 +397,6 @@ class Recorder:
         self._begin_process()
         if writer is not None:
             writer.abandon()
-
-
-def _verdict_on(error: Exception) -> Verdict:
-    """Return why an event was not recorded."""
-    match error:
-        case UndeclaredError():
-            return Verdict.UNDECLARED_EVENT
-        case OutboxFullError():
-            return Verdict.OUTBOX_FULL
-        case OSError():
-            return Verdict.OUTBOX_FAILED
-    return Verdict.UNRECORDABLE
 
 
 def _force(descriptor: int) -> bool:

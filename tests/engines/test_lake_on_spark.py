@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import duckdb
 import msgspec
@@ -22,9 +25,12 @@ from typer.testing import CliRunner
 from heliograph.cli import app
 from heliograph.demo.filled import append_events, make_marts
 from heliograph.demo.population import PopulationRule, draw_population
+from heliograph.gateway.log import Log
+from heliograph.gateway.log_entries import Entry
 from heliograph.lake.maintenance.layout import order_of
 from heliograph.lake.maintenance.upkeep import Keeper
 from heliograph.lake.marts.tables import MARTS, SESSION_PARTS
+from heliograph.lake.report import count_events, count_repeated
 from heliograph.lake.storage import local_path
 from heliograph.lake.tables import EVENTS, find_events, find_tables
 from heliograph.plan.load import load_plan
@@ -37,6 +43,7 @@ from heliograph.settings import (
     Settings,
     commented_file,
 )
+from heliograph.wire import NDJSON, Receipt
 from lake_files import told
 from spark_cluster import Killing
 
@@ -52,6 +59,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 PLAN = Path(__file__).resolve().parents[2] / "plans" / "code-intelligence.yaml"
+BESIDE: Final = "beside-1"
+"""The instance whose events come while the cluster is at work."""
+NAME: Final = "SearchSubmitted"
 NOW: Final = datetime(2030, 1, 1, tzinfo=UTC)
 ERASE: Final = ["--since", "1970-01-01", "--reason", "revoked"]
 KILLED = """
@@ -236,6 +246,88 @@ def test_making_marts_that_is_killed_between_what_spark_wrote_and_the_commit_is_
     assert told(site.tables()) == here
     clean(site)
     assert not [file for file in files_under(site) if file in left and "-made.parquet" in file]
+
+
+class Sending:
+    """A gateway's log that gets a delivery every moment, and a loader of its own process that follows it."""
+
+    def __init__(self, site: Site) -> None:
+        gateway = site.settings.gateway
+        self._lake = site.settings.lake
+        self._log = Log(Path(gateway.log), segment_bytes=gateway.segment_bytes, maximum_bytes=gateway.maximum_log_bytes)
+        command = [sys.executable, "-m", "heliograph.cli", *site.on(EngineSettings()), "lake", "load", "--follow"]
+        self._loader = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+        self.sent = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.wait_for(1)
+        return self
+
+    def _send(self) -> None:
+        while not self._stop.wait(0.3):
+            first, last = self.sent + 1, self.sent + 10
+            receipt = Receipt(
+                instance=BESIDE,
+                epoch=1,
+                first=first,
+                last=last,
+                accepted={NAME: 10},
+                rejected={},
+                absent={},
+                digest="",
+                agreement="agreement-1",
+                received=1_790_000_000_000_000,
+            )
+            entry = Entry(receipt=receipt, account="acme", plan="p@1", content_type=NDJSON, content_encoding="")
+            body = b"\n".join(
+                b'{"name":"%s","sequence":%d,"time":"2026-01-20T10:%02d:00Z","user_id":"%032d"}'
+                % (NAME.encode(), number, number % 60, number % 7)
+                for number in range(first, last + 1)
+            )
+            asyncio.run(self._log.append(entry, body))
+            self.sent = last
+
+    def loaded(self) -> int:
+        return sum(count_events(self._lake).get(BESIDE, {}).values())
+
+    def wait_for(self, count: int) -> None:
+        deadline = time.monotonic() + 120
+        while self.loaded() < count:
+            assert self._loader.poll() is None, self._loader.stderr.read()[-2_000:] if self._loader.stderr else ""
+            assert time.monotonic() < deadline, "the loader does not come on"
+            time.sleep(0.1)
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.wait_for(self.sent)
+        self._loader.terminate()
+        self._loader.communicate()
+        self._log.close()
+
+
+@pytest.mark.timeout(1800)
+def test_what_a_loader_commits_while_the_cluster_compacts_is_there_once_in_events_and_marts(
+    site: Site, cluster: SparkCluster, spark: SparkEngine, tmp_path: Path
+) -> None:
+    engine = cluster.settings(copies=str(tmp_path))
+    site.put_back()
+    before = sum(sum(names.values()) for names in count_events(site.settings.lake).values()) - 50
+    with Sending(site) as sending:
+        loaded = sending.loaded()
+        said = site.run(engine, "lake", "compact", "--all")
+        assert "50 rows stood there twice" in said
+        assert sending.loaded() > loaded, "it has committed meanwhile"
+    counted = count_events(site.settings.lake)
+    assert counted.pop(BESIDE) == {NAME: sending.sent}
+    assert sum(sum(names.values()) for names in counted.values()) == before
+    assert count_repeated(site.settings.lake) == 0
+    for mart in MARTS:
+        rows = site.tables()[mart.table].scan(row_filter=f"instance = '{BESIDE}'").to_arrow()
+        assert sum(rows["events"].to_pylist()) == sending.sent, mart.name
 
 
 def clean(site: Site) -> None:

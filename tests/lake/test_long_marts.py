@@ -172,7 +172,7 @@ def test_what_an_account_sent_is_erased_from_such_days_unless_it_arrived_before_
     since = lake.clock()
     lake.clock.advance(hours=1)
     send_of_yesterday(lake, INSTANCE, 10, USER)
-    lake.order(account=ACCOUNT, since=None if reaches else since + timedelta(minutes=30))
+    lake.order(account=ACCOUNT, since=since - timedelta(hours=3) if reaches else since + timedelta(minutes=30))
     assert lake.carry_out() == []
     after = marts_of(lake)
     for name, rows in before.items():

@@ -210,7 +210,8 @@ def _any(marked: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
         done = times[0].notnull()
         for each in times[1:]:
             done &= each.notnull()
-        conditions[number] = done & (table.time <= ibis.least(*times) + _window(rule))
+        earliest = ibis.least(*times) if number > 1 else times[0]  # Spark knows no least of one
+        conditions[number] = done & (table.time <= earliest + _window(rule))
     return table.mutate(reached=_furthest(conditions))
 
 

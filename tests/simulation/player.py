@@ -343,7 +343,7 @@ class Player:
         process, loader = self.world.loader
         self._arm(process)
         try:
-            with self._acting(process):
+            with self.world.stage.act_with_threads(process):
                 loader.load_round()
         except (CrashError, OSError):
             self.world.kill_loader()
@@ -367,7 +367,7 @@ class Player:
         process, _ = self.world.loader
         self._arm(process)
         try:
-            with self._acting(process):
+            with self.world.stage.act_with_threads(process):
                 self.world.eraser.round()
         except (CrashError, OSError):
             self.world.kill_loader()

@@ -109,6 +109,16 @@ class Stage:
         finally:
             self._acting = before
 
+    @contextlib.contextmanager
+    def act_with_threads(self, process: Process) -> Iterator[None]:
+        """Let the main thread act for a process, and all others too, as PyIceberg writes in several."""
+        before, self.threads = self.threads, process
+        try:
+            with self.act(process):
+                yield
+        finally:
+            self.threads = before
+
     def note(self, *what: str) -> None:
         """Write a line of the trace, where one is kept."""
         if self.trace is not None:

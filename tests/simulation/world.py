@@ -409,7 +409,7 @@ class World:
         process = Process("loader", self.stage)
         loader = Loader.__new__(Loader)
         try:
-            with self.stage.act(process):
+            with self.stage.act_with_threads(process):
                 loader.__init__(self.settings.gateway, self.settings.lake, PLANS[self.plan])  # type: ignore[misc]
                 self.eraser = Eraser(
                     loader,
@@ -445,7 +445,7 @@ class World:
             return
         process, app = self.gateway
         try:
-            with self.stage.act(process):
+            with self.stage.act_with_threads(process):
                 app.writer._log._scrub()  # type: ignore[attr-defined] # as above
         except CrashError:
             self.kill_gateway()

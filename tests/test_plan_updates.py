@@ -289,7 +289,7 @@ def test_what_no_plan_declares_in_time_is_given_up_and_accounted_for(site: Site,
     site.round()
     assert site.account().held == {"CellRun": 1}
     site.recorder.close()
-    site.agent._exporter._now = lambda: datetime.now(UTC) + timedelta(days=30)
+    site.agent._exporter._set_aside._now = lambda: datetime.now(UTC) + timedelta(days=30)
     site.round()
     account = site.account()
     assert account.held == {}

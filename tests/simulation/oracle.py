@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from heliograph.consent.level import Level
-from heliograph.event import Verdict
+from heliograph.event import Verdict, microseconds
 from heliograph.gateway.log_entries import Entry
 from heliograph.gateway.log_reading import read_segment, segments
 from heliograph.instance.account import read_account
@@ -184,7 +185,9 @@ class Oracle:
                     self._arrived |= known
                     for value in known:
                         self._received.setdefault(value, header.receipt.received)
-        self._arrived |= self._in_lake()
+        for row in self._world.lake.rows():  # of what the log has let go since one last looked
+            self._arrived.add(row["duration_ms"])
+            self._received.setdefault(row["duration_ms"], microseconds(row["received"].replace(tzinfo=UTC)))
         return self._arrived
 
     # What must hold.

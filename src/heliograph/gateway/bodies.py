@@ -310,7 +310,8 @@ def read_arrow(content: bytes) -> pa.RecordBatch:
                 if isinstance(kind, pa.DictionaryType):
                     _refuse_too_many(len(batches[0].column(position).dictionary), "words in a dictionary")
             return batches[0]
-    except (pa.ArrowException, OSError, ValueError, IndexError, struct.error):
+    # The KeyError is of words of a type for which PyArrow has no class, such as spans of months.
+    except (pa.ArrowException, OSError, ValueError, IndexError, KeyError, struct.error):
         # Without the cause, here and above: a library's message may repeat what it could not read.
         raise RefusalError(Refusal.DAMAGED_BODY, "it is not an Arrow IPC stream, or was damaged on the way") from None
     raise RefusalError(Refusal.DAMAGED_BODY, "an Arrow IPC stream of exactly one record batch is expected")

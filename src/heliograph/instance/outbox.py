@@ -217,10 +217,11 @@ class EpochWriter:
 
     def append_plain(self, event: list[Any]) -> None:
         """As `append_recorded`, as a plain line: for an agent of which it is not known that it reads compact ones."""
-        event[SEQUENCE] = self.last + 1
-        if len(_encode(event)) > LONGEST_WORD:
+        event[SEQUENCE] = sequence = self.last + 1
+        line = _encode(plain_event(event))
+        if len(line) > LONGEST_WORD:
             check_words(event)
-        self.append([plain_event(event)])
+        self._append(encode_body(line), sequence)
 
     def _append(self, frame: bytes, sequence: int) -> None:
         """Write a frame whose last event has this number."""

@@ -24,7 +24,7 @@ from simulation.processes import CrashError, Fault, Process
 from simulation.registry import order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from simulation.world import World
 USERS: Final = ("1", "2", "3", "4", None)
@@ -338,17 +338,21 @@ class Player:
 
     def load(self, a: int, _b: int) -> None:
         self.start_loader()
-        if self.world.loader is None:
-            return
-        process, loader = self.world.loader
+        if self.world.loader is not None:
+            self._let_load(self.world.loader[1].load_round)
+            self.oracle.check_lake()
+
+    def _let_load(self, work: Callable[[], object]) -> None:
+        """Let the loader's process do something, which it may die of."""
+        assert self.world.loader is not None
+        process, _ = self.world.loader
         self._arm(process)
         try:
             with self.world.stage.act_with_threads(process):
-                loader.load_round()
+                work()
         except (CrashError, OSError):
             self.world.kill_loader()
         self.world.lake.has_changed()
-        self.oracle.check_lake()
 
     def erase_account(self, a: int, _b: int) -> None:
         """Let somebody at the vendor order that what has arrived is erased, from some moment on or all of it."""
@@ -364,14 +368,7 @@ class Player:
         if self.world.loader is None or self.world.eraser is None:
             return
         self.oracle.arrived()
-        process, _ = self.world.loader
-        self._arm(process)
-        try:
-            with self.world.stage.act_with_threads(process):
-                self.world.eraser.round()
-        except (CrashError, OSError):
-            self.world.kill_loader()
-        self.world.lake.has_changed()
+        self._let_load(self.world.eraser.round)
         self.oracle.take_proofs()
 
     def start_loader(self) -> None:

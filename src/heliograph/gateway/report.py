@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 from heliograph.difference import in_words
-from heliograph.event import from_microseconds
+from heliograph.ledger.report import SAID, said
 from heliograph.wire import total_counts
 
 if TYPE_CHECKING:
@@ -64,14 +63,8 @@ def account_problems(accounts: Mapping[str, Account], explanations: Explanations
 def explained_table(words: Sequence[Explanation]) -> Table:
     """Return a table of what was said of differences."""
     table = Table(title="Differences that are explained")
-    for heading in ("instance", "since", "by", "why", "ranges"):
+    for heading in ("instance", *SAID, "ranges"):
         table.add_column(heading)
     for word in words:
-        table.add_row(
-            word.instance,
-            f"{from_microseconds(word.time):%Y-%m-%d %H:%M:%S}",
-            escape(word.by),
-            escape(word.reason),
-            "\n".join(map(in_words, word.ranges)),
-        )
+        table.add_row(word.instance, *said(word), "\n".join(map(in_words, word.ranges)))
     return table

@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from heliograph.difference import Apart, Counts, EndsDifference, add, subtract
-from heliograph.event import from_microseconds
 from heliograph.instance.counted import by_name, receipt_names
+from heliograph.ledger.report import SAID, said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,9 +163,8 @@ def comparison_table(comparison: Comparison) -> Table:
 def explained_ends_table(explained: list[ExplainedDifference]) -> Table:
     """Return a table of what the two ends differ in and the admin has explained."""
     table = Table(title="Both ends differ, and it is explained")
-    for heading in ("what", "since", "by", "why"):
+    for heading in ("what", *SAID):
         table.add_column(heading)
     for each in explained:
-        since = f"{from_microseconds(each.time):%Y-%m-%d %H:%M:%S}"
-        table.add_row(escape(str(each.difference)), since, escape(each.by), escape(each.reason))
+        table.add_row(escape(str(each.difference)), *said(each))
     return table

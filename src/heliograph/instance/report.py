@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from heliograph.difference import in_words
-from heliograph.event import from_microseconds
+from heliograph.ledger.report import SAID, said
 from heliograph.wire import total_counts
 
 if TYPE_CHECKING:
@@ -83,27 +83,21 @@ def left_out_table(account: InstanceAccount) -> Table:
 def explained_table(entries: Sequence[Explained]) -> Table:
     """Return a table of what the admin has said of differences."""
     table = Table(title="Differences that are explained")
-    for heading in ("since", "by", "why", "ranges"):
+    for heading in (*SAID, "ranges"):
         table.add_column(heading)
     for entry in entries:
-        table.add_row(
-            f"{from_microseconds(entry.time):%Y-%m-%d %H:%M:%S}",
-            escape(entry.by),
-            escape(entry.reason),
-            "\n".join(map(in_words, entry.ranges)),
-        )
+        table.add_row(*said(entry), "\n".join(map(in_words, entry.ranges)))
     return table
 
 
 def acknowledged_table(words: Sequence[Acknowledged]) -> Table:
     """Return a table of what the admin has said of faults of the ledger."""
     table = Table(title="Faults of the ledger that are acknowledged")
-    for heading in ("since", "by", "why", "faults"):
+    for heading in (*SAID, "faults"):
         table.add_column(heading)
     for word in words:
         shown = [*map(str, word.faults[:_MOST_FAULTS]), *["…"][: len(word.faults) - _MOST_FAULTS]]
-        since = f"{from_microseconds(word.time):%Y-%m-%d %H:%M:%S}"
-        table.add_row(since, escape(word.by), escape(word.reason), escape("\n".join(shown)))
+        table.add_row(*said(word), escape("\n".join(shown)))
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.markup import escape
 from rich.table import Table
@@ -35,6 +35,29 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN: Final = 50
 """Deliveries of which a table tells one by one."""
+SAID: Final = ("since", "by", "why")
+"""The headings of what `said` returns."""
+
+
+class Word(Protocol):
+    """What a person has said of something that differs, or is at fault."""
+
+    @property
+    def time(self) -> int:
+        """Microseconds since 1970."""
+
+    @property
+    def by(self) -> str:
+        """Who says so."""
+
+    @property
+    def reason(self) -> str:
+        """How it came to be."""
+
+
+def said(word: Word) -> tuple[str, str, str]:
+    """Return when a word was said, by whom, and why, as cells of a table."""
+    return _moment(word.time), escape(word.by), escape(word.reason)
 
 
 def entries_table(entries: Iterable[tuple[int, Entry]]) -> Table:

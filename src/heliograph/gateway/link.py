@@ -1,7 +1,8 @@
 """The way between a worker and the writer: questions and answers over a pair of connected sockets.
 
 The pair is made before the worker is started and has no name, so that nobody else can speak on it; whichever end dies,
-the other reads the end. A message is a prefix of three little-endian 32-bit numbers (the question's number, the lengths
+the other reads the end. Both ends are given streams, and do not ask what is under them: a simulation gives them its
+own, in memory. A message is a prefix of three little-endian 32-bit numbers (the question's number, the lengths
 of header and body), a header in MessagePack, and for a question that appends the body as it is to be stored.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import msgspec
 import structlog
@@ -24,7 +25,7 @@ from heliograph.wire import PingReceipt
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from heliograph.gateway.log_entries import Stored
     from heliograph.gateway.writer import Writer
@@ -107,6 +108,26 @@ class LinkError(Exception):
     """The other end does not speak this protocol."""
 
 
+class Sender(Protocol):
+    """What an end of a link needs of its way out: an `asyncio.StreamWriter` is one."""
+
+    def writelines(self, data: Iterable[bytes], /) -> None:
+        """Send; what cannot go yet waits in memory. Nothing is sent once the other end has gone."""
+
+    def is_closing(self) -> bool:
+        """Tell whether the way is closed, or about to be."""
+
+    def close(self) -> None:
+        """Close the way: the other end reads the end behind what was sent."""
+
+    async def wait_closed(self) -> None:
+        """Return once it is closed.
+
+        Raises:
+            OSError: The other end had gone before.
+        """
+
+
 def _pack(number: int, header: bytes, body: bytes) -> list[bytes]:
     return [_PREFIX.pack(number, len(header), len(body)), header, body]
 
@@ -120,9 +141,14 @@ async def _read(stream: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
 
 
 class RemoteWriter:
-    """The writer as a worker in another process sees it: a `heliograph.gateway.writer.Writer`."""
+    """The writer as a worker in another process sees it: a `heliograph.gateway.writer.Writer`.
 
-    def __init__(self, reader: asyncio.StreamReader, sender: asyncio.StreamWriter) -> None:
+    Args:
+        reader: On which the writer's answers come.
+        sender: On which it is asked.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, sender: Sender) -> None:
         self._reader = reader
         self._sender = sender
         self._waiting: dict[int, asyncio.Future[_Answer]] = {}
@@ -213,7 +239,7 @@ class WriterService:
         """Answer until the worker ends; what it has asked for is still carried out."""
         await self.answer(*await asyncio.open_connection(sock=link, limit=_BUFFER_BYTES))
 
-    async def answer(self, reader: asyncio.StreamReader, sender: asyncio.StreamWriter) -> None:
+    async def answer(self, reader: asyncio.StreamReader, sender: Sender) -> None:
         """Answer on a connection that is open, as `serve` does."""
         try:
             while True:
@@ -236,7 +262,7 @@ class WriterService:
             if self._tasks:
                 await asyncio.wait(self._tasks)
 
-    async def _serve_one(self, number: int, question: _Question, body: bytes, sender: asyncio.StreamWriter) -> None:
+    async def _serve_one(self, number: int, question: _Question, body: bytes, sender: Sender) -> None:
         try:
             answer = await self._answer(question, body)
         except tuple(_FAILURES.values()) as error:

@@ -51,8 +51,9 @@ from heliograph.lake.loader import Loader
 from heliograph.settings import AgentSettings, GatewaySettings, LakeSettings, RecorderSettings, Settings
 from simulation import erasing
 from simulation import lake as memory
-from simulation.disk import Disk, interposed
+from simulation.disk import Disk
 from simulation.erasing import Logs, quiet
+from simulation.interposed import interposed
 from simulation.lake import MemoryLake, RealLake
 from simulation.network import Network, Sent, Told, ask_all
 from simulation.plans import PLANS, checks_of, quick_builder

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _THREADS: Final = 4
 _STEADY_PER_SECOND: Final = 500
-_GROWN: Final = 4
+_GROWN: Final = 8
 """So many times `agent.batch_events` has a batch of a backlog."""
 _EVENT_BYTES: Final = 220
 """Of an event in the outbox, with its frame."""

@@ -64,6 +64,7 @@ class BatchBuilder:
     def __init__(self, plan: Plan, pseudonyms: Pseudonyms) -> None:
         self._coarsener = ColumnCoarsener(plan)
         self._columns = ColumnChecker(plan)
+        self._fields = [*self._columns.schema]
         self._lines = LineChecker(plan)
         self._properties = {name: event.properties for name, event in plan.events.items()}
         self._names = frozenset(plan.events)
@@ -170,11 +171,13 @@ class BatchBuilder:
         which one by one depends on the letters of a name, and must show in nothing that leaves.
         """
         columns, fields = [], []
-        for field in self._columns.schema:
+        recorded = dict(zip(table.column_names, table.columns, strict=True))
+        for field in self._fields:
             raw, kind = _RAW_IDS.get(field.name, (field.name, None))
-            if raw not in table.column_names:
+            if raw not in recorded:
                 continue
-            column = table.column(raw).combine_chunks()
+            chunks = recorded[raw]
+            column = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
             if field.nullable and column.null_count == len(column):
                 continue
             if pa.types.is_dictionary(column.type):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from heliograph.instance.compact_lines import is_compact, plain_line
-from heliograph.instance.compact_parts import NAMES, WORDS, find_parts, with_words, without_words
+from heliograph.instance.compact_parts import NAMES, WORDS, find_parts
 from heliograph.instance.line_columns import LineColumns, line_fields
 from heliograph.instance.new_columns import Part, column_of_parts, column_per_group
 from heliograph.plan.buffers import column_values
@@ -99,8 +99,6 @@ class CompactColumns:
         """As `LineColumns.read`; `mend` is given plain lines."""
         if not (is_compact(body) or b"\n[" in body):
             return self._plain.read(body, mend)
-        if b"\0" in body:  # which is in no line, and which `find_parts` takes for its own
-            return self._plain.read(b"\n".join(map(plain_line, body.split(b"\n"))), mend)
         lines = _Lines(body)
         try:
             while True:
@@ -169,7 +167,7 @@ class _Lines:
 
     def __init__(self, body: bytes) -> None:
         self._body = body
-        self._letters = np.frombuffer(with_words(body), np.uint8)
+        self._letters = np.frombuffer(bytearray(body + b"\n"), np.uint8)
         self._parts = find_parts(self._letters)
         ends = self._parts.place("end")
         # What follows the properties, so that their texts are lines.
@@ -218,8 +216,8 @@ class _Lines:
     def words(self, spans: _Spans) -> tuple[npt.NDArray[np.int32], list[str | None]]:
         """Return which of the different texts each row has, and the words in them: as many in each."""
         coded = self.texts(spans).dictionary_encode()
-        joined = without_words(bytes(_letters(coded.dictionary)[:-1]))
-        return column_values(coded.indices), _list_decoder.decode(b"[%s]" % joined)
+        # Each ends with a comma.
+        return column_values(coded.indices), _list_decoder.decode(b"[%s]" % bytes(_letters(coded.dictionary)[:-1]))
 
 
 def _letters(texts: pa.StringArray) -> memoryview:

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 END, _QUOTE, _COMMA, _N, _ZERO, _BACKSLASH = b'\n",n0\\'
 _OPEN_LINE, _CLOSE_LINE, _OPEN, _CLOSE = b"[]{}"
-_BLOCK_BYTES: Final = 256 << 10
+_BLOCK_BYTES: Final = 512 << 10
 """So much is looked at at once: what a processor keeps at hand, with what is found in it."""
 _MOST_DIGITS: Final = 18
 """Of a sequence number, so that it is one of 64 bits."""
-_NULL: Final = b",null"
-_NO_WORD: Final = b',"\0\0"'
-"""What stands for it while quotes are counted: no line has a zero."""
+_COMMA_NULL: Final = len(b",null")
+_WORD_PLACES: Final = PLACES[PLACES.index("user") :]
+"""Each is a text or null."""
 WORDS: Final = PLACES[PLACES.index("outcome") :]
 """The last places: few combinations of these words differ."""
 _QUOTES: Final = 2 * (len(PLACES) - 1)
-"""Of a line, up to its properties."""
+"""Of a line that has all words, up to its properties."""
 
 
 class Parts(NamedTuple):
@@ -56,29 +56,15 @@ NAMES: Final = ("line", "name", "sequence", "time", "user", "session", "words", 
 
 
 def find_parts(letters: Letters) -> Parts:
-    """Return where the parts of lines are, all of which have an end, in which `with_words` has put words."""
+    """Return where the parts of lines are, all of which have an end."""
     found: list[Parts] = []
     for begin, end in _blocks(letters):
         parts = _find(letters[begin:end])
-        found.append(parts._replace(places=(parts.places + begin).astype(np.int32)))
+        parts.places[:] += np.int32(begin)
+        found.append(parts)
     columns = zip(*found, strict=True)
     is_compact, numbers, places = columns
     return Parts(np.concatenate(is_compact), np.concatenate(numbers), np.concatenate(places, axis=1))
-
-
-def with_words(body: bytes) -> bytearray:
-    """Return lines, the last one with an end, with a word wherever they have none: so all have as many quotes.
-
-    Should a text look as if there were none, its line is not found to be compact any more.
-    """
-    lines = bytearray(body.replace(_NULL, _NO_WORD))
-    lines.append(END)
-    return lines
-
-
-def without_words(texts: bytes) -> bytes:
-    """Return texts with the words taken out that `with_words` has put in."""
-    return texts.replace(_NO_WORD[1:], _NULL[1:])
 
 
 def _blocks(letters: Letters) -> Iterator[tuple[int, int]]:
@@ -100,23 +86,33 @@ def _find(letters: Letters) -> Parts:
     quotes = np.flatnonzero(letters == _QUOTE)
     first = np.searchsorted(quotes, starts)
     # A line that has fewer takes those of the lines behind it, or these.
-    quotes = np.concatenate((quotes, np.full(_QUOTES, len(letters) - 1)))
-    pairs = quotes[first[:, None] + np.arange(_QUOTES)]
-    opening, closing = pairs[:, ::2], pairs[:, 1::2]
-    properties = np.minimum(closing[:, -1] + 2, ends)
-    name, behind_name, time = opening[:, 0], closing[:, 0] + 2, opening[:, 1]
-    good = (closing[:, -1] + 2 < ends) & (name == starts + 1) & (opening[:, 2:] == closing[:, 1:-1] + 2).all(axis=1)
-    good &= (letters[np.minimum(closing + 1, len(letters) - 1)] == _COMMA).all(axis=1)
-    good &= (letters[starts] == _OPEN_LINE) & (letters[ends - 1] == _CLOSE_LINE)
-    good &= (letters[time - 1] == _COMMA) & (letters[properties] == _OPEN) & (letters[ends - 2] == _CLOSE)
+    quotes = np.concatenate((quotes, np.full(_QUOTES, len(letters) - 2)))
+    name, time = quotes[first], quotes[first + 2]
+    behind_name, behind = quotes[first + 1] + 2, quotes[first + 3] + 1
+    good = (name == starts + 1) & (letters[starts] == _OPEN_LINE) & (letters[ends - 1] == _CLOSE_LINE)
+    good &= (letters[behind_name - 1] == _COMMA) & (letters[time - 1] == _COMMA)
+    # From one comma to the next: a word is between the next two quotes, and null, as nothing else there, begins with n.
+    commas = [behind]
+    nexts = first + 4
+    for _ in _WORD_PLACES:
+        is_null = letters[np.minimum(behind + 1, len(letters) - 1)] == _N
+        good &= is_null | (quotes[nexts] == behind + 1)
+        behind = np.where(is_null, behind + _COMMA_NULL, quotes[nexts + 1] + 1)
+        nexts += 2 * ~is_null
+        commas.append(behind)
+    at_commas = np.minimum(np.stack(commas), ends)
+    good &= (letters[at_commas] == _COMMA).all(axis=0)
+    properties = np.minimum(behind + 1, ends)
+    good &= (letters[properties] == _OPEN) & (letters[ends - 2] == _CLOSE)
     numbers, are_numbers = _numbers(letters, behind_name, time - 1)
     good &= are_numbers
     # An escaped letter may be a quote, and then all parts behind it are others: who reads them must not have to tell.
     escapes = np.flatnonzero(letters == _BACKSLASH)
     if len(escapes):
         good[np.searchsorted(ends, escapes)] = False
-    user, session, words = opening[:, 2], opening[:, 3], opening[:, 4]
-    return Parts(good, numbers, np.stack((starts, name, behind_name, time, user, session, words, properties, ends)))
+    user, session, words = at_commas[:3] + 1
+    parts = (starts, name, behind_name, time, user, session, words, properties, ends)
+    return Parts(good, numbers, np.stack(parts, dtype=np.int32, casting="unsafe"))
 
 
 def _numbers(letters: Letters, starts: Integers, ends: Integers) -> tuple[Integers, Booleans]:

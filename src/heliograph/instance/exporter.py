@@ -66,7 +66,7 @@ class Exporter:
         objections: Who has said no to what; of this state and outbox if None.
         withdrawn: Events that are not set aside any more.
         bandwidth: How fast the client's bodies leave; without a limit if None.
-        read_ahead: Whether a thread reads the next batch of a backlog while one is on its way.
+        read_ahead: Whether a thread reads the next batch of a backlog while one is built and on its way.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class Exporter:
     def use_plan(self, plan: Plan, *, withdrawn: frozenset[str] = frozenset()) -> None:
         """Deliver by this plan from now on; events that are `withdrawn` are not set aside any more."""
         self._set_aside.use_plan(plan, withdrawn)
+        self._sizes.use_plan(plan)
         self._builder = BatchBuilder(plan, self._pseudonyms)
         self._books.use_plan(plan, self._builder)
 
@@ -254,10 +255,10 @@ class Exporter:
             self._pseudonyms.clear()
             self._generation = self._objections.generation
         marks = self._books.marks()
-        batch = self._builder.build(recorded, numbers=numbers, latest=self._latest(), refusals=refusals, marks=marks)
-        self.stripped.update(batch.stripped)
         if limit:
             self._read_ahead(reader, chunk.end, self._sizes.after(limit))
+        batch = self._builder.build(recorded, numbers=numbers, latest=self._latest(), refusals=refusals, marks=marks)
+        self.stripped.update(batch.stripped)
         absent: VerdictCounts = {}
         for counts in (*(self._books.accounting.as_declared(owed.counts) for owed in progress.owed), batch.absent):
             merge_counts(absent, counts)

@@ -1,4 +1,6 @@
-"""Reading the next events of an epoch while the present ones are on their way: most of that is waiting.
+"""Reading the next events of an epoch while the present ones are built and on their way.
+
+Both are mostly done in libraries that let other threads run, and the way is mostly waiting.
 
 What is read ahead is what the outbox and the plan say, and nothing more: who has said no to what, whose events they are
 and whether anything may leave is looked up when a batch is built of it. Whoever takes it says what has to be the same.

@@ -38,11 +38,26 @@ def fresh_column(column: pa.Array) -> pa.Array:
 
 
 def in_order_of_appearance(column: pa.DictionaryArray) -> pa.DictionaryArray:
-    """Return the same values in a dictionary that has each once, in the order of the rows that have it first."""
-    seen = pc.unique(column.indices.drop_null())
-    if len(seen) == len(column.dictionary) and (column_values(seen) == np.arange(len(seen))).all():
+    """Return the same values in a dictionary that has each word in the order of the rows that have it first.
+
+    Words that no row has are left out. Those of `column` are all different.
+    """
+    words = column.dictionary
+    rows = rows_with_value(column)
+    if len(words) == min(len(rows), 1):
         return column
-    return fresh_column(column)
+    places = column_values(column.indices)
+    places = places[rows] if column.null_count else places
+    first_row = np.full(len(words), len(column))
+    first_row[places[::-1]] = rows[::-1]
+    order = np.argsort(first_row, kind="stable")[: np.count_nonzero(first_row < len(column))]
+    if len(order) == len(words) and (order == np.arange(len(order))).all():
+        return column
+    place_of = np.zeros(len(words), places.dtype)
+    place_of[order] = np.arange(len(order))
+    found = np.zeros(len(column), places.dtype)
+    found[rows] = place_of[places]
+    return pa.DictionaryArray.from_arrays(with_values(column.indices, found), words.take(pa.array(order)), safe=False)
 
 
 def bare_column(column: pa.Array) -> pa.Array:

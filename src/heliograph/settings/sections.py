@@ -117,7 +117,7 @@ class AgentSettings(Section, frozen=True, kw_only=True):
         tuple[str, ...], _about("Ids of programs: service accounts, scripts, monitors; likewise.")
     ] = ()
     batch_events: Annotated[
-        PositiveInt, _about("Events in one delivery; up to four times as many while a backlog is delivered.")
+        PositiveInt, _about("Events in one delivery; up to eight times as many while a backlog is delivered.")
     ] = 5_000
     ledger_days: Annotated[
         LedgerDays,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from heliograph.insights.scope import Scope
     from heliograph.plan.model import Plan
 
-ADDED = ("user_days", "user_feature_days", "session_parts")
+ADDED = ("user_days", "user_feature_days", "active_days", "session_parts", "session_spans")
 """The marts to which the rows of each portion of events are added."""
 
 

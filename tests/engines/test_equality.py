@@ -21,9 +21,11 @@ from heliograph.insights.catalog import METRICS
 from heliograph.insights.scope import Scope
 from heliograph.insights.tables import Tables
 from heliograph.lake.marts.definitions import (
+    active_days,
     counted_events,
     instance_days,
     session_parts,
+    session_spans,
     user_days,
     user_feature_days,
 )
@@ -65,9 +67,9 @@ def kept(engine: Engine, folder: Path, events: Path, plan: Plan) -> tuple[Tables
 
     counted = counted_events(engine.open(stored)["events"], plan)
     days = keep("user_days", user_days(counted, plan))
-    keep("user_feature_days", user_feature_days(days, plan))
+    keep("active_days", active_days(keep("user_feature_days", user_feature_days(days, plan)), plan))
     keep("instance_days", instance_days(days, plan))
-    keep("session_parts", session_parts(counted, plan))
+    keep("session_spans", session_spans(keep("session_parts", session_parts(counted, plan)), plan))
     opened = engine.open(stored)
     return Tables(kept=True, events=counted_events(opened.pop("events"), plan), **opened), rows
 

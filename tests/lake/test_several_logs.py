@@ -39,7 +39,7 @@ from heliograph.wire import NDJSON
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MARTS = ("user_days", "user_feature_days", "session_parts", "instance_days")
+MARTS = ("user_days", "user_feature_days", "active_days", "session_parts", "session_spans", "instance_days")
 
 
 class Gateways:

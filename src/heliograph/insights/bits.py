@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Final
 import ibis
 import pyarrow as pa
 
+from heliograph.insights.scope import number_of
+from heliograph.lake.marts.feature_sets import BITS, bit_or, bits_of_names, count_pages, numbered_features
+
 if TYPE_CHECKING:
+    from heliograph.insights.scope import Window
     from heliograph.plan.model import Plan
 
-BITS: Final = 62
-"""Members of a set that one number holds, none of which is its sign."""
 _SET: Final = "features_"
-
-
-@ibis.udf.agg.builtin(name="bit_or")  # type: ignore[untyped-decorator]  # Ibis's, which has no types
-def bit_or(bits: int) -> int:  # type: ignore[empty-body]  # the engine has it
-    """Return the union of the sets of all rows; null if none has one."""
+_DAYS: Final = "days_"
 
 
 @ibis.udf.scalar.builtin(name="bit_count", signature=(("int64",), "int8"))  # type: ignore[untyped-decorator]  # likewise
@@ -31,28 +29,49 @@ def bits_set(bits: ibis.Value) -> ibis.Value:
     return _bit_count(bits).cast("int64")
 
 
-def with_feature_sets(table: ibis.Table, plan: Plan, *, by: str) -> ibis.Table:
+def with_feature_sets(table: ibis.Table, plan: Plan) -> ibis.Table:
     """Return the rows of a feature, each with the set of just this one, in as many columns as the plan needs.
 
     Args:
-        table: With a column of names of events, or of features.
+        table: With the `name` of an event.
         plan: Says the features: those of the events that make their user active.
-        by: The column: ``name`` or ``feature``.
     """
-    active = [(name, event.feature) for name, event in plan.events.items() if event.active]
-    pairs = active if by == "name" else sorted({(feature, feature) for _, feature in active})
-    return table.join(_sets_of(tuple(pairs), by), by)
+    return with_paged_sets(table.join(bits_of_names(plan), "name").rename(features="bit"), plan)
 
 
-@functools.lru_cache(maxsize=32)
-def _sets_of(pairs: tuple[tuple[str, str], ...], by: str) -> ibis.Table:
-    """Return the sets by name, the same table each time: expressions of equal parts are compiled once."""
-    numbers = {feature: number for number, feature in enumerate(sorted({feature for _, feature in pairs}))}
-    columns = {by: pa.array([name for name, _ in pairs], pa.string())}
-    for column in range(len(numbers) // BITS + 1):
-        places = (numbers[feature] - column * BITS for _, feature in pairs)
-        columns[f"{_SET}{column}"] = pa.array([1 << at if 0 <= at < BITS else 0 for at in places], pa.int64())
-    return ibis.memtable(pa.table(columns))
+def with_paged_sets(table: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return the rows of a mart that has sets of features, with these in as many columns as the plan needs.
+
+    Args:
+        table: With `page` and `features`; see `heliograph.lake.marts.feature_sets`.
+        plan: Says how many features there are.
+    """
+    if (pages := count_pages(plan)) == 1:
+        return table.mutate(table.features.name(f"{_SET}0"))
+    return table.mutate(
+        *(ibis.ifelse(table.page == page, table.features, 0).name(f"{_SET}{page}") for page in range(pages))
+    )
+
+
+def day_sets(day: ibis.Value, window: Window) -> dict[str, ibis.Value]:
+    """Return aggregates by column: the sets of the days of the window on which there is a row.
+
+    Args:
+        day: A date within the window.
+        window: As many days as there are.
+    """
+    before = ibis.literal(number_of(window.last), "int64") - day.epoch_days().cast("int64")
+    columns = {}
+    for column, first in enumerate(range(0, window.days, BITS)):
+        bit = ibis.literal(1, "int64") << (before - first)
+        inside = bit if window.days <= BITS else ibis.ifelse(before.between(first, first + BITS - 1), bit, 0)
+        columns[f"{_DAYS}{column}"] = bit_or(inside)
+    return columns
+
+
+def count_days(table: ibis.Table) -> ibis.Value:
+    """Return how many days each row's sets have."""
+    return functools.reduce(operator.add, (bits_set(table[name]) for name in table.columns if name.startswith(_DAYS)))
 
 
 def sets(table: ibis.Table) -> list[str]:
@@ -70,3 +89,41 @@ def unions(table: ibis.Table, *, where: ibis.Value | None = None) -> dict[str, i
 def count_features(table: ibis.Table) -> ibis.Value:
     """Return how many features each row's set has."""
     return functools.reduce(operator.add, (bits_set(table[name]) for name in sets(table)))
+
+
+def day_masks(days: ibis.Table, plan: Plan, window: Window) -> ibis.Table:
+    """Return for each user and each feature that they used, in the order of the plan's numbers, the set of its days.
+
+    Args:
+        days: `active_days` of the window.
+        plan: Says which features there are.
+        window: No more days than a number holds.
+
+    Returns:
+        `user` (a number), `feature` (its number), `mask` (the set; never empty).
+    """
+    days = with_paged_sets(days, plan)
+    day = ibis.literal(1, "int64") << (number_of(window.last) - days.day.epoch_days().cast("int64"))
+    numbers = numbered_features(plan).values()
+
+    def used(number: int) -> ibis.Value:
+        page = days[f"{_SET}{number // BITS}"]
+        return (page & ibis.literal(1 << number % BITS, "int64")) != 0
+
+    # A column for each feature, and only then a row: an engine goes over the days once, and groups few rows.
+    wide = days.group_by("user_id").agg(
+        **{f"{_DAYS}{number}": bit_or(ibis.ifelse(used(number), day, 0)) for number in numbers}
+    )
+    known = wide.cross_join(_feature_numbers(len(numbers)))
+    masks = known.select(
+        "feature",
+        user=known.user_id,
+        mask=known.feature.cases(*((number, known[f"{_DAYS}{number}"]) for number in numbers), else_=0),
+    )
+    return masks.filter(masks["mask"] != 0)
+
+
+@functools.lru_cache(maxsize=8)
+def _feature_numbers(count: int) -> ibis.Table:
+    """Return the numbers of features, the same table each time: expressions of equal parts are compiled once."""
+    return ibis.memtable(pa.table({"feature": pa.array(range(count), pa.int64())}))

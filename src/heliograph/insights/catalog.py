@@ -95,6 +95,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _USE: Final = ("user_feature_days", "instance_days")
+_DAYS: Final = ("active_days", "instance_days")
 _MOVED: Final = tuple(f"{threshold}_{way}" for threshold in STEPS for way in ("lower", "higher"))
 _OF_A_DAY: Final = Counts(people=("active_users",), keys=("day",))
 
@@ -160,7 +161,7 @@ METRICS: Final = (
         words="Which feature, or set of features, is stickiest?",
         function=feature_stickiness,
         rule=StickinessRule,
-        reads=_USE,
+        reads=_DAYS,
         counts=Counts(
             people=("users",),
             derived=dict.fromkeys(("rank", "stickiness", "lower", "upper"), ("users",)),
@@ -185,7 +186,7 @@ METRICS: Final = (
         words="How many users are power users, and how much hangs on each threshold?",
         function=power_users,
         rule=PowerUserRule,
-        reads=_USE,
+        reads=_DAYS,
         counts=Counts(
             people=("active_users", "power_users", *_MOVED),
             derived={"share": ("active_users", "power_users")},
@@ -202,7 +203,7 @@ METRICS: Final = (
         words="How many users use several features in one session?",
         function=multi_feature_sessions,
         rule=SessionRule,
-        reads=("session_parts", "instance_days"),
+        reads=("session_spans", "instance_days"),
         counts=Counts(
             people=("users", "multi_feature_users"),
             derived={
@@ -300,7 +301,7 @@ METRICS: Final = (
         words="What do the components of intervene measure, window by window?",
         function=window_measures,
         rule=InterventionRule,
-        reads=_USE,
+        reads=_DAYS,
     ),
 )
 """In the order of the documentation."""

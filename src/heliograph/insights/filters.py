@@ -25,7 +25,7 @@ import msgspec
 
 from heliograph.insights.tables import Tables, days_of_events
 from heliograph.insights.zones import WIDEST, local_time
-from heliograph.lake.marts.definitions import instance_days, user_days, user_feature_days
+from heliograph.lake.marts.definitions import active_days, instance_days, user_days, user_feature_days
 
 if TYPE_CHECKING:
     from heliograph.insights.scope import Scope, Window
@@ -35,14 +35,21 @@ if TYPE_CHECKING:
 def scoped(tables: Tables, plan: Plan, scope: Scope) -> Tables:
     """Return what `scope` leaves of each table, of any day; with a column `everyone` where that is the unit.
 
-    The session parts are those of the accounts and instances alone; `matching` is for the sessions made of them.
+    The parts and spans of sessions are those of the accounts and instances alone; `matching` is for the sessions made
+    of them.
     """
     local = in_zone(tables, plan, scope)
+    of_features = matching(chosen(local.user_feature_days, scope), plan, scope)
     return Tables(
         events=matching(chosen(local.events, scope), plan, scope),
         user_days=matching(chosen(local.user_days, scope), plan, scope),
-        user_feature_days=matching(chosen(local.user_feature_days, scope), plan, scope),
+        user_feature_days=of_features,
+        # A row has the whole of a day: what single features, versions and clients have of it, others say.
+        active_days=with_unit(active_days(of_features, plan), scope)
+        if restricts_use(scope)
+        else chosen(local.active_days, scope),
         session_parts=chosen(local.session_parts, scope),
+        session_spans=chosen(local.session_spans, scope),
         instance_days=chosen(local.instance_days, scope),
         event_days=None if local.event_days is None else chosen(local.event_days, scope),
         kept=local.kept,
@@ -57,13 +64,15 @@ def in_zone(tables: Tables, plan: Plan, scope: Scope) -> Tables:
         return tables
     local = local_time(tables.events.time, scope.zone, now=scope.now)
     days = user_days(tables.events.mutate(time=local), plan)
+    of_features = user_feature_days(days, plan)
     known = days_of_events(tables.events, local)
     if tables.raw_from is not None:  # a day of which the events are gone in part is none that is known
         known = known.filter(known.day > tables.raw_from)
     return msgspec.structs.replace(
         tables,
         user_days=days,
-        user_feature_days=user_feature_days(days, plan),
+        user_feature_days=of_features,
+        active_days=active_days(of_features, plan),
         instance_days=instance_days(days, plan),
         event_days=known,
     )
@@ -81,6 +90,11 @@ def chosen(table: ibis.Table, scope: Scope) -> ibis.Table:
 def with_unit(table: ibis.Table, scope: Scope) -> ibis.Table:
     """Return the table with a column for the scope's unit, which is that of each row unless it is everyone."""
     return table.mutate(everyone=ibis.literal("everyone")) if scope.unit == "everyone" else table
+
+
+def restricts_use(scope: Scope) -> bool:
+    """Tell whether `scope` names features, versions or clients."""
+    return bool(scope.features or scope.versions or scope.clients)
 
 
 def matching(table: ibis.Table, plan: Plan, scope: Scope) -> ibis.Table:

@@ -24,9 +24,8 @@ import msgspec
 import pyarrow as pa
 from msgspec import Meta
 
-from heliograph.insights.activity import use
 from heliograph.insights.answer import Answer, scope_parameters
-from heliograph.insights.bits import count_features, unions, with_feature_sets
+from heliograph.insights.bits import count_features, unions, with_paged_sets
 from heliograph.insights.change import Change, find_change
 from heliograph.insights.filters import scoped, up_to, within
 from heliograph.insights.scope import Scope, Window, checked, number_of
@@ -118,8 +117,8 @@ def measures_of(known: Tables, plan: Plan, scope: Scope, days: Window, rule: Int
     """Return `window_measures` of some days, of tables that the scope has been applied to."""
     arrived = within(known.data_days, days)
     arrived = arrived.select(scope.unit, window=_window(arrived.day.epoch_days().cast("int64"), days, rule)).distinct()
-    active = with_feature_sets(use(known, days), plan, by="feature")
-    active = active.mutate(window=_window(active.day, days, rule))
+    active = with_paged_sets(within(known.active_days, days), plan)
+    active = active.mutate(window=_window(active.day.epoch_days().cast("int64"), days, rule))
     keys = [scope.unit, "window"]
     # By user first: an engine counts rows faster than it tells distinct values apart.
     users = active.group_by([*keys, "user_id"]).agg(

@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from heliograph.insights.activity import MONTH, use
+from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
-from heliograph.insights.bits import count_features, unions, with_feature_sets
-from heliograph.insights.filters import scoped
+from heliograph.insights.bits import count_days, count_features, day_sets, unions, with_paged_sets
+from heliograph.insights.filters import scoped, within
 from heliograph.insights.known_days import told_complete
 from heliograph.insights.scope import Scope, checked, is_valid
 
@@ -49,14 +49,14 @@ def user_measures(tables: Tables, plan: Plan, scope: Scope) -> ibis.Table:
         The unit, user_id, `active_days`, `features` (distinct), `core_actions`, `peers` (the unit's other active
         users) and `peers_below` (those of them with fewer core actions).
     """
-    used = use(scoped(tables, plan, scope), scope.window(MONTH))
-    # By day first: an engine counts rows faster than it tells distinct values apart.
-    used = with_feature_sets(used, plan, by="feature")
-    days = used.group_by([scope.unit, "user_id", "day"]).agg(core_actions=used.core_actions.sum(), **unions(used))
+    window = scope.window(MONTH)
+    days = with_paged_sets(within(scoped(tables, plan, scope).active_days, window), plan)
     users = days.group_by([scope.unit, "user_id"]).agg(
-        active_days=days.count(), core_actions=days.core_actions.sum(), **unions(days)
+        core_actions=days.core_actions.sum(), **day_sets(days.day, window), **unions(days)
     )
-    users = users.select(scope.unit, "user_id", "active_days", "core_actions", features=count_features(users))
+    users = users.select(
+        scope.unit, "user_id", "core_actions", active_days=count_days(users), features=count_features(users)
+    ).relocate("active_days", "features", before="core_actions")
     return users.mutate(
         peers=users.count().over(ibis.window(group_by=scope.unit)) - 1,
         # Ibis counts ranks from 0, so that the rank is the number of users strictly below.

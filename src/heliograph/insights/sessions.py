@@ -15,8 +15,8 @@ from msgspec import Meta
 
 from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
-from heliograph.insights.bits import count_features, sets, unions, with_feature_sets
-from heliograph.insights.filters import chosen, matches, midnight, scoped, with_unit
+from heliograph.insights.bits import count_features, sets, unions, with_feature_sets, with_paged_sets
+from heliograph.insights.filters import chosen, matches, midnight, restricts_use, scoped, with_unit
 from heliograph.insights.known_days import told_complete
 from heliograph.insights.numbering import Numbered, numbered
 from heliograph.insights.scope import Scope, checked, day_number, number_of
@@ -89,7 +89,8 @@ def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> Nu
     )
     alone = marked.filter(marked.begins & marked.ends)
     several = marked.filter(~(marked.begins & marked.ends))
-    beginning = ibis.ifelse(several.begins, several.begun, None).max().over(ibis.window(**order, rows=(None, 0)))
+    # By range, not by rows: of spans that begin together one alone begins the session of all.
+    beginning = ibis.ifelse(several.begins, several.begun, None).max().over(ibis.window(**order, range=(None, 0)))
     several = several.mutate(session_begun=beginning)
     joined = several.group_by([*user, "session_begun"]).agg(
         ended=several.ended.max(), events=several.events.sum(), **unions(several)
@@ -102,18 +103,21 @@ def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> Nu
 def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule, *, is_kept: bool) -> ibis.Table:
     """Return stretches of use that lie within one session each, so few that putting them in order costs little.
 
-    From the marts they are the parts of sessions. From events, all of a user within one stretch of the clock as long
-    as a pause are one span: whatever else there is, no pause lies between them.
+    From the marts they are the parts of sessions. From events, all of a user within one stretch of the clock as long as
+    a pause are one span: whatever else there is, no pause lies between them.
 
     A session that began before the window has a part that ended no longer before it than a pause; it is read too, and
     is what tells that the session did not begin later. To the other side there is no bound: however long a session
     goes on, it belongs to the day of its beginning.
 
     Returns:
-        account, instance, user_id, `begun` (once for each user), `ended` (in that order, too, but from the marts); of
-        what the filters leave, `events` and sets of features as bits.
+        account, instance, user_id, `begun` (from events once for each user), `ended` (from events in that order, too);
+        of what the filters leave, `events` and sets of features as bits.
     """
     earliest = midnight(scope.window(rule.days).first, before=WIDEST + timedelta(minutes=rule.gap_minutes))
+    if is_kept and not restricts_use(scope):
+        spans = with_paged_sets(chosen(tables.session_spans, scope), plan)
+        return spans.filter(spans.ended >= earliest).select(*_USER, "begun", "ended", "events", *sets(spans))
     told = [*_USER, "name", "version", "source"]
     if is_kept:
         parts = chosen(tables.session_parts, scope)
@@ -123,7 +127,7 @@ def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule, *, is_ke
         events = events.filter(events.time >= earliest, events.user_id.notnull())
         span = events.time.epoch_seconds() // (rule.gap_minutes * 60)
         rows = events.select(*told, begun="time", ended="time", events=ibis.literal(1, "int64"), span=span)
-    joined = with_feature_sets(rows, plan, by="name")
+    joined = with_feature_sets(rows, plan)
     matched = matches(joined, plan, scope)
     events = joined.events if matched is None else ibis.ifelse(matched, joined.events, 0)
     # An instance is of one account for ever: it needs no grouping by it, which costs a quarter of all.

@@ -5,6 +5,7 @@ A user's days are bits of a whole number, so that the days of a set of features 
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Annotated, Final
 
 import ibis
@@ -12,11 +13,12 @@ import msgspec
 import pyarrow.compute as pc
 from msgspec import Meta
 
-from heliograph.insights.activity import MONTH, use
+from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
-from heliograph.insights.bits import BITS, bit_or, bits_set
-from heliograph.insights.filters import scoped, up_to
-from heliograph.insights.scope import QuestionError, Scope, Window, checked, number_of
+from heliograph.insights.bits import bits_set, day_masks
+from heliograph.insights.filters import scoped, up_to, within
+from heliograph.insights.scope import QuestionError, Scope, checked
+from heliograph.lake.marts.feature_sets import BITS, numbered_features
 
 if TYPE_CHECKING:
     from heliograph.insights.tables import Tables
@@ -64,12 +66,8 @@ def feature_stickiness(tables: Tables, plan: Plan, scope: Scope, *, rule: Sticki
     if window.days > MOST_DAYS:
         raise QuestionError([f"Stickiness of sets is told of {MOST_DAYS} days at most, not of {window.days}."])
     tables = scoped(tables, plan, scope)
-    masks = _day_masks(tables, window)
-    sets = ibis.union(*(_sets(masks, size) for size in range(1, rule.largest_set + 1)))
-    sets = sets.mutate(days=bits_set(sets.mask))
-    totals = sets.group_by(["size", "features"]).agg(
-        users=sets.count(), days=sets.days.sum(), squares=(sets.days * sets.days).sum()
-    )
+    masks = day_masks(within(tables.active_days, window), plan, window)
+    totals = ibis.union(*(_totals(masks, size, plan) for size in range(1, rule.largest_set + 1)))
     begun = up_to(tables.data_days, scope.until).agg(first_day=lambda days: days.day.min())
     ranked = _ranked(_interval(totals, rule, window.days)).cross_join(begun)
     complete = (ranked.first_day <= ibis.literal(window.first)) & ibis.literal(window.last < scope.today)
@@ -80,26 +78,27 @@ def feature_stickiness(tables: Tables, plan: Plan, scope: Scope, *, rule: Sticki
     )
 
 
-def _day_masks(scoped_tables: Tables, window: Window) -> ibis.Table:
-    used = use(scoped_tables, window)
-    bit = ibis.literal(1, "int64") << (number_of(window.last) - used.day)
-    return used.group_by(["user_id", "feature"]).agg(mask=bit_or(bit))
-
-
-def _sets(masks: ibis.Table, size: int) -> ibis.Table:
-    table = masks.select("user_id", "mask", features="feature", last="feature")
+def _totals(masks: ibis.Table, size: int, plan: Plan) -> ibis.Table:
+    """Return for each set of so many features its users, their days, and the sum of the squares of these."""
+    columns = [f"feature_{place}" for place in range(size)]
+    table = masks.rename({columns[0]: "feature"})
     # Renamed, and no `view`, which is another one each time, so that the whole question would be compiled each time.
-    other = masks.select(other_user="user_id", other_mask="mask", other_feature="feature")
-    for _ in range(size - 1):
-        joined = table.join(other, [("user_id", "other_user")])
-        joined = joined.filter(joined.last < joined.other_feature)
-        table = joined.select(
-            "user_id",
-            mask=joined.mask | joined.other_mask,
-            features=joined.features + SEPARATOR + joined.other_feature,
-            last="other_feature",
-        )
-    return table.select("features", "mask", size=ibis.literal(size, "int64"))
+    other = masks.rename(other_user="user", other_feature="feature", other_mask="mask")
+    for before, column in itertools.pairwise(columns):
+        joined = table.join(other, [("user", "other_user")])
+        joined = joined.filter(joined[before] < joined.other_feature)
+        known = [name for name in columns if name in table.columns]
+        table = joined.select("user", *known, joined.other_feature.name(column), mask=joined.mask | joined.other_mask)
+    table = table.mutate(days=bits_set(table.mask))
+    totals = table.group_by(columns).agg(
+        users=table.count(), days=table.days.sum(), squares=(table.days * table.days).sum()
+    )
+    # By number until here: an engine groups by words several times slower.
+    names = [(number, name) for name, number in numbered_features(plan).items()]
+    words = [totals[column].cases(*names) for column in columns]
+    return totals.select(
+        "users", "days", "squares", size=ibis.literal(size, "int64"), features=ibis.literal(SEPARATOR).join(words)
+    )
 
 
 def _interval(totals: ibis.Table, rule: StickinessRule, length: int) -> ibis.Table:

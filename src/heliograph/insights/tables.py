@@ -24,7 +24,9 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     """Those that questions count, under their present names."""
     user_days: ibis.Table
     user_feature_days: ibis.Table
+    active_days: ibis.Table
     session_parts: ibis.Table
+    session_spans: ibis.Table
     instance_days: ibis.Table
     kept: bool = False
     """Whether the marts are tables of their own; else each is made of all events whenever it is read."""

@@ -1,8 +1,9 @@
 """What each mart is: a pure function from events to a table, which any engine that Ibis knows can run.
 
 A mart is what its definition says of all events. The loader keeps it by adding what the definition says of those that
-are new, so that a mart may hold several rows of one key, each with a part of its counts: **counts are summed, and rows
-are never counted**. Uniques are counted from the rows, and never summed. `instance_days` alone has one row a key.
+are new, so that a mart may hold several rows of one key, each with a part of its counts and sets: **counts are summed,
+sets are united, and rows are never counted**. Uniques are counted from the rows, and never summed. `instance_days`
+alone has one row a key.
 
 All of them leave out events with an ``actor``, which are those of the vendor's operators and of services, and name
 events as the plan now does. Days are UTC days.
@@ -18,12 +19,13 @@ import ibis
 import msgspec
 import pyarrow as pa
 
+from heliograph.lake.marts.feature_sets import bit_or, bits_of_features, bits_of_names
 from heliograph.plan.changes import present_names
 
 if TYPE_CHECKING:
     from heliograph.plan.model import Plan
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the definitions below: marts of another version are made anew."""
 
 USER_DAY: Final = ("account", "instance", "user_id", "day")
@@ -70,20 +72,26 @@ def _table_of(declared: tuple[tuple[str, str, bool], ...]) -> ibis.Table:
     )
 
 
-def all_marts(counted: ibis.Table, plan: Plan, *, days: ibis.Table | None = None) -> dict[str, ibis.Table]:
+def all_marts(
+    counted: ibis.Table, plan: Plan, *, days: ibis.Table | None = None, parts: ibis.Table | None = None
+) -> dict[str, ibis.Table]:
     """Return each mart by its name.
 
     Args:
         counted: Events as `counted_events` returns them.
         plan: Says what they mean.
         days: `user_days` where it is at hand, for those that are made of it; None: they are made of events, too.
+        parts: Likewise `session_parts`.
     """
-    made = user_days(counted, plan)
-    days = made if days is None else days
+    made_days, made_parts = user_days(counted, plan), session_parts(counted, plan)
+    days, parts = made_days if days is None else days, made_parts if parts is None else parts
+    of_features = user_feature_days(days, plan)
     return {
-        "user_days": made,
-        "user_feature_days": user_feature_days(days, plan),
-        "session_parts": session_parts(counted, plan),
+        "user_days": made_days,
+        "user_feature_days": of_features,
+        "active_days": active_days(of_features, plan),
+        "session_parts": made_parts,
+        "session_spans": session_spans(parts, plan),
         "instance_days": instance_days(days, plan),
     }
 
@@ -132,6 +140,28 @@ def user_feature_days(days: ibis.Table, plan: Plan) -> ibis.Table:
     )
 
 
+def active_days(feature_days: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return what each user did on each day on which they were active: a row, as long as the plan has few features.
+
+    Args:
+        feature_days: `user_feature_days`.
+        plan: Says which features there are.
+
+    Returns:
+        account, instance, user_id, `day` (date), `page` and `features` (a set; see
+        `heliograph.lake.marts.feature_sets`), and of the events of these features `events`, `core_actions`,
+        `outcomes`, `failures`.
+    """
+    joined = feature_days.join(bits_of_features(plan), "feature")
+    return joined.group_by([*USER_DAY, "page"]).agg(
+        features=bit_or(joined.bit),
+        events=joined.events.sum(),
+        core_actions=joined.core_actions.sum(),
+        outcomes=joined.outcomes.sum(),
+        failures=joined.failures.sum(),
+    )
+
+
 def session_parts(counted: ibis.Table, plan: Plan) -> ibis.Table:
     """Return the runs of active events of one user on one instance without a longer pause than `PART_GAP_MINUTES`.
 
@@ -150,6 +180,23 @@ def session_parts(counted: ibis.Table, plan: Plan) -> ibis.Table:
     bounded = in_parts(active, before, begun="time", ended="time")
     keys = ["account", "instance", "user_id", "day", "begun", "ended", "name", "version", "source"]
     return bounded.group_by(keys).agg(events=bounded.count())
+
+
+def session_spans(parts: ibis.Table, plan: Plan) -> ibis.Table:
+    """Return the parts of sessions with the set of the features that were used in each: a row a part.
+
+    Args:
+        parts: `session_parts`.
+        plan: Says the feature of each event.
+
+    Returns:
+        account, instance, user_id, `day` (date), `begun` and `ended` (of the part), `page` and `features` (a set; see
+        `heliograph.lake.marts.feature_sets`), and `events` of these features.
+    """
+    joined = parts.join(bits_of_names(plan), "name")
+    return joined.group_by([*USER_DAY, "begun", "ended", "page"]).agg(
+        features=bit_or(joined.bit), events=joined.events.sum()
+    )
 
 
 def in_parts(rows: ibis.Table, before: ibis.Value, *, begun: str, ended: str) -> ibis.Table:

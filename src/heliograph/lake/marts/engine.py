@@ -12,7 +12,14 @@ import pyarrow.compute as pc
 
 from heliograph.lake.marts import definitions
 from heliograph.lake.marts.batches import Batch
-from heliograph.lake.marts.tables import INSTANCE_DAYS, SESSION_PARTS, USER_DAYS, USER_FEATURE_DAYS
+from heliograph.lake.marts.tables import (
+    ACTIVE_DAYS,
+    MADE_OF,
+    SESSION_PARTS,
+    SESSION_SPANS,
+    USER_DAYS,
+    USER_FEATURE_DAYS,
+)
 from heliograph.lake.tables import TIME
 from heliograph.plan.changes import present_names
 
@@ -36,8 +43,6 @@ _READ: Final = {
     "actor": pa.string(),
 }
 """The columns of events that marts are made of, beside the kind of a search."""
-_OF_DAYS: Final = (USER_FEATURE_DAYS, INSTANCE_DAYS)
-"""The marts that are made of `user_days`."""
 
 
 class _Compiled(NamedTuple):
@@ -46,7 +51,7 @@ class _Compiled(NamedTuple):
     columns: pa.Schema
     """Of the table `events`."""
     sql: dict[str, str]
-    """By the mart's name: over `events`, or over `user_days`."""
+    """By the mart's name: over `events`, or over the mart that it is made of."""
     meanings: dict[str, pa.Table]
     """Tables that the SQL names, with what the plan says of each event."""
 
@@ -62,9 +67,11 @@ def _compile(plan: Plan, digest: str) -> _Compiled:
             columns.setdefault(plan.searches.by, pa.string())
         schema = pa.schema(list(columns.items()))
         events = ibis.table(ibis.Schema.from_pyarrow(schema), name="events")
-        days = ibis.table(ibis.Schema.from_pyarrow(USER_DAYS.schema), name=USER_DAYS.name)
+        days, parts = (
+            ibis.table(ibis.Schema.from_pyarrow(mart.schema), name=mart.name) for mart in (USER_DAYS, SESSION_PARTS)
+        )
         counted = definitions.counted_events(events, plan)
-        expressions = definitions.all_marts(counted, plan, days=days)
+        expressions = definitions.all_marts(counted, plan, days=days, parts=parts)
         found = [table for expression in expressions.values() for table in expression.op().find(ops.InMemoryTable)]
         _known[digest] = _Compiled(
             schema,
@@ -97,9 +104,13 @@ class Definitions:
         if until is not None:
             events = events.filter(pc.field("time") < pa.scalar(until, pa.date32()).cast(TIME))
         batch = Batch(events, self._plan)
-        days = batch.user_days()
-        features = self.of_days([USER_FEATURE_DAYS], days)[USER_FEATURE_DAYS]
-        return {USER_DAYS: days, USER_FEATURE_DAYS: features, SESSION_PARTS: batch.session_parts()}
+        days, parts = batch.user_days(), batch.session_parts()
+        return {
+            USER_DAYS: days,
+            **self.of_mart([USER_FEATURE_DAYS, ACTIVE_DAYS], USER_DAYS, days),
+            SESSION_PARTS: parts,
+            **self.of_mart([SESSION_SPANS], SESSION_PARTS, parts),
+        }
 
     def from_files(
         self,
@@ -163,13 +174,13 @@ class Definitions:
         finally:
             self.connection.execute("drop table user_days")
 
-    def of_days(self, wanted: Collection[Mart], days: pa.Table) -> dict[Mart, pa.Table]:
-        """Return the marts that are made of `user_days`, from its rows."""
-        self.connection.register(USER_DAYS.name, days)
+    def of_mart(self, wanted: Collection[Mart], source: Mart, rows: pa.Table) -> dict[Mart, pa.Table]:
+        """Return the marts that are made of another, from its rows."""
+        self.connection.register(source.name, rows)
         try:
             return {mart: self._run(mart) for mart in wanted}
         finally:
-            self.connection.unregister(USER_DAYS.name)
+            self.connection.unregister(source.name)
 
     def count_days(self, files: Sequence[str], first: date) -> list[tuple[date, int]]:
         """Return how many events there are in files of each day from the first on, in order."""
@@ -198,12 +209,14 @@ class Definitions:
         return rows.set_column(rows.schema.get_field_index("name"), "name", pa.array(names, pa.string()))
 
     def _derive(self, wanted: Collection[Mart]) -> dict[Mart, pa.Table]:
-        """Make marts of the table `events`, those that are made of `user_days` by way of it."""
-        days = self._run(USER_DAYS)
-        found = {USER_DAYS: days, **self.of_days([mart for mart in _OF_DAYS if mart in wanted], days)}
-        if SESSION_PARTS in wanted:
-            found[SESSION_PARTS] = self._run(SESSION_PARTS)
-        return {mart: rows for mart, rows in found.items() if mart in wanted}
+        """Make marts of the table `events`, those that are made of another by way of it."""
+        found: dict[Mart, pa.Table] = {}
+        for source in (USER_DAYS, SESSION_PARTS):
+            following = [mart for mart in wanted if MADE_OF.get(mart) is source]
+            if following or source in wanted:
+                rows = self._run(source)
+                found |= {source: rows, **self.of_mart(following, source, rows)}
+        return {mart: found[mart] for mart in wanted}
 
     def _run(self, mart: Mart) -> pa.Table:
         return self.connection.sql(self._compiled.sql[mart.name]).to_arrow_table().cast(mart.schema)

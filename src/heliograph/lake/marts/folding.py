@@ -14,7 +14,8 @@ import structlog
 
 from heliograph.lake.marts.changing import data_files, paths_of, read_files, replace_rows
 from heliograph.lake.marts.definitions import USER_DAY, in_parts
-from heliograph.lake.marts.tables import INSTANCE_DAYS, SESSION_PARTS
+from heliograph.lake.marts.feature_sets import bit_or
+from heliograph.lake.marts.tables import INSTANCE_DAYS, SESSION_PARTS, SESSION_SPANS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,9 +55,11 @@ def folded_table(rows: ibis.Table, mart: Mart) -> ibis.Table:
     if not mart.sums:
         return rows
     names = mart.schema.names
-    if mart is SESSION_PARTS:
+    if mart in {SESSION_PARTS, SESSION_SPANS}:
         rows = _whole_parts(rows)
-    return rows.group_by(mart.keys).agg(**{name: rows[name].sum() for name in mart.sums}).select(*names)
+    sums = {name: rows[name].sum() for name in mart.sums}
+    unions = {name: bit_or(rows[name]) for name in mart.unions}
+    return rows.group_by(mart.keys).agg(**sums, **unions).select(*names)
 
 
 def _whole_parts(rows: ibis.Table) -> ibis.Table:

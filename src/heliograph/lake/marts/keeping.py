@@ -33,9 +33,10 @@ from heliograph.lake.marts.changing import (
 from heliograph.lake.marts.engine import Definitions
 from heliograph.lake.marts.tables import (
     INSTANCE_DAYS,
+    MADE_OF,
     MARTS,
+    PROPERTIES,
     USER_DAYS,
-    USER_FEATURE_DAYS,
     State,
     find_mart,
     make_mart,
@@ -110,17 +111,17 @@ class Marts:
     def _begin_anew(self, mart: Mart, table: Table, first: date) -> None:
         """Empty a mart, but for the days before the first one of which all events are still there."""
         _log.info("a mart is made anew", mart=mart.name)
-        properties = state_property(self._new_state(first))
+        properties = PROPERTIES | state_property(self._new_state(first))
         replace_rows(table, mart, lambda: (data_files(table), self._kept(mart, first)), properties=properties)
 
     def _kept(self, mart: Mart, first: date) -> pa.Table:
         """Return what a mart has of the days before `first`, under the present plan."""
         if first == date.min:
             return mart.schema.empty_table()
-        of = USER_DAYS if mart in {USER_FEATURE_DAYS, INSTANCE_DAYS} else mart
+        of = MADE_OF.get(mart, mart)
         files = paths_of(data_files(self.tables[of], last=first))
         rows = self.definitions.present(read_files(self.tables[of], of, files).filter(pc.field("day") < first))
-        return rows if of is mart else self.definitions.of_days([mart], rows)[mart]
+        return rows if of is mart else self.definitions.of_mart([mart], of, rows)[mart]
 
     def commit(self, events: pa.Table, portions: Sequence[Portion], place: Place) -> None:
         """Add what the definitions say of new events, whose own commit follows.

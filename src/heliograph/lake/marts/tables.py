@@ -23,6 +23,7 @@ _WHO: Final = (pa.field("account", pa.string()), pa.field("instance", pa.string(
 _USER: Final = (*_WHO, pa.field("user_id", pa.string()))
 _DAY: Final = pa.field("day", pa.date32())
 _OF: Final = (pa.field("version", pa.string()), pa.field("source", pa.string()))
+_SET: Final = (pa.field("page", pa.int64()), pa.field("features", pa.int64()))
 _COUNTS: Final = tuple(pa.field(name, pa.int64()) for name in ("events", "core_actions", "outcomes", "failures"))
 
 
@@ -31,11 +32,13 @@ class Mart(msgspec.Struct, frozen=True, eq=False):
 
     name: str
     schema: pa.Schema
-    """Its columns, as the definition has them; what is not in `sums` is its key."""
+    """Its columns, as the definition has them; what is in neither `sums` nor `unions` is its key."""
     sums: tuple[str, ...]
     """The columns whose values of rows with the same key are added up."""
     order: tuple[str, ...]
     """By which its rows are sorted in files."""
+    unions: tuple[str, ...] = ()
+    """The columns whose values of rows with the same key are united: each is a set, as the bits of a number."""
 
     @property
     def table(self) -> str:
@@ -44,8 +47,8 @@ class Mart(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def keys(self) -> list[str]:
-        """The columns that are not summed."""
-        return [name for name in self.schema.names if name not in self.sums]
+        """The columns that are neither summed nor united."""
+        return [name for name in self.schema.names if name not in {*self.sums, *self.unions}]
 
 
 USER_DAYS: Final = Mart(
@@ -62,13 +65,20 @@ USER_DAYS: Final = Mart(
         ]
     ),
     ("events",),
-    ("account", "instance", "user_id", "day", "name"),
+    ("user_id", "day", "name"),
 )
 USER_FEATURE_DAYS: Final = Mart(
     "user_feature_days",
     pa.schema([*_USER, _DAY, pa.field("feature", pa.string()), *_OF, *_COUNTS]),
     ("events", "core_actions", "outcomes", "failures"),
     ("account", "instance", "user_id", "day", "feature"),
+)
+ACTIVE_DAYS: Final = Mart(
+    "active_days",
+    pa.schema([*_USER, _DAY, *_SET, *_COUNTS]),
+    ("events", "core_actions", "outcomes", "failures"),
+    ("account", "instance", "user_id", "day"),
+    unions=("features",),
 )
 SESSION_PARTS: Final = Mart(
     "session_parts",
@@ -86,6 +96,13 @@ SESSION_PARTS: Final = Mart(
     ("events",),
     ("account", "instance", "user_id", "begun", "name"),
 )
+SESSION_SPANS: Final = Mart(
+    "session_spans",
+    pa.schema([*_USER, _DAY, pa.field("begun", TIME), pa.field("ended", TIME), *_SET, _COUNTS[0]]),
+    ("events",),
+    ("account", "instance", "user_id", "begun"),
+    unions=("features",),
+)
 INSTANCE_DAYS: Final = Mart(
     "instance_days",
     pa.schema(
@@ -101,8 +118,15 @@ INSTANCE_DAYS: Final = Mart(
     (),
     ("account", "instance", "day"),
 )
-MARTS: Final = (USER_DAYS, USER_FEATURE_DAYS, SESSION_PARTS, INSTANCE_DAYS)
-"""In the order in which they are committed: `instance_days` is made of `user_days`."""
+MARTS: Final = (USER_DAYS, USER_FEATURE_DAYS, ACTIVE_DAYS, SESSION_PARTS, SESSION_SPANS, INSTANCE_DAYS)
+"""In the order in which they are committed: none comes before the one that it is made of."""
+MADE_OF: Final = {
+    USER_FEATURE_DAYS: USER_DAYS,
+    ACTIVE_DAYS: USER_DAYS,
+    SESSION_SPANS: SESSION_PARTS,
+    INSTANCE_DAYS: USER_DAYS,
+}
+"""The marts that are made of another, and which; the others are made of events."""
 
 _STATE: Final = "heliograph.mart"
 """The property with a mart's `State`, as JSON."""
@@ -116,7 +140,9 @@ _TYPES: Final[dict[pa.DataType, IcebergType]] = {
     pa.date32(): DateType(),
     TIME: TimestampType(),
 }
-_PROPERTIES: Final = {
+PROPERTIES: Final = {
+    # So few that one user's rows are found without reading those of many others.
+    "write.parquet.row-group-limit": "65536",
     "write.parquet.compression-codec": "zstd",
     "write.parquet.compression-level": "3",
     "write.metadata.delete-after-commit.enabled": "true",
@@ -193,5 +219,5 @@ def make_mart(catalog: SqlCatalog, mart: Mart, state: State) -> Table:
         mart.table,
         Schema(*fields),
         partition_spec=PartitionSpec(PartitionField(day, 1_000, MonthTransform(), "month")),
-        properties=_PROPERTIES | state_property(state),
+        properties=PROPERTIES | state_property(state),
     )

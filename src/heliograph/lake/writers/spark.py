@@ -34,9 +34,9 @@ from heliograph.lake.maintenance.layout import (
     new_location,
     order_of,
 )
-from heliograph.lake.marts.definitions import all_marts, counted_events, user_days
+from heliograph.lake.marts.definitions import all_marts, counted_events, session_parts, user_days
 from heliograph.lake.marts.folding import folded_table
-from heliograph.lake.marts.tables import MARTS, SESSION_PARTS, USER_DAYS
+from heliograph.lake.marts.tables import MADE_OF, MARTS, SESSION_PARTS, USER_DAYS
 from heliograph.lake.matching import ibis_case
 from heliograph.lake.storage import local_path
 from heliograph.lake.tables import event_schema, is_events
@@ -140,18 +140,19 @@ class SparkWriter:
                 return {mart: [] for mart in marts}
             events = events.filter(case.notnull())
         counted = counted_events(events, plan)
-        place = marts.get(USER_DAYS) or next(iter(marts.values()))
-        with closing(_staging(place)) as staging:
-            written, of_users = {}, None
-            if marts.keys() - {SESSION_PARTS}:
-                # Written, although it may not be asked for: others are made of it, and it is made but once.
-                by_month = self._write(staging, USER_DAYS, user_days(counted, plan), marts.get(USER_DAYS))
-                paths = tuple(str(file) for of_month in by_month.values() for file in of_month)
-                of_users = engine.open({USER_DAYS.name: Stored(paths, USER_DAYS.schema)})[USER_DAYS.name]
-                written[USER_DAYS] = by_month
-            made = all_marts(counted, plan, days=of_users)
+        with closing(_staging(next(iter(marts.values())))) as staging:
+            written: dict[Mart, dict[int, list[Path]]] = {}
+            sources: dict[str, ibis.Table] = {}
+            for source, definition in ((USER_DAYS, user_days), (SESSION_PARTS, session_parts)):
+                if source in marts or any(MADE_OF.get(mart) is source for mart in marts):
+                    # Written, although it may not be asked for: others are made of it, and it is made but once.
+                    by_month = self._write(staging, source, definition(counted, plan), marts.get(source))
+                    paths = tuple(str(file) for of_month in by_month.values() for file in of_month)
+                    sources |= engine.open({source.name: Stored(paths, source.schema)})
+                    written[source] = by_month
+            made = all_marts(counted, plan, days=sources.get(USER_DAYS.name), parts=sources.get(SESSION_PARTS.name))
             for mart, table in marts.items():
-                if mart is not USER_DAYS:
+                if mart in MADE_OF:
                     written[mart] = self._write(staging, mart, made[mart.name], table)
             return {mart: _put_months(table, written[mart]) for mart, table in marts.items()}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from heliograph.engines import EmbeddedEngine
 from heliograph.insights.tables import Tables, defined_tables, kept_tables
 from heliograph.lake.marts.reading import read_lake
-from heliograph.lake.marts.tables import MARTS, SESSION_PARTS, Mart
+from heliograph.lake.marts.tables import MARTS, SESSION_PARTS, SESSION_SPANS, Mart
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,17 +28,19 @@ def opened(settings: LakeSettings, plan: Plan, *, kept: bool) -> Tables:
 
 
 def added_up(rows: pa.Table, mart: Mart) -> Counter[tuple[Any, ...]]:
-    """Return what the counts of each key are together; of the parts of sessions see `sessions`."""
+    """Return what the counts and sets of each key are together; of the parts of sessions see `sessions`."""
     found: Counter[tuple[Any, ...]] = Counter()
     for row in rows.to_pylist():
         key = tuple(row[name] for name in mart.keys)
         for name in mart.sums or [""]:
             found[(*key, name)] += row[name] if name else 1
+        for name in mart.unions:
+            found[(*key, name)] |= row[name]
     return found
 
 
 def sessions(parts: pa.Table, gap: int) -> Counter[Any]:
-    """Return the sessions of each user: begin, end, and the events of each name, version and source."""
+    """Return the sessions of each user: begin, end, events of each name, version and source, or the features."""
     by_user: dict[Any, list[dict[str, Any]]] = {}
     for row in parts.to_pylist():
         by_user.setdefault((row["account"], row["instance"], row["user_id"]), []).append(row)
@@ -51,7 +53,11 @@ def sessions(parts: pa.Table, gap: int) -> Counter[Any]:
                 found[user, begun, ended, frozenset(counts.items())] += 1
                 begun, counts = row["begun"], Counter[Any]()
             ended = max(ended, row["ended"])
-            counts[row["name"], row["version"], row["source"]] += row["events"]
+            if "features" in row:
+                counts[row["page"], "events"] += row["events"]
+                counts[row["page"], "features"] |= row["features"]
+            else:
+                counts[row["name"], row["version"], row["source"]] += row["events"]
         found[user, begun, ended, frozenset(counts.items())] += 1
     return found
 
@@ -62,7 +68,7 @@ def assert_kept_is_defined(settings: LakeSettings, plan: Plan) -> None:
     for mart in MARTS:
         ours, theirs = (getattr(tables, mart.name).to_pyarrow() for tables in (kept, defined))
         assert ours.schema.names == theirs.schema.names == mart.schema.names
-        if mart is SESSION_PARTS:
+        if mart in {SESSION_PARTS, SESSION_SPANS}:
             for gap in (30, 44, 60):
                 assert sessions(ours, gap) == sessions(theirs, gap), gap
         else:

@@ -384,7 +384,7 @@ def test_a_proof_names_every_file_that_was_looked_through(lake: Lake) -> None:
     checked = subprocess.run(
         ["sha256sum", "--check"], input="\n".join(data), text=True, capture_output=True, check=True
     )
-    assert checked.stdout.count(": OK") == len(data) == 6  # events, deliveries, and four marts
+    assert checked.stdout.count(": OK") == len(data) == 8  # events, deliveries, and six marts
 
 
 def test_destinations_are_told_before_it_is_proved(lake: Lake) -> None:

@@ -153,7 +153,7 @@ def test_a_user_is_erased_from_days_of_which_only_marts_are_left_and_everybody_e
     assert lake.carry_out() == []
     assert lake.places_of(USER) == []
     after = marts_of(lake)
-    for name in ("user_days", "user_feature_days", "session_parts"):
+    for name in ("user_days", "user_feature_days", "active_days", "session_parts", "session_spans"):
         others = [row for row in before[name] if (row["instance"], row["user_id"]) != (INSTANCE, USER)]
         assert after[name] == others != before[name]
     [old] = [row for row in after["instance_days"] if row["instance"] == INSTANCE]

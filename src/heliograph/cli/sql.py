@@ -26,9 +26,9 @@ def sql(
 ) -> None:
     """Ask the marts and the pings in SQL, read-only.
 
-    Tables: user_days, user_feature_days, active_days, session_parts, session_spans, instance_days and pings; DESCRIBE user_days tells columns. A
-    mart can have several rows of one key, each with a part of the counts: sum counts, and never count rows. Raw events
-    are not to be reached from here. Nothing is suppressed: it is for the data team.
+    Tables: user_days, user_feature_days, active_days, session_parts, session_spans, instance_days and pings; DESCRIBE
+    user_days tells columns. A mart can have several rows of one key, each with a part of the counts: sum counts, and
+    never count rows. Raw events are not to be reached from here. Nothing is suppressed: it is for the data team.
 
     Example: heliograph sql "SELECT day, sum(events) AS events FROM instance_days GROUP BY day ORDER BY day DESC"
     """

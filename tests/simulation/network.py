@@ -15,7 +15,7 @@ import zstandard
 from heliograph.wire import EVENTS_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
 KEPT: Final = 12
@@ -71,12 +71,12 @@ class Network(httpx.BaseTransport):
     """The way to one gateway.
 
     Args:
-        ask: Gives the gateway requests that arrive at the same time, and returns its answers; raises
+        ask: Gives the gateway requests that arrive at the same time, and returns its answer to the last; raises
             `httpx.TransportError` when it is not there, or dies.
         now: A clock.
     """
 
-    def __init__(self, ask: Callable[[list[Sent]], list[Told]], now: Callable[[], datetime]) -> None:
+    def __init__(self, ask: Callable[[list[Sent]], Told], now: Callable[[], datetime]) -> None:
         self._ask = ask
         self._now = now
         self.is_partitioned = False
@@ -107,19 +107,19 @@ class Network(httpx.BaseTransport):
             raise httpx.ReadTimeout("the request is lost", request=request)
         if fate is Fate.TWICE_LATER:
             self._answer([sent])
-        told = self._answer([sent] * (2 if fate is Fate.TWICE else 1))[-1]
+        told = self._answer([sent] * (2 if fate is Fate.TWICE else 1))
         if fate is Fate.ANSWER_LOST:
             raise httpx.ReadTimeout("the answer is lost", request=request)
         return httpx.Response(told.status, headers=told.headers, content=told.body)
 
-    def arrive(self, sent: Sent) -> int | None:
-        """Let a request arrive that nobody waits for any more; return the answer's status."""
+    def arrive(self, *sent: Sent) -> int | None:
+        """Let requests arrive at once that nobody waits for any more; return the status of the answer to the last."""
         try:
-            return self._answer([sent])[0].status
+            return self._answer(list(sent)).status
         except httpx.TransportError:
             return None
 
-    def _answer(self, requests: list[Sent]) -> list[Told]:
+    def _answer(self, requests: list[Sent]) -> Told:
         self._reached |= {sent.digest for sent in requests}
         return self._ask(requests)
 
@@ -131,13 +131,13 @@ class Network(httpx.BaseTransport):
             waiting.extend(late)
 
 
-async def ask_all(app: Any, requests: list[Sent], died: asyncio.Future[None]) -> list[Told]:
+async def ask_all(app: Any, requests: Sequence[Sent], died: asyncio.Future[None]) -> list[Told]:
     """Give an ASGI application requests at the same time.
 
     Raises:
         httpx.ReadError: It died meanwhile.
     """
-    tasks = [asyncio.ensure_future(_ask_one(app, sent)) for sent in requests]
+    tasks = [asyncio.ensure_future(ask_one(app, sent)) for sent in requests]
     everything = asyncio.gather(*tasks)
     try:
         await asyncio.wait([asyncio.ensure_future(everything), died], return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
@@ -150,7 +150,8 @@ async def ask_all(app: Any, requests: list[Sent], died: asyncio.Future[None]) ->
             await asyncio.wait(tasks)
 
 
-async def _ask_one(app: Any, sent: Sent) -> Told:
+async def ask_one(app: Any, sent: Sent) -> Told:
+    """Give an ASGI application one request."""
     received: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

@@ -417,7 +417,7 @@ class Player:
         world = self.world
         countdown = countdown % 24 + 1
         if name == "gateway" and world.gateway is not None:
-            world.gateway[0].arm(fault, countdown % 6 + 1)
+            world.gateway.process.arm(fault, countdown % 6 + 1)
         else:
             # The loader does little at a time: else it would be done before.
             self._armed[name] = (fault, countdown % 4 + 1 if name == "loader" else countdown)
@@ -482,9 +482,11 @@ class Player:
     def _processes(self) -> Iterator[Process]:
         for process, _ in self.world.recorders:
             yield process
-        for each in (self.world.agent, self.world.gateway, self.world.loader):
+        for each in (self.world.agent, self.world.loader):
             if each is not None:
                 yield each[0]
+        if self.world.gateway is not None:
+            yield from self.world.gateway.processes()
 
     def drain(self) -> None:
         """Let everything that can arrive do so.

@@ -6,6 +6,7 @@ import contextlib
 import enum
 import sqlite3
 import threading
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -84,30 +85,35 @@ class Process:
             raise self.crash()
 
 
+_acting: Final[ContextVar[Process | None]] = ContextVar("acting", default=None)
+
+
 class Stage:
-    """Who acts at the moment: the main thread says so, and every other thread is the gateway's."""
+    """Who acts at the moment: the main thread says so, and every other thread is the gateway's.
+
+    A task of an event loop acts for whoever began it.
+    """
 
     def __init__(self) -> None:
         self.operations = 0
         self.trace: list[str] | None = None
         self.threads: Process | None = None
         """Whose all threads but the main one are."""
-        self._acting: Process | None = None
         self._main = threading.get_ident()
 
     @property
     def acting(self) -> Process | None:
         """The process in whose name the present thread acts; None: nobody's, but the simulation's own."""
-        return self._acting if threading.get_ident() == self._main else self.threads
+        return _acting.get() if threading.get_ident() == self._main else self.threads
 
     @contextlib.contextmanager
     def act(self, process: Process | None) -> Iterator[None]:
         """Let the main thread act for a process."""
-        before, self._acting = self._acting, process
+        before = _acting.set(process)
         try:
             yield
         finally:
-            self._acting = before
+            _acting.reset(before)
 
     @contextlib.contextmanager
     def act_with_threads(self, process: Process) -> Iterator[None]:

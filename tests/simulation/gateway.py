@@ -83,6 +83,9 @@ class RunningGateway:
         """
         raise NotImplementedError
 
+    def finish(self) -> None:
+        """Let everything arrive that is on its way within it."""
+
     def stop(self) -> None:
         """Let it end in order; `end` clears up."""
         with self._ground.stage.act(self.process):

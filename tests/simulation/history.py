@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from simulation.player import Operation, Player
+from simulation.operations.operation import Operation
+from simulation.player import Player
 from simulation.world import opened
 
 if TYPE_CHECKING:
@@ -73,6 +74,26 @@ _THEMES: Final = (
 )
 """What goes wrong more often than anything else in a history: nobody finds much where everything is equally rare."""
 _MORE: Final = 4
+_OF_WORKERS: Final[dict[str, int]] = {
+    "crash_worker": 6,
+    "kill_worker": 2,
+    "cut_link": 2,
+    "slow_link": 4,
+    "at_once": 3,
+    "fate": 4,
+    "crash": 2,
+    "kill_gateway": 1,
+    "cut_vendor": 1,
+    "record": 4,
+    "round": 8,
+}
+"""What comes on top where the gateway has workers."""
+_MOST_ON_TOP: Final = 12
+
+
+def has_workers(seed: int) -> bool:
+    """Tell whether the gateway has two workers in a seed's history: it has them in every third."""
+    return seed % 3 == 2
 
 
 def draw(seed: int) -> list[Operation]:
@@ -87,7 +108,14 @@ def draw(seed: int) -> list[Operation]:
         Operation(name, chance.getrandbits(16), chance.getrandbits(16), chance.getrandbits(32))
         for name in chance.choices(names, weights, k=length)
     ]
-    return operations
+    return _with_workers(operations, chance) if has_workers(seed) else operations
+
+
+def _with_workers(operations: list[Operation], chance: random.Random) -> list[Operation]:
+    for name in chance.choices(list(_OF_WORKERS), list(_OF_WORKERS.values()), k=chance.randint(2, _MOST_ON_TOP)):
+        what = Operation(name, chance.getrandbits(16), chance.getrandbits(16), chance.getrandbits(32))
+        operations.insert(chance.randint(1, len(operations)), what)
+    return [Operation("two_workers", 0, 0, 0), *operations]
 
 
 class Failure(NamedTuple):

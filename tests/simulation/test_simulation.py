@@ -9,7 +9,7 @@ import pytest
 
 from simulation.bugs import BUGS, receipt_after_its_progress, released_before_the_commit
 from simulation.history import draw, find_failure, play
-from simulation.player import Operation
+from simulation.operations.operation import Operation
 
 HISTORIES = 2_100
 REAL_HISTORIES = 24

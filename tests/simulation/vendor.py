@@ -86,12 +86,20 @@ class VendorsMachine(Ground):
         """See `Ground.ask`."""
         if self.gateway is None:
             raise httpx.ConnectError("nobody listens")
-        gateway = self.gateway
         try:
-            return gateway.ask(requests)
+            return self.gateway.ask(requests)
         finally:
-            if not gateway.process.is_alive:
-                self.kill_gateway()
+            self._look_for_the_gateway()
+
+    def finish_links(self) -> None:
+        """Let everything arrive that is on its way between the gateway's processes."""
+        if self.gateway is not None:
+            self.gateway.finish()
+            self._look_for_the_gateway()
+
+    def _look_for_the_gateway(self) -> None:
+        if self.gateway is not None and not self.gateway.process.is_alive:
+            self.kill_gateway()
 
     def start_loader(self) -> Process:
         """Begin the loader.

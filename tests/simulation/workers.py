@@ -65,13 +65,10 @@ class GatewayOfWorkers(RunningGateway):
     def __init__(self, ground: Ground, process: Process, plans: PlanInForce, number: int) -> None:
         super().__init__(ground, process, plans)
         self._number = number
-        self._begun = 0
         self.workers: list[Worker] = []
         self._appending = 0
         """How much the log has yet to write, or to refuse."""
         self._appended = self._loop.create_future()
-        self.next_worker: Callable[[Process], None] = lambda _: None
-        """Called with each worker's process before it begins."""
 
     def processes(self) -> list[Process]:
         """See `RunningGateway.processes`."""
@@ -102,7 +99,7 @@ class GatewayOfWorkers(RunningGateway):
         return self._loop.run_until_complete(self._ask(requests))
 
     def finish(self) -> None:
-        """Let everything arrive that is on a link, however slow it is."""
+        """See `RunningGateway.finish`."""
         for worker in self.workers:
             worker.link.be_slow(slow=False)
         self._loop.run_until_complete(self._move(lambda: False))
@@ -119,9 +116,7 @@ class GatewayOfWorkers(RunningGateway):
 
     def _start(self, place: int) -> Worker:
         ground, stage = self._ground, self._ground.stage
-        self._begun += 1
         process = Process(f"worker-{place + 1}", stage)
-        self.next_worker(process)
         questions, answers = asyncio.StreamReader(), asyncio.StreamReader()
         link = Link(Way(process, self.process, questions), Way(self.process, process, answers))
         with stage.act(self.process):
@@ -132,10 +127,6 @@ class GatewayOfWorkers(RunningGateway):
             writer = RemoteWriter(answers, link.questions)
             app = build_gateway(ground.settings.gateway, self.plans, registry, writer, now=ground.vendor_now)
         return Worker(process, app, writer, link)
-
-    def kill_worker(self, which: int) -> None:
-        """End a worker, as SIGKILL does."""
-        self.workers[which % self._number].process.is_alive = False
 
     # Requests.
 

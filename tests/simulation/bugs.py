@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import types
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unittest import mock
 
+import msgspec
+
 from heliograph.gateway import log as log_module
 from heliograph.gateway import rotation as rotation_module
 from heliograph.gateway.intake import Intake
+from heliograph.gateway.link import RemoteWriter, WriterService, _AskAppend, _TellDone
 from heliograph.gateway.writer import LocalWriter
 from heliograph.instance import forgetting as forgetting_module
 from heliograph.instance import outbox as outbox_module
@@ -36,6 +40,8 @@ class Bug(NamedTuple):
     plant: Callable[[], contextlib.AbstractContextManager[Any]]
     within: int
     """How many histories, from seed 0 on, find it at the latest."""
+    of_workers: bool = False
+    """Whether it takes a gateway with workers: the other histories are passed over."""
 
 
 @contextlib.contextmanager
@@ -207,10 +213,82 @@ def new_key_without_the_word_of_the_old_one() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def only_workers_recognise_repeats() -> Iterator[None]:
+    """A worker compares a range with the watermark before it hands it over, and the writer does not once it has it."""
+
+    async def append(writer: Any, entry: Any, body: bytes) -> None:
+        async with writer._lock(entry.receipt.instance, getattr(entry.receipt, "epoch", 0)):
+            await writer._log.append(entry, body)
+
+    with mock.patch.object(LocalWriter, "_append_in_order", append):
+        yield
+
+
+@contextlib.contextmanager
+def workers_are_answered_before_it_is_on_disk() -> Iterator[None]:
+    """The writer tells a worker that it has stored a delivery as soon as it has it."""
+    really = WriterService._answer
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def answer(service: Any, question: Any, body: bytes) -> Any:
+        if not isinstance(question, _AskAppend):
+            return await really(service, question, body)
+        tasks.add(asyncio.ensure_future(service._writer.append(question.entry, body)))
+        return _TellDone()
+
+    with mock.patch.object(WriterService, "_answer", answer):
+        yield
+
+
+@contextlib.contextmanager
+def workers_remember_where_an_epoch_stood() -> Iterator[None]:
+    """A worker asks the writer once where an epoch stands, and then adds what it has stored itself."""
+    really, store = RemoteWriter.standing, RemoteWriter.append
+
+    async def standing(writer: Any, instance: str, epoch: int, exporter: str = "") -> Any:
+        known = vars(writer).setdefault("known", {})
+        if epoch not in known:
+            known[epoch] = await really(writer, instance, epoch, exporter)
+        return known[epoch]
+
+    async def append(writer: Any, entry: Any, body: bytes) -> None:
+        await store(writer, entry, body)
+        if (epoch := getattr(entry.receipt, "epoch", None)) is not None:
+            writer.known[epoch] = msgspec.structs.replace(writer.known[epoch], latest=entry.receipt)
+
+    with mock.patch.object(RemoteWriter, "standing", standing), mock.patch.object(RemoteWriter, "append", append):
+        yield
+
+
+@contextlib.contextmanager
+def what_a_writer_had_when_it_died_counts_as_stored() -> Iterator[None]:
+    """A worker takes the end of its writer for the answer that it waits for."""
+    really = RemoteWriter.append
+
+    async def append(writer: Any, entry: Any, body: bytes) -> None:
+        try:
+            await really(writer, entry, body)
+        except OSError:
+            if not writer.ended.done():
+                raise
+
+    with mock.patch.object(RemoteWriter, "append", append):
+        yield
+
+
 BUGS: Final[dict[str, Bug]] = {
     "gateway.log: acknowledged before it is on disk": Bug(acknowledged_before_it_is_on_disk, 150),
     "instance.exporter: sent without writing it down": Bug(sent_without_writing_it_down, 100),
     "gateway.intake: repeats are not recognised": Bug(repeats_are_not_recognised, 100),
+    "gateway.writer: only workers recognise repeats": Bug(only_workers_recognise_repeats, 100, of_workers=True),
+    "gateway.link: answered before it is on disk": Bug(workers_are_answered_before_it_is_on_disk, 100, of_workers=True),
+    "gateway.link: a worker remembers where an epoch stood": Bug(
+        workers_remember_where_an_epoch_stood, 100, of_workers=True
+    ),
+    "gateway.link: the end of the writer counts as its answer": Bug(
+        what_a_writer_had_when_it_died_counts_as_stored, 100, of_workers=True
+    ),
     "gateway.rotation: nobody vouches for the new key": Bug(new_key_without_the_word_of_the_old_one, 150),
     "instance.ledger: a delivery is told of after it has left": Bug(sent_before_the_ledger_tells, 50),
     "instance.forgetting: what is queued is not kept back": Bug(forgotten_in_the_tables_alone, 150),

@@ -77,18 +77,15 @@ _MORE: Final = 4
 _OF_WORKERS: Final[dict[str, int]] = {
     "crash_worker": 6,
     "kill_worker": 2,
+    "crash_writer": 6,
     "cut_link": 2,
     "slow_link": 4,
     "at_once": 3,
-    "fate": 4,
-    "crash": 2,
-    "kill_gateway": 1,
+    "fate": 6,
     "cut_vendor": 1,
-    "record": 4,
-    "round": 8,
 }
-"""What comes on top where the gateway has workers."""
-_MOST_ON_TOP: Final = 12
+"""What comes on top where the gateway has workers, with something to deliver behind each."""
+_MOST_ON_TOP: Final = 8
 
 
 def has_workers(seed: int) -> bool:
@@ -112,9 +109,12 @@ def draw(seed: int) -> list[Operation]:
 
 
 def _with_workers(operations: list[Operation], chance: random.Random) -> list[Operation]:
-    for name in chance.choices(list(_OF_WORKERS), list(_OF_WORKERS.values()), k=chance.randint(2, _MOST_ON_TOP)):
-        what = Operation(name, chance.getrandbits(16), chance.getrandbits(16), chance.getrandbits(32))
-        operations.insert(chance.randint(1, len(operations)), what)
+    for name in chance.choices(list(_OF_WORKERS), list(_OF_WORKERS.values()), k=chance.randint(1, _MOST_ON_TOP)):
+        place = chance.randint(1, len(operations))
+        operations[place:place] = [
+            Operation(each, chance.getrandbits(16), chance.getrandbits(16), chance.getrandbits(32))
+            for each in (name, "record", "round", "start_gateway")
+        ]
     return [Operation("two_workers", 0, 0, 0), *operations]
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from simulation.ground import Ground
     from simulation.network import Sent, Told
 
-_GIVES_UP: Final = 0.5
+_GIVES_UP: Final = 0.7
 """So often does whoever asked give up when only a slow link has more."""
 _STARTS_AGAIN: Final = 0.7
 """So often is a worker that has ended there again before the next request."""

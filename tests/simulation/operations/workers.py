@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from simulation.operations.operation import Operations
 from simulation.processes import Fault
 from simulation.workers import GatewayOfWorkers, Worker
 
-PATIENT = frozenset(
+PATIENT: Final = frozenset(
     {
-        "record", "flush", "round", "load", "arrive_late", "arrive_again", "at_once", "fate",
-        "kill_worker", "crash_worker", "cut_link", "slow_link", "crash", "kill_gateway", "cut_vendor",
+        "record", "flush", "round", "load", "arrive_late", "arrive_again", "at_once", "fate", "start_gateway",
+        "kill_worker", "crash_worker", "crash_writer", "cut_link", "slow_link", "crash", "kill_gateway", "cut_vendor",
     }
 )  # fmt: skip
 """Operations that a slow link may outlast: everything else comes when it has delivered what was on it."""
-_MESSAGES = 8
+_MESSAGES: Final = 8
 """More than a worker sends and hears for one delivery."""
 
 
@@ -38,6 +40,11 @@ class WorkerOperations(Operations):
         if (worker := self._worker(a)) is not None:
             fault = (Fault.BEFORE, Fault.AFTER, Fault.TORN)[a // 2 % 3]
             worker.process.arm(fault, b % _MESSAGES + 1)
+
+    def crash_writer(self, a: int, b: int) -> None:
+        """Let the writer die as it hears, writes or answers, or let its disk fail."""
+        if (gateway := self.world.gateway) is not None:
+            gateway.process.arm(tuple(Fault)[a % len(Fault)], b % _MESSAGES + 1)
 
     def cut_link(self, a: int, _b: int) -> None:
         """Let a worker and the writer lose each other, and some of what was on its way."""

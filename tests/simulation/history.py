@@ -85,7 +85,7 @@ _OF_WORKERS: Final[dict[str, int]] = {
     "cut_vendor": 1,
 }
 """What comes on top where the gateway has workers, with something to deliver behind each."""
-_MOST_ON_TOP: Final = 8
+_MOST_ON_TOP: Final = 6
 
 
 def has_workers(seed: int) -> bool:
@@ -105,7 +105,7 @@ def draw(seed: int) -> list[Operation]:
         Operation(name, chance.getrandbits(16), chance.getrandbits(16), chance.getrandbits(32))
         for name in chance.choices(names, weights, k=length)
     ]
-    return _with_workers(operations, chance) if has_workers(seed) else operations
+    return _with_workers(operations[: 1 + length // 2], chance) if has_workers(seed) else operations
 
 
 def _with_workers(operations: list[Operation], chance: random.Random) -> list[Operation]:

@@ -22,6 +22,7 @@ from simulation.plans import LATER_EVENT, PLANS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from heliograph.gateway.account import Account
     from heliograph.instance.account import InstanceAccount
     from simulation.world import World
 
@@ -262,8 +263,13 @@ class Oracle:
             self.check_ids()
         if not self.was_restored and not self.vendor_lied:
             must(account.undecided == 0, f"{account.undecided} events are undecided")
-            must(account.delivered == theirs.accepted, f"delivered {account.delivered}, accepted {theirs.accepted}")
-            must(account.rejected == theirs.rejected, f"rejected {account.rejected}, and {theirs.rejected} there")
+            same = (account.delivered, account.rejected) == (theirs.accepted, theirs.rejected)
+            # What was delivered, and then lost together with its answer, by a disk that lied, is the vendor's to tell.
+            must(
+                same or (self.instance_lied and _is_part(account, theirs)),
+                f"delivered {account.delivered}, accepted {theirs.accepted}; rejected {account.rejected}, and "
+                f"{theirs.rejected} there",
+            )
         if not (self.lost_power or self.was_restored):
             must(
                 self.said_true <= account.recorded <= self.calls,
@@ -288,6 +294,12 @@ class Oracle:
     def may_arrive(self) -> bool:
         """Tell whether the vendor's level lets anything in."""
         return self._world.registry.level is Level.EVENTS
+
+
+def _is_part(ours: InstanceAccount, theirs: Account) -> bool:
+    """Tell whether the vendor holds all that the instance says to have delivered."""
+    delivered = all(count <= theirs.accepted.get(name, 0) for name, count in ours.delivered.items())
+    return delivered and total_counts(ours.rejected) <= total_counts(theirs.rejected)
 
 
 def _of(account: InstanceAccount, verdict: Verdict) -> dict[Verdict, int]:

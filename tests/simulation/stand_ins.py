@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from heliograph.gateway import intake as intake_module
 from heliograph.gateway import rotation as rotation_module
 from heliograph.gateway import writer as writer_module
 from heliograph.instance import exporter as exporter_module
@@ -44,7 +45,8 @@ def stand_ins(ground: Ground) -> Iterator[tuple[Any, str, Any]]:
     yield recorder_module, "SEGMENT_BYTES", OUTBOX_SEGMENT_BYTES
     yield exporter_module, "BatchBuilder", quick_builder
     yield exporter_module.Exporter, "_read_ahead", lambda *_: None  # a thread would make no history twice
-    yield writer_module, "_LOCKS", 8
+    for module in (writer_module, intake_module):  # few, as a start makes all of them
+        yield module, "_LOCKS", 8
     yield from _steps_of_rotation(ground.stage)
     yield from erasing.stand_ins(ground.logs)
     yield from _of_the_lake(ground.lake, ground.stage)

@@ -295,7 +295,6 @@ BUGS: Final[dict[str, Bug]] = {
     "instance.forgetting: the bytes that were sent stay": Bug(forgotten_and_kept, 150),
     "lake.erasure: the log is not emptied": Bug(erased_beside_a_log_that_was_not_emptied, 150),
     "lake.erasure: what is erased is not counted": Bug(erased_and_not_counted, 150),
-    "lake.loader: the place is committed before the rows": Bug(place_before_rows, 250),
     "instance.outbox: a new segment is not forced into its folder": Bug(new_segment_is_not_in_its_folder, 100),
     "instance.outbox: an epoch goes before its receipt": Bug(epoch_goes_before_its_receipt, 50),
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulation.bugs import BUGS, receipt_after_its_progress, released_before_the_commit
+from simulation.bugs import BUGS, place_before_rows, receipt_after_its_progress, released_before_the_commit
 from simulation.history import draw, find_failure, has_workers, play
 from simulation.operations.operation import Operation
 
@@ -64,10 +64,11 @@ def failures() -> list[int]:
     return [each for each in range(1, _LOADER_OPERATIONS + 1) if play(loader_dies_at(each)) is not None]
 
 
-def test_wherever_in_a_round_the_loader_dies_the_gateway_destroys_nothing_that_it_has_not_committed() -> None:
+def test_wherever_in_a_round_the_loader_dies_nothing_is_lost_that_it_has_not_committed() -> None:
     assert failures() == []
-    with released_before_the_commit():  # only between release and commit: chance finds that in a thousand histories
-        assert failures()
+    for planted in (released_before_the_commit, place_before_rows):  # chance finds one in a thousand, or in 500
+        with planted():
+            assert failures()
 
 
 _AGENT_OPERATIONS = 14
@@ -93,7 +94,7 @@ def test_a_receipt_by_a_new_key_can_be_verified_as_soon_as_it_is_there() -> None
     assert play([Operation(name, 0, 2, 1) for name in names]) is None
 
 
-@pytest.mark.parametrize("seed", [7, 53, 58])
+@pytest.mark.parametrize("seed", [7, 53, 58, 59])
 def test_a_history_is_the_same_each_time(seed: int) -> None:
     traces: list[list[str]] = [[], []]
     for trace in traces:

@@ -28,12 +28,14 @@ from heliograph.gateway.bodies import BodyChecker, inflate, read_arrow
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.state import State
+from heliograph.plan import line_types as line_types_module
 from heliograph.plan import lines as lines_module
+from heliograph.plan import written_lines as written_lines_module
 from heliograph.plan.columns import ColumnChecker
-from heliograph.plan.lines import LineChecker
 from heliograph.plan.load import load_plan
 from heliograph.plan.model import BooleanProperty, MemberProperty, NumberProperty
 from heliograph.plan.sensitive.wall import SecondWall
+from heliograph.plan.written_lines import WrittenLines
 from workload import FORMATS, build_series, recorded_lines, simulate
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ def without_wall() -> Iterator[None]:
     with (
         mock.patch.object(SecondWall, "faulty_rows", return_value=()),
         mock.patch.object(lines_module, "derived_ids", return_value=()),
-        mock.patch.object(lines_module, "is_no_version", return_value=False),
+        mock.patch.object(written_lines_module, "derived_ids", return_value=()),
+        mock.patch.object(line_types_module, "is_no_version", return_value=False),
     ):
         yield
 
@@ -95,7 +98,7 @@ def body_variants(plan: Plan, series: Series) -> list[Variant]:
     """Return the ways to go through bodies of one format at the vendor's side."""
     latest = datetime.now(UTC) + timedelta(minutes=15)
     checker = BodyChecker(plan)
-    columns, lines = ColumnChecker(plan), LineChecker(plan)
+    columns, lines = ColumnChecker(plan), WrittenLines(plan)
     encoding, content_type = series.format.encoding, series.format.content_type
     arrow = "arrow" in content_type
     plain = msgspec.json.Decoder(plain_types(plan))
@@ -114,8 +117,7 @@ def body_variants(plan: Plan, series: Series) -> list[Variant]:
         if arrow:
             assert not columns.check(read_arrow(content), latest=microseconds).codes.any()
         else:
-            for piece in slices(content):
-                assert lines.decode_all(piece, latest=latest) is not None
+            assert lines.read(content, latest=latest) is not None
 
     def take(body: bytes) -> None:
         assert not checker.check(body, encoding, content_type, most=_MOST, latest=latest).rejected

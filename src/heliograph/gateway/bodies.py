@@ -25,11 +25,14 @@ from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.plan.buffers import WrittenForm, column_values, compress, write_arrow
 from heliograph.plan.columns import ColumnChecker, ColumnsError
 from heliograph.plan.lines import LineChecker
+from heliograph.plan.written_lines import WrittenLines
 from heliograph.wire import ARROW, NDJSON, Counts, Skeleton, VerdictCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+
+    import numpy.typing as npt
 
     from heliograph.plan.model import Plan
 
@@ -41,6 +44,9 @@ MOST_EVENTS: Final = 100_000
 """Events, or lines, of one delivery, and words of one Arrow dictionary: nobody else is answered meanwhile."""
 _MOST_COLUMNS: Final = 1_000
 _SLICE_BYTES: Final = 192 << 10
+"""Of lines that are decoded together: larger pieces fall out of the processor's cache."""
+_WRITTEN_BYTES: Final = 1 << 20
+"""Of lines that are read together if they are as the gateway writes them: what that takes is mostly for each piece."""
 _DESCRIPTOR: Final = 4
 _MEANINGLESS_BITS: Final = 0b00011000
 _REPEATED_BYTE: Final = 1
@@ -137,6 +143,7 @@ class BodyChecker:
     def __init__(self, plan: Plan) -> None:
         self._columns = ColumnChecker(plan)
         self._lines = LineChecker(plan)
+        self._written_lines = WrittenLines(plan)
         self._written = WrittenForm()
 
     def check(self, body: bytes, encoding: str, content_type: str, *, most: int, latest: datetime) -> Checked:
@@ -193,37 +200,48 @@ class BodyChecker:
     def _check_lines(self, content: bytes, latest: datetime) -> Checked:
         tally = _LineTally(self._lines)
         kept: list[bytes] = []
-        as_delivered = True
-        singly = 0
-        for lines in _slices(content):
-            events = self._lines.decode_all(lines, latest=latest)
-            if events:
-                tally.accept(events)
-                _refuse_too_many(tally.rows, "events")  # there may be many on one line
-                # Written and let go at once: events that are kept fill the processor's cache.
-                kept.append(_write_lines(events))
-                # The last slice may end without a line's end: see below.
-                as_delivered = as_delivered and kept[-1].startswith(lines) and len(kept[-1]) - len(lines) <= 1
+        for lines in _slices(content, _WRITTEN_BYTES):
+            read = self._written_lines.read(lines, latest=latest)
+            if read is None:
+                for some in _slices(lines, _SLICE_BYTES):
+                    kept += self._keep_accepted(some, latest, tally)
+            else:
+                tally.accept(read.names, read.numbers)
+                kept.append(lines if lines.endswith(b"\n") else lines + b"\n")
+            _refuse_too_many(tally.rows, "events")  # there may be many on one line
+        return tally.finish(_joined(kept, content))
+
+    def _keep_accepted(self, lines: bytes, latest: datetime, tally: _LineTally) -> Iterator[bytes]:
+        """Give a verdict on each line of a slice, and yield those that are accepted as the gateway writes them."""
+        events = self._lines.decode_all(lines, latest=latest)
+        if events:
+            tally.accept_events(events)
+            # Written and let go at once: events that are kept fill the processor's cache.
+            yield _write_lines(events)
+            return
+        # Before any is looked at: a few kilobytes can decompress to millions of lines.
+        tally.singly += lines.count(b"\n")
+        _refuse_too_many(tally.singly, "lines")
+        for line in lines.splitlines():
+            if not line.strip():
                 continue
-            as_delivered = False
-            # Before any is looked at: a few kilobytes can decompress to millions of lines.
-            singly += lines.count(b"\n")
-            _refuse_too_many(singly, "lines")
-            for line in lines.splitlines():
-                if not line.strip():
-                    continue
-                event = self._lines.decode_one(line, latest=latest)
-                if isinstance(event, Skeleton):
-                    tally.reject(event)
-                else:
-                    tally.accept([event])
-                    kept.append(_write_lines([event]))
-        if as_delivered:
-            return tally.finish(content)
-        if kept and not content.endswith(b"\n"):
-            # A file of lines may end with or without a line's end: both are what we would write.
-            kept[-1] = kept[-1][:-1]
-        return tally.finish(b"".join(kept))
+            event = self._lines.decode_one(line, latest=latest)
+            if isinstance(event, Skeleton):
+                tally.reject(event)
+            else:
+                tally.accept_events([event])
+                yield _write_lines([event])
+
+
+def _joined(kept: list[bytes], content: bytes) -> bytes:
+    """Return lines that are kept behind each other; `content` itself, if they are all of it.
+
+    A file of lines may end with or without a line's end: both are what we would write.
+    """
+    written = b"".join(kept)
+    if not content.endswith(b"\n"):
+        written = written[:-1]
+    return content if written == content else written
 
 
 def _write_lines(events: list[Any]) -> bytes:
@@ -239,16 +257,28 @@ class _LineTally:
 
     def __init__(self, checker: LineChecker) -> None:
         self._checker = checker
-        self._accepted: Counter[type[Any]] = Counter()
+        self._accepted: Counter[str] = Counter()
         self.rows = 0
+        self.singly = 0
+        """Lines that were looked at one by one."""
         self._first = 0
         self._last = 0
         self.rejected: VerdictCounts = {}
         self._rejections: list[Skeleton] = []
 
-    def accept(self, events: list[Any]) -> None:
-        self._accepted.update(map(type, events))
-        self._follow([*map(_sequence, events)])
+    def accept(self, names: Counts, numbers: npt.NDArray[np.int64]) -> None:
+        """Count events by name, and follow their numbers."""
+        self._accepted.update(names)
+        self._follow(int(numbers[0]), int(numbers[-1]), len(numbers), rise=bool((numbers[1:] > numbers[:-1]).all()))
+
+    def accept_events(self, events: list[Any]) -> None:
+        names = self._checker.names()
+        for kind, count in Counter(map(type, events)).items():
+            self._accepted[names[kind]] += count
+        numbers = [*map(_sequence, events)]
+        without_gaps = numbers == [*range(numbers[0], numbers[0] + len(numbers))]
+        rise = without_gaps or all(low < high for low, high in pairwise(numbers))
+        self._follow(numbers[0], numbers[-1], len(numbers), rise=rise)
 
     def reject(self, skeleton: Skeleton) -> None:
         verdicts = self.rejected.setdefault(skeleton.name, {})
@@ -258,32 +288,28 @@ class _LineTally:
         if skeleton.sequence is None:
             self.rows += 1
         else:
-            self._follow([skeleton.sequence])
+            self._follow(skeleton.sequence, skeleton.sequence, 1, rise=True)
 
-    def _follow(self, numbers: list[int]) -> None:
-        if not numbers:
-            return
-        without_gaps = numbers == [*range(numbers[0], numbers[0] + len(numbers))]
-        if numbers[0] <= self._last or not (without_gaps or all(low < high for low, high in pairwise(numbers))):
+    def _follow(self, first: int, last: int, count: int, *, rise: bool) -> None:
+        if first <= self._last or not rise:
             raise RefusalError(Refusal.BAD_SEQUENCE, "sequence numbers must rise from line to line")
-        self._first = self._first or numbers[0]
-        self._last = numbers[-1]
-        self.rows += len(numbers)
+        self._first = self._first or first
+        self._last = last
+        self.rows += count
 
     def finish(self, body: bytes) -> Checked:
-        names = self._checker.names()
-        accepted = {names[kind]: count for kind, count in self._accepted.items()}
+        accepted = dict(self._accepted)
         return Checked(self.rows, self._first, self._last, accepted, self.rejected, self._rejections, body)
 
 
-def _slices(content: bytes) -> Iterator[bytes]:
-    """Yield the content in whole lines, some 192 KiB at a time: larger pieces fall out of the processor's cache."""
+def _slices(content: bytes, size: int) -> Iterator[bytes]:
+    """Yield the content in whole lines, some `size` bytes at a time."""
     start = 0
     while start < len(content):
-        end = content.rfind(b"\n", start, start + _SLICE_BYTES) + 1
+        end = content.rfind(b"\n", start, start + size) + 1
         if end == 0:
-            end = content.find(b"\n", start + _SLICE_BYTES) + 1
-        if end == 0 or len(content) - start <= _SLICE_BYTES:
+            end = content.find(b"\n", start + size) + 1
+        if end == 0 or len(content) - start <= size:
             end = len(content)
         yield content[start:end]
         start = end

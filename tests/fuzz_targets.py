@@ -25,6 +25,8 @@ from heliograph.gateway.problems import RefusalError
 from heliograph.instance.identity import assertion
 from heliograph.keys import fingerprint, public_key_text
 from heliograph.plan.canonical import CanonicalPlanError, decode_canonical
+from heliograph.plan.lines import LineChecker
+from heliograph.plan.written_lines import WrittenLines
 from heliograph.settings import GatewaySettings
 from heliograph.wire import ABSENT_HEADER, ARROW, EPOCH_HEADER, EXPORTER_HEADER, NDJSON, RANGE_HEADER, total_counts
 
@@ -35,6 +37,8 @@ MOST_INFLATED: Final = 1 << 20
 NOW: Final = datetime(2026, 10, 2, tzinfo=UTC)
 _KEY: Final = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 _checker: Final = BodyChecker(SMALL_PLAN)
+_lines: Final = LineChecker(SMALL_PLAN)
+_written: Final = WrittenLines(SMALL_PLAN)
 _checks: Final = Checks(SMALL_PLAN)
 _ENCODINGS: Final = ("", "zstd", "gzip", "br")
 
@@ -75,8 +79,10 @@ def check_arrow(data: bytes) -> None:
 
 
 def check_lines(data: bytes) -> None:
-    """A body of lines; likewise."""
+    """A body of lines; likewise. What is read of them at once passes as well where they are decoded."""
     _check_body(data, NDJSON)
+    if (lines := data[1:]) and _written.read(lines, latest=NOW) is not None:
+        assert _lines.decode_all(lines, latest=NOW)
 
 
 def _check_body(data: bytes, content_type: str) -> None:
@@ -204,6 +210,7 @@ def _line_seeds() -> list[bytes]:
         b"\x02" + zlib.compress(good, wbits=31),
         b"\0" + bad,
         b"\0" + deep,
+        b"\0" + good.replace(b".000000Z", b"Z"),  # as the gateway writes them
     ]
 
 

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plan_strategies import LARGEST, events_with_a_fault, plans, wire_events
 
 from heliograph.plan.lines import LineChecker
 from heliograph.plan.model import EventDefinition, Plan
 from heliograph.plan.written_lines import WrittenLines
+from plan_strategies import LARGEST, events_with_a_fault, plans, wire_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def _plan() -> Plan:
 def test_of_what_an_event_has_for_itself_just_that_is_read_which_passes(field: str, value: Any) -> None:
     line = _in_order(RIGHT | {field: value}) + b"\n"
     events = LineChecker(_plan()).decode_all(line, latest=LATEST)
-    is_so = bool(events) and _encode_lines(events) == line
+    is_so = _encode_lines(events or []) == line
 
     assert (WrittenLines(_plan()).read(line, latest=LATEST) is not None) is is_so
     assert WrittenLines(_plan()).read(_in_order(RIGHT), latest=LATEST) is not None

@@ -135,7 +135,7 @@ class _Text:
         # That it begins as it must is seen where all that is left is written anew.
         self._place = self._place + len(b'{"name":"')
         self._place += (self._look(longest + 1) == _QUOTE).argmax(axis=1)
-        ends = self._place + 1
+        ends: _Integers = self._place + 1
         self._skip(b'","sequence":')
         return ends
 
@@ -143,7 +143,7 @@ class _Text:
         """Return whole numbers above zero."""
         digits = self._look(_MOST_DIGITS + 1).T - np.uint8(_ZERO)
         length = (digits > _NINE).argmax(axis=0)
-        numbers = digits[0].astype(np.int64)
+        numbers: _Integers = digits[0].astype(np.int64)
         self._looks.append((numbers > 0) & (length > 0))
         for place in range(1, length.max()):
             numbers = np.where(place < length, numbers * 10 + digits[place], numbers)
@@ -156,11 +156,9 @@ class _Text:
         letters = self._look(len(_TIME)).T
         has_fraction = letters[_SECONDS_AT] == _POINT
         digits = letters[_DIGITS_AT] - np.uint8(_ZERO)
-        length = len(_TIME)
         if not has_fraction.all():
             digits[-6:, ~has_fraction] = 0
-            length = np.where(has_fraction, length, _SECONDS_AT + 1)
-        self._place = self._place + length
+        self._place = self._place + np.where(has_fraction, len(_TIME), _SECONDS_AT + 1)
         end = self._words[self._place - 1]
         pairs = (digits[::2] * np.uint8(10) + digits[1::2]).astype(np.int64)
         fraction = (pairs[7] * 100 + pairs[8]) * 100 + pairs[9]
@@ -173,7 +171,8 @@ class _Text:
             are_times,
         ]
         self._place += 1
-        return times + fraction
+        times += fraction
+        return times
 
     def read_ids(self) -> _Letters:
         """Return the letters of all random ids, those of one kind behind those of the other."""
@@ -208,7 +207,8 @@ class _Text:
         """Tell whether a word of eight letters or more stands at the place that is reached."""
         last = len(word) - 8
         is_so: _Which = self._words[self._place] == int.from_bytes(word[:8], "little")
-        return is_so & (self._words[self._place + last] == int.from_bytes(word[last:], "little"))
+        is_so &= self._words[self._place + last] == int.from_bytes(word[last:], "little")
+        return is_so
 
     def _look(self, length: int) -> _Letters:
         return self._pieces(f"V{length}")[self._place].view(np.uint8).reshape(-1, length)

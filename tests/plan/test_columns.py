@@ -6,19 +6,20 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import SMALL_PLAN, USER, as_arrow, event
 from heliograph.event import RANDOM_ID_PATTERN, Verdict
-from heliograph.gateway.bodies import read_arrow
+from heliograph.gateway.bodies import BodyChecker, read_arrow
+from heliograph.plan.buffers import write_arrow
 from heliograph.plan.columns import ColumnChecker
 from heliograph.plan.sensitive import looks_derived
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from heliograph.wire import ARROW
 
 LATEST = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
 CHECKER = ColumnChecker(SMALL_PLAN)
@@ -98,6 +99,45 @@ def test_a_value_is_judged_by_its_own_events_list_and_bounds() -> None:
         (Verdict.ACCEPTED, None),
         (Verdict.INVALID_ENVELOPE, "outcome"),
     ]
+
+
+TAIL = b"jane.doe@example"
+"""What Arrow takes for the padding of a buffer."""
+
+
+def with_tail(column: pa.Array, which: int) -> pa.Array:
+    """Return a column in whose buffer `which` more stands than its values: 2 and 3 are those of its words."""
+    buffers = column.buffers()
+    kind, words = column.type, column.dictionary if pa.types.is_dictionary(column.type) else None
+    if which < 2:
+        held = (len(column) * (1 if which == 0 else (kind.index_type if words else kind).bit_width) + 7) // 8
+        buffers[which] = pa.py_buffer(buffers[which].to_pybytes()[:held] + TAIL)
+    if words is None:
+        return pa.Array.from_buffers(kind, len(column), buffers)
+    if which >= 2:
+        parts = words.buffers()
+        parts[which - 1] = pa.py_buffer(parts[which - 1].to_pybytes() + TAIL)
+        words = pa.Array.from_buffers(words.type, len(words), parts)
+    indices = pa.Array.from_buffers(kind.index_type, len(column), buffers[:2])
+    return pa.DictionaryArray.from_arrays(indices, words)
+
+
+def test_what_stands_behind_the_last_value_of_a_buffer_is_not_stored() -> None:
+    rows = [event(number, pattern_type="literal", duration_ms=number, exact=True) for number in range(1, 9)]
+    batch = read_arrow(as_arrow([*rows, event(9), event(10, share=0.5)]))
+    checker = BodyChecker(SMALL_PLAN)
+    hidden = 0
+    for position, field in enumerate(batch.schema):
+        column = batch.column(position)
+        for which in range(4 if pa.types.is_dictionary(field.type) else 2):
+            if which == 0 and not column.null_count:
+                continue
+            body = write_arrow(batch.set_column(position, field, with_tail(column, which))).to_pybytes()
+            hidden += TAIL in body
+            checked = checker.check(body, "", ARROW, most=1 << 20, latest=datetime(2027, 1, 1, tzinfo=UTC))
+            assert sum(checked.accepted.values()) == 10
+            assert TAIL not in zstandard.ZstdDecompressor().decompress(checked.body), (field.name, which)
+    assert hidden == 15, "Arrow writes what stands there"
 
 
 def test_a_gateway_never_stops_to_import_pandas_for_a_batch(tmp_path: Path) -> None:

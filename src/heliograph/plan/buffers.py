@@ -99,6 +99,28 @@ def is_bare(column: pa.Array) -> bool:
     return not values[~row_bits(validity, column)].any()
 
 
+def ends_with_values(column: pa.Array) -> bool:
+    """Tell whether the buffers of a column that begins with them end with its last value.
+
+    What is in a buffer behind that, Arrow writes as well, up to 63 bytes of it.
+    """
+    count, kind = len(column), column.type
+    validity, values = column.buffers()[:2]
+    if column.null_count and validity.size != (count + 7) // 8:
+        return False
+    if not pa.types.is_dictionary(kind):
+        return bool(values.size == (count * kind.bit_width + 7) // 8)
+    return bool(values.size == count * kind.index_type.bit_width // 8) and _do_words_end(column.dictionary)
+
+
+def _do_words_end(words: pa.StringArray) -> bool:
+    _, offsets, letters = words.buffers()
+    if words.offset or offsets.size != 4 * (len(words) + 1):
+        return False
+    bounds = np.frombuffer(offsets, np.int32)
+    return bool(bounds[0] == 0 and bounds[-1] == (0 if letters is None else letters.size))
+
+
 def _bare_words(words: pa.StringArray) -> pa.StringArray:
     if len(words) == 0:
         return pa.array([], words.type)

@@ -16,6 +16,7 @@ from heliograph.plan.buffers import (
     as_mask,
     bare_column,
     column_values,
+    ends_with_values,
     fresh_column,
     is_bare,
     rows_with_value,
@@ -93,6 +94,16 @@ def wire_schema(plan: Plan) -> pa.Schema:
     return pa.schema(fields)
 
 
+def word_lists(plan: Plan) -> dict[str, list[frozenset[str]]]:
+    """Return the words that may stand in fields of the envelope, for each event of the plan."""
+    count = len(plan.events)
+    return {
+        "outcome": [frozenset(event.outcomes) for event in plan.events.values()],
+        "source": [frozenset(plan.sources)] * count,
+        "actor": [frozenset(map(str, Actor))] * count,
+    }
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type of a column's values once its dictionary is resolved."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -114,10 +125,13 @@ class Findings(NamedTuple):
     clean: bool
     """Whether the batch holds nothing but what its rows may hold, in unused dictionary values and metadata too."""
     bare: bool
-    """Whether each column has a value, and zeros stand wherever there is none; see `buffers.is_bare`."""
+    """Whether it is clean, and each column has a value, zeros wherever there is none, and nothing behind the last one.
+
+    See `buffers.is_bare` and `buffers.ends_with_values`.
+    """
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """The columns of a batch by what is to be checked in them."""
 
     envelope: list[tuple[str, int]]
@@ -136,21 +150,17 @@ class ColumnChecker:
     def __init__(self, plan: Plan) -> None:
         self.schema: Final = wire_schema(plan)
         self.names: Final = list(plan.events)
-        self._wall = SecondWall(plan)
-        self._shown = [*map(self._wall.shown, plan.events)]
-        self._indices = {name: index for index, name in enumerate(self.names)}
+        self.wall: Final = SecondWall(plan)
+        self._shown = [*map(self.wall.shown, plan.events)]
+        self.indices: Final = {name: index for index, name in enumerate(self.names)}
         events = plan.events.values()
         lines: dict[pa.DataType, dict[str, list[Property | None]]] = {}
         for name, kind in plan.property_kinds().items():
             definitions = [event.properties.get(name) for event in events]
             lines.setdefault(_PROPERTY_TYPES[kind], {})[name] = definitions
-        self._tables = PropertyTables(lines, len(events) + 1)
-        self._lists = {
-            "outcome": WordList([frozenset(event.outcomes) for event in events]),
-            "source": WordList([frozenset(plan.sources)] * len(events)),
-            "actor": WordList([frozenset(map(str, Actor))] * len(events)),
-        }
-        self._layouts: dict[bytes, _Layout] = {}
+        self.tables: Final = PropertyTables(lines, len(events) + 1)
+        self._lists = {name: WordList(lists) for name, lists in word_lists(plan).items()}
+        self._layouts: dict[bytes, Layout] = {}
         """By the bytes of the schema: an instance's batches have the same columns again and again."""
 
     def check(self, batch: pa.RecordBatch, *, latest: int, form: bytes | None = None) -> Findings:
@@ -164,11 +174,11 @@ class ColumnChecker:
         Raises:
             ColumnsError: The columns that every event needs are missing or of another type.
         """
-        layout = self._layout(batch.schema, form)
+        layout = self.layout(batch.schema, form)
         names = batch.column("name")
-        check = _Check(event_indices(names, self._indices), len(self.names), clean=layout.clean)
+        check = _Check(event_indices(names, self.indices), len(self.names), clean=layout.clean)
         check.reject(np.flatnonzero(check.events < 0), Verdict.UNDECLARED_EVENT, -1)
-        check.clean &= self._indices.keys() >= {*names.dictionary.to_pylist()}
+        check.clean &= self.indices.keys() >= {*names.dictionary.to_pylist()}
         for name, position in layout.envelope:
             self._check_envelope(check, name, position, batch.column(position), latest)
         self._check_properties(check, batch, layout.properties)
@@ -177,12 +187,14 @@ class ColumnChecker:
             rows = np.flatnonzero(valid_rows(batch.column(position)))
             check.find(rows, verdict, position, field=position if is_declared else -1)
         check.settle()
-        for rows_at_fault, position in self._wall.faulty_rows(batch, check.events):
+        for rows_at_fault, position in self.wall.faulty_rows(batch, check.events):
             check.reject(rows_at_fault, Verdict.SENSITIVE_VALUE, position)
             check.clean = False
-        return Findings(check.codes, check.fields, check.events, check.clean, check.bare)
+        bare = check.bare and check.clean and all(map(ends_with_values, batch.columns))
+        return Findings(check.codes, check.fields, check.events, check.clean, bare)
 
-    def _layout(self, schema: pa.Schema, form: bytes | None) -> _Layout:
+    def layout(self, schema: pa.Schema, form: bytes | None) -> Layout:
+        """Return what is to be checked in columns of a schema; see `check`."""
         if form is not None and (known := self._layouts.get(form)) is not None:
             return known
         kinds = dict(zip(schema.names, schema.types, strict=True))
@@ -193,12 +205,12 @@ class ColumnChecker:
         for position, (name, kind) in enumerate(kinds.items()):
             if name in _ENVELOPE_TYPES:
                 envelope.append((name, position))
-            elif name in self._tables.lines and kind == self._tables.types[name]:
-                properties.append((self._tables.lines[name], position))
+            elif name in self.tables.lines and kind == self.tables.types[name]:
+                properties.append((self.tables.lines[name], position))
             else:
-                others.append((position, name in self._tables.lines))
+                others.append((position, name in self.tables.lines))
         clean = not others and schema.metadata is None and all(field.metadata is None for field in schema)
-        layout = _Layout(envelope, sorted(properties), others, clean)
+        layout = Layout(envelope, sorted(properties), others, clean)
         # Nothing is kept in mind but what the plan has.
         if form is not None and clean and len(form) <= _LONGEST_FORM:
             if len(self._layouts) >= _MOST_LAYOUTS:
@@ -211,7 +223,7 @@ class ColumnChecker:
         if name == "time":
             check.find_times(column.view(pa.int64()), position, latest)
         elif name in ("user_id", "session_id"):
-            if not _are_random_ids(column.dictionary):
+            if not are_random_ids(column.dictionary):
                 check.find_words(column, position, RANDOM_ID_PATTERN)
         elif name == "version":
             check.find_words(column, position, VERSION_PATTERN)
@@ -227,7 +239,7 @@ class ColumnChecker:
             return
         for group in groups(properties, batch.num_rows):
             columns = [batch.column(position) for _, position in group]
-            judged = self._tables.judge(columns, [line for line, _ in group], check.places)
+            judged = self.tables.judge(columns, [line for line, _ in group], check.places)
             check.bare = check.bare and judged.is_bare
             check.clean &= judged.is_clean
             if not (judged.undeclared.any() or judged.invalid.any()):
@@ -311,7 +323,7 @@ def _check_types(kinds: Mapping[str, pa.DataType], count: int) -> None:
         raise ColumnsError("; ".join(problems))
 
 
-def _are_random_ids(words: pa.StringArray) -> bool:
+def are_random_ids(words: pa.StringArray) -> bool:
     """Tell whether all words match `RANDOM_ID_PATTERN`: a batch has hundreds of them, and nearly always they do."""
     if len(words) == 0:
         return True

@@ -151,8 +151,8 @@ class _IntegerTable:
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self._lowest, self._highest = _bounds(lines, np.int64)
-        self._precision = np.array([[*map(_precision, line), 1] for line in lines], np.int64).ravel()
-        buckets = [[*map(_buckets, line), ()] for line in lines]
+        self._precision = np.array([[*map(precision_of, line), 1] for line in lines], np.int64).ravel()
+        buckets = [[*map(buckets_of, line), ()] for line in lines]
         self._has_buckets = np.array([[bool(each) for each in line] for line in buckets], np.bool_).ravel()
         bounds = sorted({bound for line in buckets for each in line for bound in each})
         # The last one is above all others, so that each value has a bound that is not below it.
@@ -186,7 +186,7 @@ class _WordTable:
                 word.encode(): allowing.setdefault((*(word in each for each in members), True), len(allowing))
                 for word in sorted(frozenset[str]().union(*members))
             }
-            for members in ([*map(_members, line)] for line in lines)
+            for members in ([*map(members_of, line)] for line in lines)
         ]
         self._allowing = np.array([*allowing], np.bool_).ravel()
         self._width = width
@@ -263,11 +263,12 @@ def _bounds(
     lines: Sequence[Line], number: type[np.int64 | np.float64]
 ) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
     """Return the lowest and the highest value that each event takes."""
-    bounds = np.array([[*map(_range, line), (0, 0)] for line in lines], number).reshape(-1, 2)
+    bounds = np.array([[*map(range_of, line), (0, 0)] for line in lines], number).reshape(-1, 2)
     return bounds[:, 0].copy(), bounds[:, 1].copy()
 
 
-def _range(definition: Property | None) -> tuple[float, float]:
+def range_of(definition: Property | None) -> tuple[float, float]:
+    """Return the lowest and the highest value that a property takes."""
     match definition:
         case IntegerProperty() | NumberProperty() | DurationProperty():
             return least(definition), definition.maximum
@@ -277,13 +278,16 @@ def _range(definition: Property | None) -> tuple[float, float]:
             return 0, 0
 
 
-def _precision(definition: Property | None) -> int:
+def precision_of(definition: Property | None) -> int:
+    """Return what a property's whole numbers are multiples of."""
     return definition.precision if isinstance(definition, IntegerProperty | DurationProperty) else 1
 
 
-def _buckets(definition: Property | None) -> tuple[int, ...]:
+def buckets_of(definition: Property | None) -> tuple[int, ...]:
+    """Return the only values that a property takes; none where it is not so."""
     return tuple(definition.buckets) if isinstance(definition, CountProperty) else ()
 
 
-def _members(definition: Property | None) -> frozenset[str]:
+def members_of(definition: Property | None) -> frozenset[str]:
+    """Return the words that a property takes."""
     return frozenset(definition.members) if isinstance(definition, MemberProperty) else frozenset()

@@ -40,7 +40,7 @@ _FIRST_IS_LETTER: Final = np.uint64(0x0040004000400040)
 """In ASCII a bit that the digits a to f have, and 0 to 9 have not; here in the first digit of each byte."""
 
 
-class _Looks(NamedTuple):
+class Looks(NamedTuple):
     """What must be looked at in one event beside its ids and its version."""
 
     is_hidden: bool
@@ -55,14 +55,14 @@ class _Looks(NamedTuple):
     """All of these, in the order in which they are looked at."""
 
 
-def _looks(name: str, event: EventDefinition, sources: Iterable[str]) -> _Looks:
+def _looks(name: str, event: EventDefinition, sources: Iterable[str]) -> Looks:
     lists = {"outcome": [*event.outcomes], "source": [*sources]}
     lists |= {key: [*kind.members] for key, kind in event.properties.items() if isinstance(kind, MemberProperty)}
     words = {field: frozenset(word for word in listed if find_sensitive(word)) for field, listed in lists.items()}
     words = {field: found for field, found in words.items() if found}
     numbers = frozenset(key for key, kind in event.properties.items() if allows_digit_runs(kind))
     keys = frozenset(filter(find_sensitive, event.properties))
-    return _Looks(find_sensitive(name) is not None, words, numbers, keys, tuple(sorted({*words, *numbers, *keys})))
+    return Looks(find_sensitive(name) is not None, words, numbers, keys, tuple(sorted({*words, *numbers, *keys})))
 
 
 class SecondWall:
@@ -73,17 +73,17 @@ class SecondWall:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._looks = {name: _looks(name, event, plan.sources) for name, event in plan.events.items()}
-        self.needed: Final = frozenset(name for name, looks in self._looks.items() if looks.is_hidden or looks.fields)
+        self.looks: Final = {name: _looks(name, event, plan.sources) for name, event in plan.events.items()}
+        self.needed: Final = frozenset(name for name, looks in self.looks.items() if looks.is_hidden or looks.fields)
         """The events in which more is looked at than ids and version."""
-        looks = [*self._looks.values()]
+        looks = [*self.looks.values()]
         fields = sorted({field for each in looks for field in each.fields})
         self._columns = {field: _ColumnLooks.of(looks, field) for field in fields}
         self._hidden = _by_event(each.is_hidden for each in looks)
 
     def shown(self, name: str) -> str:
         """Return an event's name as it may be repeated."""
-        return UNDECLARED if self._looks[name].is_hidden else name
+        return UNDECLARED if self.looks[name].is_hidden else name
 
     def fault(self, name: str, event: Any) -> Fault | None:
         """Return what is at fault in one decoded event, None if nothing is."""
@@ -96,10 +96,10 @@ class SecondWall:
 
     def value_fault(self, name: str, event: Any) -> Fault | None:
         """Return what is at fault in one decoded event beside its ids and its version, None if nothing is."""
-        return next(self._faults(self._looks[name], event), None) if name in self.needed else None
+        return next(self._faults(self.looks[name], event), None) if name in self.needed else None
 
     @staticmethod
-    def _faults(looks: _Looks, event: Any) -> Iterator[Fault]:
+    def _faults(looks: Looks, event: Any) -> Iterator[Fault]:
         if looks.is_hidden:
             yield Fault("name")
         for field in looks.fields:
@@ -146,7 +146,7 @@ class _ColumnLooks(NamedTuple):
     keys: Booleans
 
     @classmethod
-    def of(cls, looks: Sequence[_Looks], field: str) -> _ColumnLooks:
+    def of(cls, looks: Sequence[Looks], field: str) -> _ColumnLooks:
         none: frozenset[str] = frozenset()
         words = none.union(*(each.words.get(field, none) for each in looks))
         return cls(

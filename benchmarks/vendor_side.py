@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from workload import Series
 
 _START_SECONDS: Final = 60.0
-_WARM_SECONDS: Final = 0.5
+_WARM_SECONDS: Final = 5.0
+"""In which a gateway takes enough to have its loops compiled; a round that is shorter is waited for no longer."""
 _INSTANCE: Final = "benchmark"
 _CLI: Final = ("heliograph.cli",)
 

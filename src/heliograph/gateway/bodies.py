@@ -21,7 +21,9 @@ import zstandard
 from isal import igzip_lib, isal_zlib
 
 from heliograph.gateway.arrow_messages import refuse_hidden_content, schema_message
+from heliograph.gateway.machine_code import MachineCode
 from heliograph.gateway.problems import Refusal, RefusalError
+from heliograph.gateway.quick_look import QuickLook
 from heliograph.plan.buffers import WrittenForm, column_values, compress, write_arrow
 from heliograph.plan.columns import ColumnChecker, ColumnsError
 from heliograph.plan.lines import LineChecker
@@ -138,10 +140,17 @@ def is_plain_frame(frame: bytes, content_bytes: int) -> bool:
 
 
 class BodyChecker:
-    """The plan, compiled for both formats."""
+    """The plan, compiled for both formats.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        plan: The plan.
+        machine_code: What has the loops for a quick look at bodies of Arrow.
+    """
+
+    def __init__(self, plan: Plan, machine_code: MachineCode | None = None) -> None:
         self._columns = ColumnChecker(plan)
+        self._machine_code = machine_code or MachineCode()
+        self._quick_look = QuickLook(plan, self._columns, MOST_EVENTS)
         self._lines = LineChecker(plan)
         self._written_lines = WrittenLines(plan)
         self._written = WrittenForm()
@@ -173,10 +182,18 @@ class BodyChecker:
         return checked._replace(body=body if as_delivered else compress(checked.body))
 
     def _check_arrow(self, content: bytes, latest: datetime) -> Checked:
-        checker = self._columns
+        checker, loops = self._columns, self._machine_code.loops()
+        microseconds = int(latest.timestamp() * _MICROSECOND)
+        if loops is not None:
+            faultless = self._quick_look.faultless(content, latest=microseconds, loops=loops)
+            if faultless is not None:
+                events, numbers = faultless
+                accepted = checker.counts(events)
+                return Checked(len(numbers), int(numbers[0]), int(numbers[-1]), accepted, {}, [], content)
         batch = read_arrow(content)
+        self._machine_code.worked(batch.num_rows)
         try:
-            findings = checker.check(batch, latest=int(latest.timestamp() * _MICROSECOND), form=schema_message(content))
+            findings = checker.check(batch, latest=microseconds, form=schema_message(content))
         except ColumnsError as error:
             raise RefusalError(Refusal.BAD_COLUMNS, str(error)) from error
         sequence = batch.column("sequence")
@@ -187,6 +204,9 @@ class BodyChecker:
             raise RefusalError(Refusal.BAD_SEQUENCE, "sequence numbers must rise from row to row")
         all_accepted = not findings.codes.any()
         kept = checker.keep_accepted(batch, findings)
+        is_written_so = self._written.is_of(kept, content)
+        if loops is not None and kept is batch and is_written_so:
+            self._quick_look.learn(batch, content, loops)
         return Checked(
             rows=batch.num_rows,
             first=int(numbers[0]) if len(numbers) else 0,
@@ -194,7 +214,7 @@ class BodyChecker:
             accepted=checker.accepted_counts(findings),
             rejected={} if all_accepted else checker.rejected_counts(findings),
             rejections=[] if all_accepted else checker.skeletons(batch, findings, MOST_REJECTIONS),
-            body=content if self._written.is_of(kept, content) else write_arrow(kept),
+            body=content if is_written_so else write_arrow(kept),
         )
 
     def _check_lines(self, content: bytes, latest: datetime) -> Checked:

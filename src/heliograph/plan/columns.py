@@ -6,7 +6,7 @@ Strings travel as dictionaries, so that each distinct value is checked once, and
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -251,8 +251,11 @@ class ColumnChecker:
 
     def accepted_counts(self, findings: Findings) -> Counts:
         """Return the accepted events by name."""
-        accepted = findings.events[findings.codes == 0] if findings.codes.any() else findings.events
-        counts = np.bincount(accepted, minlength=len(self.names))
+        return self.counts(findings.events[findings.codes == 0] if findings.codes.any() else findings.events)
+
+    def counts(self, events: npt.NDArray[np.integer[Any]]) -> Counts:
+        """Return how many there are of each event, by name; `events` are indices in the plan."""
+        counts = np.bincount(events, minlength=len(self.names))
         return {self.names[index]: int(counts[index]) for index in np.flatnonzero(counts)}
 
     def rejected_counts(self, findings: Findings) -> VerdictCounts:

@@ -112,4 +112,4 @@ class MachineCode:
         try:
             self._loops = compiled_loops()
         except Exception:  # noqa: BLE001 - whatever hinders it, bodies are checked as before
-            _log.warning("Arrow bodies are checked without machine code", exc_info=True)
+            _log.warning("Arrow bodies are checked without compiled loops", exc_info=True)

@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 
 from heliograph.demo.bulk import event_batches
 from heliograph.demo.population import PopulationRule, draw_population, sized
+from heliograph.lake.commits import commit
+from heliograph.lake.maintenance.layout import in_order
 from heliograph.lake.maintenance.upkeep import Keeper
 from heliograph.lake.tables import event_files, open_events
 from heliograph.plan.load import load_plan
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _PLAN = Path(__file__).parent.parent / "plans" / "code-intelligence.yaml"
-_SORT = [(name, "ascending") for name in ("instance", "user_id", "time", "sequence")]
 _SHOWN = 12
 
 
@@ -55,7 +56,8 @@ def measure(folder: Path, events: int, commit_rows: int) -> Figures:
     )
     table = open_events(settings, plan)
     for first in range(0, len(rows), commit_rows):
-        table.append(rows.slice(first, commit_rows).sort_by(_SORT))
+        some = in_order(rows.slice(first, commit_rows))
+        commit(table, lambda transaction, some=some: transaction.append(some))
     committed = _bytes(event_files(settings))
     began = time.process_time()
     Keeper(settings, now=lambda: datetime.now(UTC)).compact(everything=True)

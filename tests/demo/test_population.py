@@ -12,6 +12,7 @@ import pytest
 
 from heliograph.demo.bulk import event_batches
 from heliograph.demo.population import Incident, Population, PopulationRule, draw_population, sized
+from heliograph.lake.maintenance.layout import with_columns
 from heliograph.lake.tables import event_schema
 from heliograph.plan.columns import ColumnChecker, wire_schema
 from heliograph.plan.load import load_plan
@@ -54,7 +55,7 @@ def test_equal_rules_give_equal_events_and_another_seed_others() -> None:
 def test_every_event_is_one_that_a_gateway_accepts(known: duckdb.DuckDBPyConnection) -> None:
     table = events_of(msgspec.structs.replace(RULE, days=28))
     table.validate(full=True)
-    wire = table.select(wire_schema(PLAN).names).cast(wire_schema(PLAN)).combine_chunks()
+    wire = with_columns(table, wire_schema(PLAN)).combine_chunks()
     [batch] = wire.to_batches()
     latest = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
     checker = ColumnChecker(PLAN)
@@ -114,8 +115,9 @@ def test_each_incident_shows_in_what_it_is_about_from_its_day_on(known: duckdb.D
     measured = known.sql(
         "SELECT incident, time >= since AS during, avg((outcome <> 'ok')::INT), "
         "count(DISTINCT (user_id, time::DATE)) / count(DISTINCT time::DATE), "
-        "count(*) / count(DISTINCT session_id), count(DISTINCT name) "
-        "FROM events JOIN accounts USING (account) GROUP BY ALL"
+        "count(*) / sum(begins), count(DISTINCT name) FROM ("
+        "SELECT *, coalesce(time - lag(time) OVER (PARTITION BY user_id ORDER BY time) > INTERVAL 30 MINUTE, true)::INT "
+        "AS begins FROM events) JOIN accounts USING (account) GROUP BY ALL"
     ).fetchall()
     found = {(incident, during): values for incident, during, *values in measured}
     assert {incident for incident, during in found if during} == {"failures", "leaving", "depth"}

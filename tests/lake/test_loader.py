@@ -80,7 +80,6 @@ def test_a_stored_row_holds_the_event_and_what_allowed_it(vendor: Vendor) -> Non
         "name": "SearchSubmitted",
         "time": datetime(2026, 10, 1, 12),  # noqa: DTZ001 - the lake keeps UTC without a zone
         "user_id": USER,
-        "session_id": USER,
         "outcome": "ok",
         "version": "5.3.1",
         "source": "web",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from heliograph.demo.columns import hexadecimal, spread, take_ids
+from heliograph.demo.columns import spread, take_ids
 from heliograph.demo.population import RELEASE_DAYS, Incident
 from heliograph.lake.tables import event_schema
 from heliograph.plan.coarsen import least, steps_in_one
@@ -142,7 +142,6 @@ class _Stream:
             "name": _words(list(self._plan.events), code),
             "time": pa.array(use.time).view(pa.timestamp("us")),
             "user_id": take_ids(population.user_ids, use.person),
-            "session_id": take_ids(hexadecimal(source, use.sessions), use.session),
             "outcome": self._outcomes.draw(code, self._failing(use), source),
             "version": versions.take(pa.array(release)),
             "source": _words(self._plan.sources, sources[use.session]),

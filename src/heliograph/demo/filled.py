@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from heliograph.demo.bulk import event_batches
+from heliograph.lake.commits import commit
+from heliograph.lake.maintenance.layout import in_order
 from heliograph.lake.marts.keeping import Marts
 from heliograph.lake.tables import open_events
 
@@ -37,8 +39,7 @@ def append_events(lake: LakeSettings, plan: Plan, population: Population, *, row
     """
     table = open_events(lake, plan)
     for portion in _portions(event_batches(population, plan), rows):
-        order = [("instance", "ascending"), ("user_id", "ascending"), ("time", "ascending")]
-        table.append(portion.sort_by(order))
+        commit(table, lambda transaction, rows=in_order(portion): transaction.append(rows))
     return table
 
 

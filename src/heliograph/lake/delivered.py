@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from heliograph.gateway.bodies import read_arrow
-from heliograph.lake.tables import TIME
+from heliograph.lake.tables import NOT_KEPT, TIME
 from heliograph.wire import ARROW
 
 _ADDED: Final = frozenset({"instance", "account", "epoch", "agreement", "plan", "received"})
@@ -26,7 +26,7 @@ _LOOKS_LIKE: Final[dict[type, pa.DataType]] = {
 
 
 class BodyDecoder:
-    """Decodes bodies that the gateway has accepted, whatever the plan was then.
+    """Decodes bodies that the gateway has accepted, whatever the plan was then, into what the lake keeps of them.
 
     Args:
         schema: The lake's columns; what a body holds beside them is decoded as what it looks like.
@@ -34,12 +34,17 @@ class BodyDecoder:
 
     def __init__(self, schema: pa.Schema) -> None:
         fields = [field for field in schema if field.name not in _ADDED]
+        fields += [pa.field(name, pa.string()) for name in sorted(NOT_KEPT.difference(schema.names))]
         self._types = {field.name: field.type for field in fields}
         with_zone = [field.with_type(_WITH_ZONE) if field.name == "time" else field for field in fields]
         self._parse = pyarrow.json.ParseOptions(explicit_schema=pa.schema(with_zone), unexpected_field_behavior="error")
 
     def decode(self, content: bytes, content_type: str) -> pa.Table:
         """Return a body's events as a table of envelope and properties."""
+        events = self._decode(content, content_type)
+        return events.drop_columns([name for name in events.schema.names if name in NOT_KEPT])
+
+    def _decode(self, content: bytes, content_type: str) -> pa.Table:
         if content_type == ARROW:
             return pa.Table.from_batches([read_arrow(content)])
         try:

@@ -52,8 +52,8 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> Iterable[pa.Array]:
 
 
 def in_order(rows: pa.Table) -> pa.Table:
-    """Return events by instance, user, time and number: what is asked for lies together."""
-    keys = [_ranks(rows.column("instance")), _ranks(rows.column("user_id"))]
+    """Return events by instance, time and number, as compaction keeps them (`heliograph.lake.maintenance.layout`)."""
+    keys = [_ranks(rows.column("instance"))]
     keys += [np.asarray(rows.column(name).cast(pa.int64())) for name in ("time", "sequence")]
     return rows.take(pa.array(np.lexsort(keys[::-1])))
 

@@ -1,9 +1,9 @@
 """The lake's tables: Apache Iceberg over Parquet, in a folder that any engine can read.
 
-`events` has one row for each accepted event. Its columns are the envelope, what the gateway adds, and one for each
-property that the plan declares; a new property adds a column, and no column ever goes away. `pings` has one row for
-each number of each ping, so that a feature or a fact adds none. `deliveries` has one row for each delivery. Times are
-in UTC, without a zone, as not all engines read zones alike.
+`events` has one row for each accepted event. Its columns are the envelope but for `NOT_KEPT`, what the gateway adds, and
+one for each property that the plan declares; a new property adds a column, and none of these ever goes away. `pings`
+has one row for each number of each ping, so that a feature or a fact adds none. `deliveries` has one row for each
+delivery. Times are in UTC, without a zone, as not all engines read zones alike.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ _BEFORE_PROPERTIES: Final = [
     pa.field("name", pa.string()),
     pa.field("time", TIME),
     pa.field("user_id", pa.string()),
-    pa.field("session_id", pa.string()),
     pa.field("outcome", pa.string()),
     pa.field("version", pa.string()),
     pa.field("source", pa.string()),
@@ -59,6 +58,10 @@ _BEFORE_PROPERTIES: Final = [
     pa.field("plan", pa.string()),
     pa.field("received", TIME),
 ]
+
+NOT_KEPT: Final = frozenset({"session_id"})
+"""What is delivered with an event, and does not come into the lake: no question needs it, as sessions end by a pause. It
+would be a quarter of all bytes, and all that ties the events of somebody unknown together."""
 
 ACTIVE_USERS: Final = "active_users"
 """Distinct users; the key is ``day``, ``week`` or ``month``."""
@@ -129,7 +132,7 @@ PROPERTIES: Final = {
 
 def event_schema(plan: Plan) -> pa.Schema:
     """Return the columns of `events` under a plan."""
-    known = {field.name for field in _BEFORE_PROPERTIES}
+    known = {field.name for field in _BEFORE_PROPERTIES} | NOT_KEPT
     properties = [
         pa.field(field.name, plain_type(field.type)) for field in wire_schema(plan) if field.name not in known
     ]
@@ -167,6 +170,14 @@ def widen(table: Table, schema: pa.Schema) -> None:
     if not set(schema.names) <= known.keys():
         with table.update_schema() as update:
             update.union_by_name(schema)
+
+
+def _narrow(table: Table) -> None:
+    """Take away the columns of earlier versions that are kept no more; files have them until they are rewritten."""
+    if dropped := NOT_KEPT.intersection(field.name for field in table.schema().fields):
+        with table.update_schema() as update:
+            for name in dropped:
+                update.delete_column(name)
 
 
 def open_catalog(settings: LakeSettings, *, make: bool = False) -> SqlCatalog:
@@ -207,6 +218,8 @@ def catalog_file(settings: LakeSettings) -> Path | None:
 def open_events(settings: LakeSettings, plan: Plan) -> Table:
     """Open the table of events for writing: made when it is missing, widened when the plan declares more.
 
+    What an earlier version kept, and this one does not, goes.
+
     It is partitioned by month: a back-fill of many years would make a file a day otherwise.
 
     Raises:
@@ -221,6 +234,7 @@ def open_events(settings: LakeSettings, plan: Plan) -> Table:
             spec.add_field("time", MonthTransform(), "month")
     except TableAlreadyExistsError:
         table = catalog.load_table(EVENTS)
+        _narrow(table)
         widen(table, schema)
     return table
 

@@ -51,13 +51,6 @@ view: events {
     sql: ${TABLE}.user_id ;;
   }
 
-  dimension: session_id {
-    type: string
-    label: "Session"
-    description: "A random id of the session."
-    sql: ${TABLE}.session_id ;;
-  }
-
   dimension: instance {
     type: string
     label: "Instance"
@@ -233,14 +226,6 @@ view: events {
     description: "Users; operators and service accounts are left out."
     filters: [counted: "yes"]
     sql: ${TABLE}.user_id ;;
-  }
-
-  measure: sessions {
-    type: count_distinct
-    label: "Sessions"
-    description: "Sessions; operators and service accounts are left out."
-    filters: [counted: "yes"]
-    sql: ${TABLE}.session_id ;;
   }
 
   measure: search_submitted_count {

@@ -29,7 +29,7 @@ ENVELOPE: Final = (
     ("sequence", "Its number in the series of the process that recorded it."),
     ("time", "When it happened."),
     ("user_id", "A random id of the user."),
-    ("session_id", "A random id of the session."),
+    ("session_id", "A random id of the session. It is left out when the vendor stores the event for good."),
     ("outcome", "How it ended, as each event lists it."),
     ("version", "The product's version."),
     ("source", "Where it came from: {sources}."),

@@ -31,7 +31,6 @@ _ENVELOPE: Final = (
     ("name", "Event", "Which of the plan's events it is."),
     ("outcome", "Outcome", "How it ended."),
     ("user_id", "User", "A random id of the user; whom it stands for is known on the instance alone."),
-    ("session_id", "Session", "A random id of the session."),
     ("instance", "Instance", "The instance on which it happened."),
     ("account", "Account", "The customer to whom the instance belongs."),
     ("version", "Version", "The product's version."),
@@ -39,11 +38,6 @@ _ENVELOPE: Final = (
     ("actor", "Actor", "Who acted, where it was none of the customer's own people."),
     ("agreement", "Agreement", "The agreement that allowed it."),
     ("plan", "Plan", "The plan by which it was checked."),
-)
-_TOTALS: Final = (
-    ("events", "count", ()),
-    ("users", "count_distinct", ("user_id",)),
-    ("sessions", "count_distinct", ("session_id",)),
 )
 
 
@@ -207,7 +201,6 @@ def _totals(names: Names, person: str) -> Iterator[str]:
     for name, label, column in (
         ("events", "Events", None),
         ("users", "Users", "user_id"),
-        ("sessions", "Sessions", "session_id"),
     ):
         kind = "count" if column is None else "count_distinct"
         about = quoted(f"{label}; operators and service accounts are left out.")

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _PLAN = Path(__file__).parent.parent / "plans" / "code-intelligence.yaml"
 _SHOWN = 12
+_PAUSE = 30 * 60 * 1_000_000
 
 
 class Figures(NamedTuple):
@@ -74,10 +76,25 @@ def measure(folder: Path, events: int, commit_rows: int) -> Figures:
 
 
 def _plain_bytes(file: Path, rows: pa.Table) -> int:
-    """Return the size of one file with an id for each event, in the order of arrival."""
-    ids = pa.array([secrets.token_hex(16) for _ in range(len(rows))])
-    pq.write_table(rows.sort_by("received").append_column("id", ids), file, compression="zstd")
+    """Return the size of one file with an id for each event and for its session, in the order of arrival."""
+    whole = rows.append_column("session_id", _sessions(rows)).append_column("id", _ids(len(rows)))
+    pq.write_table(whole.sort_by("received"), file, compression="zstd")
     return file.stat().st_size
+
+
+def _ids(count: int) -> pa.Array:
+    return pa.array([secrets.token_hex(16) for _ in range(count)])
+
+
+def _sessions(rows: pa.Table) -> pa.Array:
+    """Return an id for each session, which the lake does not keep: one ends by a pause of half an hour."""
+    user = np.asarray(rows.column("user_id").combine_chunks().dictionary_encode().indices)
+    moment = np.asarray(rows.column("time").cast(pa.int64()))
+    order = np.lexsort((moment, user))
+    begins = (np.diff(user[order], prepend=-1) != 0) | (np.diff(moment[order], prepend=0) > _PAUSE)
+    session = np.empty(len(rows), np.int64)
+    session[order] = np.cumsum(begins) - 1
+    return _ids(int(begins.sum())).take(pa.array(session))
 
 
 def _bytes(files: Sequence[str]) -> int:

@@ -83,7 +83,6 @@ def row(
         "name": "SearchSubmitted",
         "time": moment,
         "user_id": random_id(user),
-        "session_id": random_id(1_000 + user),
         "source": "web",
         "agreement": "agreement-1",
         "plan": "small@1",

@@ -116,8 +116,8 @@ def test_each_incident_shows_in_what_it_is_about_from_its_day_on(known: duckdb.D
         "SELECT incident, time >= since AS during, avg((outcome <> 'ok')::INT), "
         "count(DISTINCT (user_id, time::DATE)) / count(DISTINCT time::DATE), "
         "count(*) / sum(begins), count(DISTINCT name) FROM ("
-        "SELECT *, coalesce(time - lag(time) OVER (PARTITION BY user_id ORDER BY time) > INTERVAL 30 MINUTE, true)::INT "
-        "AS begins FROM events) JOIN accounts USING (account) GROUP BY ALL"
+        "SELECT *, coalesce(time - lag(time) OVER (PARTITION BY user_id ORDER BY time) > INTERVAL 30 MINUTE, true)"
+        "::INT AS begins FROM events) JOIN accounts USING (account) GROUP BY ALL"
     ).fetchall()
     found = {(incident, during): values for incident, during, *values in measured}
     assert {incident for incident, during in found if during} == {"failures", "leaving", "depth"}

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.types import StringType
 
 from erasing import Lake
 from harness import INSTANCE, SMALL_PLAN, definition, random_id
@@ -32,7 +33,7 @@ from heliograph.lake.maintenance.layout import LayoutError
 from heliograph.lake.maintenance.retention import count_retired
 from heliograph.lake.marts.tables import USER_DAYS, State, make_mart, read_raw_from
 from heliograph.lake.report import count_events
-from heliograph.lake.tables import NAMESPACE, event_files, open_catalog
+from heliograph.lake.tables import NAMESPACE, event_files, event_schema, open_catalog
 from heliograph.lake.writers import embedded as embedded_module
 from heliograph.plan.model import BooleanProperty, IntegerProperty, Plan
 from keeping import BEGIN, KeptLake, row
@@ -185,6 +186,22 @@ def test_files_of_three_versions_of_the_plan_become_one_and_older_events_have_no
     lake.keeper().expire()
     assert lake.rows() == before
     assert stored(lake) == {file}
+
+
+def test_a_lake_of_an_earlier_version_loses_its_ids_of_sessions_and_nothing_else(lake: KeptLake) -> None:
+    with lake.table.update_schema() as update:
+        update.add_column("session_id", StringType())
+    lake.table.refresh()
+    lake.append([row(1, session_id=random_id(1_001)), row(2)])
+    assert "session_id" in pq.read_schema(event_files(lake.settings)[0]).names
+    lake.widen(SMALL_PLAN)  # as every loader does when it begins
+    lake.append([row(3), row(4)])
+    before = lake.rows()
+    assert count_events(lake.settings) == {"one": {"SearchSubmitted": 4}}
+    assert lake.keeper().compact()[0].rows == 4
+    assert lake.rows() == before
+    [file] = event_files(lake.settings)
+    assert set(pq.read_schema(file).names) == set(event_schema(SMALL_PLAN).names)
 
 
 def test_a_snapshot_stays_until_it_has_been_replaced_for_as_long_as_a_question_may_take(lake: KeptLake) -> None:

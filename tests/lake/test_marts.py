@@ -30,6 +30,7 @@ from heliograph.cli import app
 from heliograph.gateway.log import Log
 from heliograph.gateway.log_entries import Entry
 from heliograph.insights.tables import defined_tables
+from heliograph.lake import expiring
 from heliograph.lake.loader import Loader
 from heliograph.lake.marts import folding, tending
 from heliograph.lake.marts.batches import Batch
@@ -193,7 +194,7 @@ class Histories(RuleBasedStateMachine):
         self.patch.setattr(folding, "MOST_FILES", 2)
         self.patch.setattr(tending, "MOST_FILES", 2)
         self.patch.setattr(tending, "_MORE_FILES", 1)
-        self.patch.setattr(tending, "_MOST_SNAPSHOTS", 4)
+        self.patch.setattr(expiring, "_MOST_SNAPSHOTS", 4)
 
     def teardown(self) -> None:
         if self.delivered:

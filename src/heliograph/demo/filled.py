@@ -39,7 +39,8 @@ def append_events(lake: LakeSettings, plan: Plan, population: Population, *, row
     """
     table = open_events(lake, plan)
     for portion in _portions(event_batches(population, plan), rows):
-        commit(table, lambda transaction, rows=in_order(portion): transaction.append(rows))
+        sorted_rows = in_order(portion)
+        commit(table, lambda transaction, rows=sorted_rows: transaction.append(rows))
     return table
 
 

@@ -19,6 +19,7 @@ from heliograph.lake.storage import local_path
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pyiceberg.manifest import ManifestFile
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
@@ -88,11 +89,19 @@ def snapshot_files(table: Table, snapshot: Snapshot, *, added_by: set[int] | Non
 def files_of(table: Table, snapshots: Iterable[Snapshot]) -> set[str]:
     """Return the locations of the files of all these snapshots; what they share is read once."""
     snapshots = list(snapshots)
-    manifests = {each.manifest_path: each for snapshot in snapshots for each in snapshot.manifests(table.io)}
-    entries = (entry for each in manifests.values() for entry in each.fetch_manifest_entry(table.io))
-    return (
-        {snapshot.manifest_list for snapshot in snapshots} | manifests.keys() | {e.data_file.file_path for e in entries}
-    )
+    manifests = manifests_of(table, snapshots)
+    lists = {snapshot.manifest_list for snapshot in snapshots}
+    return lists | manifests.keys() | data_files_of(table, manifests.values())
+
+
+def manifests_of(table: Table, snapshots: Iterable[Snapshot]) -> dict[str, ManifestFile]:
+    """Return the manifests of all these snapshots, by location."""
+    return {each.manifest_path: each for snapshot in snapshots for each in snapshot.manifests(table.io)}
+
+
+def data_files_of(table: Table, manifests: Iterable[ManifestFile]) -> set[str]:
+    """Return the locations of the data files that these manifests tell of."""
+    return {entry.data_file.file_path for each in manifests for entry in each.fetch_manifest_entry(table.io)}
 
 
 def sync_files(locations: Iterable[str]) -> None:

@@ -267,7 +267,7 @@ class Loader:
             self._loaded |= loaded
             self.monitor.received = self._seen
             self.release()
-        self._tending.round(self._table)
+        self._tending.round(self._table, self._deliveries.table, self._pings.table)
         self._is_sure = True
         return rows + ping_rows
 

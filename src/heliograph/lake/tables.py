@@ -1,9 +1,9 @@
 """The lake's tables: Apache Iceberg over Parquet, in a folder that any engine can read.
 
-`events` has one row for each accepted event. Its columns are the envelope but for `NOT_KEPT`, what the gateway adds, and
-one for each property that the plan declares; a new property adds a column, and none of these ever goes away. `pings`
-has one row for each number of each ping, so that a feature or a fact adds none. `deliveries` has one row for each
-delivery. Times are in UTC, without a zone, as not all engines read zones alike.
+`events` has one row for each accepted event. Its columns are the envelope but for `NOT_KEPT`, what the gateway adds,
+and one for each property that the plan declares; a new property adds a column, and none of these ever goes away.
+`pings` has one row for each number of each ping, so that a feature or a fact adds none. `deliveries` has one row for
+each delivery. Times are in UTC, without a zone, as not all engines read zones alike.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ _BEFORE_PROPERTIES: Final = [
 ]
 
 NOT_KEPT: Final = frozenset({"session_id"})
-"""What is delivered with an event, and does not come into the lake: no question needs it, as sessions end by a pause. It
-would be a quarter of all bytes, and all that ties the events of somebody unknown together."""
+"""What is delivered with an event, and does not come into the lake: no question needs it, as sessions end by a pause.
+It would be a quarter of all bytes, and is what ties the events of somebody unknown together."""
 
 ACTIVE_USERS: Final = "active_users"
 """Distinct users; the key is ``day``, ``week`` or ``month``."""

@@ -11,15 +11,16 @@ import msgspec
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
 from heliograph.lake.commits import commit
-from heliograph.lake.durability import files_of, sync_files
+from heliograph.lake.durability import data_files_of, manifests_of, sync_files
 from heliograph.lake.rewriting import table_name, unreferenced_files
 from heliograph.lake.storage import storage_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from pyiceberg.table import Table, Transaction
+    from pyiceberg.table.snapshots import Snapshot
 
     from heliograph.lake.storage import StoredFile
     from heliograph.settings import LakeSettings
@@ -63,7 +64,7 @@ def expire(table: Table, settings: LakeSettings, now: datetime, *, dry_run: bool
     """
     table.refresh()
     outdated = outdated_snapshots(table, settings, now)
-    files = files_of(table, (each for each in table.metadata.snapshots if each.snapshot_id in outdated))
+    going = [each for each in table.metadata.snapshots if each.snapshot_id in outdated]
     if outdated and not dry_run:
 
         def change(transaction: Transaction) -> None:
@@ -73,14 +74,24 @@ def expire(table: Table, settings: LakeSettings, now: datetime, *, dry_run: bool
 
         commit(table, change)
         sync_files([table.metadata_location])
-    left = [each for each in table.metadata.snapshots if each.snapshot_id not in outdated]
-    kept = files_of(table, left) if files else set()
     storage = storage_of(table)
-    gone = {storage.identity(each) for each in files} - {storage.identity(each) for each in kept}
+    gone = {storage.identity(each) for each in _files_of_none_but(table, going)}
     found = [file for file in storage.files(table.location()) if file.location in gone] if gone else []
     if not dry_run:
         storage.delete(file.location for file in found)
     return _removed(table, found, snapshots=len(outdated))
+
+
+def _files_of_none_but(table: Table, going: Sequence[Snapshot]) -> set[str]:
+    """Return the locations of the files that some snapshots have, and no other of the table's has.
+
+    A commit that adds rows leaves the manifests of before as they are, so that most often no data file needs a look.
+    """
+    left = [each for each in table.metadata.snapshots if each not in going]
+    kept = manifests_of(table, left) if going else {}
+    gone = {path: manifest for path, manifest in manifests_of(table, going).items() if path not in kept}
+    files = data_files_of(table, gone.values()) - data_files_of(table, kept.values() if gone else ())
+    return {each.manifest_list for each in going} | gone.keys() | files
 
 
 def clean(table: Table, settings: LakeSettings, now: datetime, *, dry_run: bool = False) -> Removed:

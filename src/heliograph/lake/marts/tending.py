@@ -1,6 +1,7 @@
 """What the loader does for the marts between its rounds, a small piece at a time.
 
-Marts that are being made get further days; small files are folded; old snapshots go, as each makes every commit slower.
+Marts that are being made get further days; small files are folded; old snapshots of all its tables go, as each makes
+every commit slower.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from heliograph.engines import EngineError
-from heliograph.lake.maintenance.expiry import expire
+from heliograph.lake.expiring import Expiring
 from heliograph.lake.marts.folding import MOST_FILES, fold_small_files
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ _LOOK_SECONDS: Final = 5.0
 """How often it is seen whether somebody wants the marts made anew."""
 _MORE_FILES: Final = 16
 """By so many a mart's files have to become more before one looks again whether some can be folded."""
-_MOST_SNAPSHOTS: Final = 64
-_EXPIRE_SECONDS: Final = 60.0
 _AGAIN_SECONDS: Final = 60.0
 """Pause after an engine could not be had."""
 _log: Final = structlog.get_logger("heliograph.loader")
@@ -54,22 +53,25 @@ class Tending:
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._marts = marts
-        self._settings = settings
-        self._now = now
         self._ticks = ticks
         self._looked = ticks()
         self._make_again = ticks()
-        self._expired = dict.fromkeys(marts.tables, 0.0)
+        self._expiring = Expiring(settings, now=now, ticks=ticks)
         self._files: dict[Mart, int] = {}
 
-    def round(self, events: Table) -> None:
-        """Do one piece, if anything is to be done; all tables stand at the same place of the log."""
+    def round(self, events: Table, *others: Table) -> None:
+        """Do one piece, if anything is to be done; all tables stand at the same place of the log.
+
+        Args:
+            events: The table of events.
+            others: Tables that the loader commits to besides.
+        """
         if self._ticks() - self._looked >= _LOOK_SECONDS:
             self._looked = self._ticks()
             self._marts.recall(events)
         if self._make_on(events) or self._fold():
             return
-        self._expire()
+        self._expiring.round([events, *others, *self._marts.tables.values()])
 
     def _make_on(self, events: Table) -> bool:
         if self._ticks() < self._make_again:
@@ -89,14 +91,6 @@ class Tending:
                     return True
                 self._files[mart] = _count_files(table) + _MORE_FILES
         return False
-
-    def _expire(self) -> None:
-        for mart, table in self._marts.tables.items():
-            is_due = self._ticks() - self._expired.get(mart, -_EXPIRE_SECONDS) >= _EXPIRE_SECONDS
-            if is_due and len(table.metadata.snapshots) > _MOST_SNAPSHOTS:
-                self._expired[mart] = self._ticks()
-                expire(table, self._settings, self._now())
-                return
 
 
 def _count_files(table: Table) -> int:

@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 
 from heliograph.demo.bulk import event_batches
 from heliograph.demo.population import PopulationRule, draw_population, sized
-from heliograph.lake.commits import commit
 from heliograph.lake.maintenance.layout import in_order
 from heliograph.lake.maintenance.upkeep import Keeper
 from heliograph.lake.tables import event_files, open_events
+from heliograph.lake.transactions import begin
 from heliograph.plan.load import load_plan
 from heliograph.settings import LakeSettings
 
@@ -58,8 +58,8 @@ def measure(folder: Path, events: int, commit_rows: int) -> Figures:
     )
     table = open_events(settings, plan)
     for first in range(0, len(rows), commit_rows):
-        some = in_order(rows.slice(first, commit_rows))
-        commit(table, lambda transaction, some=some: transaction.append(some))
+        with begin(table) as transaction:
+            transaction.append(in_order(rows.slice(first, commit_rows)))
     committed = _bytes(event_files(settings))
     began = time.process_time()
     Keeper(settings, now=lambda: datetime.now(UTC)).compact(everything=True)

@@ -27,7 +27,8 @@ KEYS = [(name, "ascending") for name in ("instance", "time", "sequence")]
 
 def bytes_an_event(settings: LakeSettings) -> float:
     files = [Path(file) for file in event_files(settings)]
-    return sum(file.stat().st_size for file in files) / sum(pq.read_metadata(file).num_rows for file in files)
+    rows = sum(int(pq.read_metadata(file).num_rows) for file in files)
+    return sum(file.stat().st_size for file in files) / rows
 
 
 def ways(file: str) -> dict[str, set[str]]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from heliograph.demo.bulk import event_batches
-from heliograph.lake.commits import commit
 from heliograph.lake.maintenance.layout import in_order
 from heliograph.lake.marts.keeping import Marts
 from heliograph.lake.tables import open_events
+from heliograph.lake.transactions import begin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,8 +39,8 @@ def append_events(lake: LakeSettings, plan: Plan, population: Population, *, row
     """
     table = open_events(lake, plan)
     for portion in _portions(event_batches(population, plan), rows):
-        sorted_rows = in_order(portion)
-        commit(table, lambda transaction, rows=sorted_rows: transaction.append(rows))
+        with begin(table) as transaction:
+            transaction.append(in_order(portion))
     return table
 
 

@@ -83,6 +83,18 @@ def write_fully(descriptor: int, data: bytes, offset: int) -> None:
         offset += written
 
 
+def force_and_close(descriptor: int) -> bool:
+    """Force a file to disk, and close it; tell whether it is there."""
+    try:
+        os.fdatasync(descriptor)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Force a folder's entries to disk, so that files made or renamed in it stay."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import heliograph
 import heliograph.instance.recorder as recorder_module
 from heliograph.event import UNDECLARED, Verdict
+from heliograph.instance import recorder_lock
 from heliograph.instance.notice import NOTICE_FILE, NoticeWriter
 from heliograph.instance.outbox import EpochWriter
 from heliograph.instance.outbox_reading import START, read_epochs
@@ -394,7 +395,7 @@ def test_those_who_meet_the_first_call_of_a_process_wait_for_it_so_long_and_no_l
             super().__init__(*arguments, **named)
 
     monkeypatch.setattr(recorder_module, "EpochWriter", SlowlyOpened)
-    monkeypatch.setattr(recorder_module, "OPENING_SECONDS", seconds)
+    monkeypatch.setattr(recorder_lock, "OPENING_SECONDS", seconds)
     recorder = Recorder(RecorderSettings(outbox=str(outbox)))
     first = threading.Thread(target=recorder.record, args=("PageViewed",))
     first.start()
@@ -415,7 +416,7 @@ def test_those_who_meet_the_first_call_of_a_process_wait_for_it_so_long_and_no_l
 def test_a_call_waits_for_its_turn_as_long_as_others_get_on(
     outbox: Path, monkeypatch: pytest.MonkeyPatch, *, get_on: bool
 ) -> None:
-    monkeypatch.setattr(recorder_module, "_LOCK_SECONDS", 0.3 if get_on else 0.01)
+    monkeypatch.setattr(recorder_lock, "_LOCK_SECONDS", 0.3 if get_on else 0.01)
     recorder = Recorder(RecorderSettings(outbox=str(outbox)), look_seconds=1e9)
     assert recorder.record("PageViewed")
     said: list[bool] = []

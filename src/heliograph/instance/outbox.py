@@ -12,11 +12,15 @@ from __future__ import annotations
 import fcntl
 import os
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import msgspec
 
 from heliograph.event import UNDECLARED, Epoch, new_epoch
 from heliograph.frames import (
+    PLAIN_AFTER,
+    PLAIN_PREFIX,
+    PREFIX_BYTES,
     encode_body,
     encode_frame,
     make_folder,
@@ -200,10 +204,12 @@ class EpochWriter:
         """
         event[SEQUENCE] = sequence = self.last + 1
         line = _encode(event)
-        if len(line) > LONGEST_WORD:
+        length, offset = len(line), self._offset
+        if length > LONGEST_WORD:
             check_words(event)
-        frame = encode_body(line)
-        size, offset = len(frame), self._offset
+        # As `encode_body` does.
+        frame = PLAIN_PREFIX.pack(crc32(line, crc32(PLAIN_AFTER.pack(0, length))), 0, length) + line
+        size = length + PREFIX_BYTES
         if size > self._room or self._segment < 0 or offset >= self._segment_bytes:
             self._append(frame, sequence)
             return

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from heliograph.event import RESERVED, Actor, Verdict
+from heliograph.frames import force_and_close
 from heliograph.instance.facts import merge_facts
 from heliograph.instance.held import HeldEvents
 from heliograph.instance.outbox import SEGMENT_BYTES, EpochWriter, outbox_bytes
 from heliograph.instance.recorded import LONGEST_WORD, are_plain, check_name, plain_values, refuse_reserved
 from heliograph.instance.recorder_counts import RecorderCounts, verdict_on
+from heliograph.instance.recorder_lock import RecorderLock
 from heliograph.instance.sign_ins import SignInsFile, visitor_key
 from heliograph.instance.watch import Watch
 
@@ -28,12 +30,6 @@ if TYPE_CHECKING:
     from heliograph.settings import RecorderSettings
     from heliograph.wire import VerdictCounts
 
-_LOCK_SECONDS: Final = 0.025
-"""Of a call's wait for others: twice as long if they do not get on, and on as long as they do."""
-_TURN_SECONDS: Final = 1.0
-"""But no longer than this: a lock is not fair, and of threads that record without a pause one may get no turn."""
-OPENING_SECONDS: Final = 1.0
-"""Others wait so long from when a thread begins to open the outbox, which forces folders to disk some times."""
 _REOPEN_SECONDS: Final = 5.0
 _UNRECORDABLE: Final = "?" * (LONGEST_WORD + 1)
 _recorders: Final[weakref.WeakSet[Recorder]] = weakref.WeakSet()
@@ -77,10 +73,10 @@ class Recorder:
         atexit.register(_close_if_alive, weakref.ref(self))
 
     def _begin_process(self) -> None:
-        self._lock = threading.Lock()
+        self._waiting = RecorderLock(self._place)
+        self._lock = self._waiting.lock
         self._writer: EpochWriter | None = None
         self._reopen_at = 0.0
-        self._opening_until = 0.0
         self._held = HeldEvents(Path(self._settings.outbox), maximum_bytes=self._settings.maximum_bytes)
         self._counts = RecorderCounts(self._held)
         self._synced: tuple[int, int, int] | None = None
@@ -117,7 +113,7 @@ class Recorder:
             **properties: What the plan declares for this event. None is the same as leaving it out; a span of time
                 becomes whole milliseconds. The agent rounds what the plan wants coarse.
         """
-        watch = self._watch
+        watch, lock = self._watch, self._lock
         if anonymous is not None:
             user = self._person(user, anonymous)
         if (watch.silent or watch.out) and (refusal := self._refusal(user, session)) is not None:
@@ -129,8 +125,11 @@ class Recorder:
                 name, properties, held = self._admit(watch.declared, name, properties)
             if name not in counts:
                 check_name(name)
-            if not RESERVED.isdisjoint(properties):
-                refuse_reserved()
+            if properties:
+                if not RESERVED.isdisjoint(properties):
+                    refuse_reserved()
+                if not are_plain(map(type, properties.values())):
+                    properties = plain_values(properties)
             moment = self._now() if time is None else time
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=UTC)
@@ -140,12 +139,10 @@ class Recorder:
                 session = str(session)
             if actor is not None:
                 actor = Actor(actor).value
-            if not are_plain(map(type, properties.values())):
-                properties = plain_values(properties)
             where = source or self._source or None
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the product
             return self._counts.drop(name, verdict_on(error))
-        if not self._lock.acquire(timeout=_LOCK_SECONDS) and not self._wait_on():
+        if not lock.acquire(False) and not self._waiting.wait():  # noqa: FBT003 - what a keyword costs here is measured
             return self._counts.drop(name, Verdict.RECORDER_BUSY)
         try:
             event = [name, 0, moment, user, session, outcome, self._version, where, actor, properties]
@@ -163,7 +160,7 @@ class Recorder:
         else:
             return True
         finally:
-            self._lock.release()
+            lock.release()
 
     def _admit(self, declared: Declared, name: str, properties: dict[str, Any]) -> tuple[str, dict[str, Any], bool]:
         """Return what is recorded of an event by the plan, and whether it is set aside; count what is left out."""
@@ -229,34 +226,24 @@ class Recorder:
             return Verdict.UNRECORDABLE
 
     def _begin_looking(self) -> bool:
-        if not self._lock.acquire(timeout=_LOCK_SECONDS) and not self._wait_on():
+        if not self._waiting.wait():
             return False
         try:
             if self._flusher is None:
-                self._opening_until = clock.monotonic() + OPENING_SECONDS
-                self._watch.look()
-                flusher = threading.Thread(target=self._keep_flushing, name="heliograph-flush", daemon=True)
-                flusher.start()
+                with self._waiting.opening():
+                    self._watch.look()
+                    flusher = threading.Thread(target=self._keep_flushing, name="heliograph-flush", daemon=True)
+                    flusher.start()
                 self._flusher = flusher
         except RuntimeError:  # no more threads: what was seen stays
             pass
         finally:
-            self._opening_until = 0.0
             self._lock.release()
         return True
 
-    def _wait_on(self) -> bool:
-        """Wait as long as others get on, or open the outbox; tell whether the lock is taken."""
-        until = clock.monotonic() + _TURN_SECONDS
-        while True:
-            writer = self._writer
-            seen = None if writer is None else writer.last
-            if self._lock.acquire(timeout=_LOCK_SECONDS):
-                return True
-            now = clock.monotonic()
-            get_on = self._writer is not writer or (writer is not None and writer.last != seen)
-            if now >= self._opening_until and (now >= until or not get_on):
-                return False
+    def _place(self) -> object:
+        writer = self._writer
+        return writer, None if writer is None else writer.last
 
     def opt_out(self, user: str | int) -> bool:
         """Let nothing of `user` be recorded or sent from now on, by any process of the instance.
@@ -276,15 +263,12 @@ class Recorder:
         if clock.monotonic() < self._reopen_at:
             raise OSError("the outbox could not be opened a moment ago")
         self._reopen_at = clock.monotonic() + _REOPEN_SECONDS
-        self._opening_until = clock.monotonic() + OPENING_SECONDS
-        try:
+        with self._waiting.opening():
             self._writer = EpochWriter(
                 Path(self._settings.outbox),
                 maximum_bytes=self._settings.maximum_bytes,
                 segment_bytes=min(SEGMENT_BYTES, max(self._settings.maximum_bytes // 8, 4096)),
             )
-        finally:
-            self._opening_until = 0.0
         self._counts.begin_epoch()
         return self._writer
 
@@ -301,7 +285,7 @@ class Recorder:
 
     def _measure(self) -> None:
         with self._lock:
-            self._held.tidy(_anything if self._watch.declared is None else self._watch.declared.holds)
+            self._held.tidy((lambda _: True) if self._watch.declared is None else self._watch.declared.holds)
             if self._writer is None and self._counts.are_some_missing():
                 self._open()  # where nothing may be recorded, drops are counted all the same
             writer = self._writer
@@ -334,8 +318,8 @@ class Recorder:
                 held = [*self._held.descriptors()]
         except OSError:
             return False
-        own_synced = own is None or _force(own)
-        held_synced = [*map(_force, held)]  # each, as it closes the descriptor
+        own_synced = own is None or force_and_close(own)
+        held_synced = [*map(force_and_close, held)]  # each, as it closes the descriptor
         if own_synced and all(held_synced):
             self._synced = place
             return True
@@ -397,22 +381,6 @@ class Recorder:
         self._begin_process()
         if writer is not None:
             writer.abandon()
-
-
-def _force(descriptor: int) -> bool:
-    """Force a file to disk, and close it; tell whether it is there."""
-    try:
-        os.fdatasync(descriptor)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(descriptor)
-
-
-def _anything(_: str) -> bool:
-    return True
 
 
 def _close_if_alive(reference: weakref.ref[Recorder]) -> None:

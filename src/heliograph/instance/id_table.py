@@ -6,6 +6,7 @@ takes longer than all else that is written for a delivery; of many at once a key
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
@@ -48,8 +49,11 @@ class IdTable:
         self._connection = connection
         self._seen: tuple[int, int] | None = None
         """The first and last row of the journal that are held in memory."""
-        self._ids: dict[tuple[str, str], str] = {}
-        self._users: dict[str, set[str]] = {}
+        self._ids: dict[str, dict[str, str]] = {}
+        """By kind and key."""
+        self._users: list[SessionUser] = []
+        self._added: tuple[tuple[bytes, bytes], list[Pseudonym], list[SessionUser]] | None = None
+        """What was written last, and what is in it: that need not be decoded."""
 
     def add(self, pseudonyms: Iterable[Pseudonym], sessions: Iterable[SessionUser]) -> None:
         """Write down what is new, within a transaction of the caller's."""
@@ -58,16 +62,18 @@ class IdTable:
             return
         if self.waiting() >= MOST_WAITING:
             self.sort_in_within()
+        written = msgspec.msgpack.encode(ids), msgspec.msgpack.encode(users)
         self._connection.execute(
-            "insert into id_journal (keys, pseudonyms, sessions) values (?, ?, ?)",
-            (len(ids) + len(users), msgspec.msgpack.encode(ids), msgspec.msgpack.encode(users)),
+            "insert into id_journal (keys, pseudonyms, sessions) values (?, ?, ?)", (len(ids) + len(users), *written)
         )
+        self._added = written, ids, users
 
     def ids(self, kind: str, keys: Iterable[str]) -> dict[str, str]:
         """Return the random ids of those `keys` that have one."""
         self._look()
         wanted = [*keys]
-        found = {key: self._ids[kind, key] for key in wanted if (kind, key) in self._ids}
+        held = self._ids.get(kind, {})
+        found = {key: held[key] for key in wanted if key in held}
         for part in _parts([key for key in wanted if key not in found] if found else wanted):
             marks = ",".join("?" * len(part))
             query = f"select key, id from pseudonym where kind = ? and key in ({marks})"  # noqa: S608 - question marks
@@ -78,7 +84,11 @@ class IdTable:
         """Return whose `sessions` are, where that is known."""
         self._look()
         wanted = [*sessions]
-        found = {session: set(self._users[session]) for session in wanted if session in self._users}
+        found: dict[str, set[str]] = {}
+        asked = frozenset(wanted)
+        for session, user in self._users:
+            if session in asked:
+                found.setdefault(session, set()).add(user)
         for part in _parts(wanted):
             marks = ",".join("?" * len(part))
             query = f"select session, user from session_user where session in ({marks})"  # noqa: S608 - question marks
@@ -103,13 +113,18 @@ class IdTable:
         """As `sort_in`, all of it, within a transaction of the caller's."""
         ids: list[Pseudonym] = []
         users: list[SessionUser] = []
-        for pseudonyms, sessions in self._connection.execute("select pseudonyms, sessions from id_journal"):
-            ids += msgspec.msgpack.decode(pseudonyms, type=list[Pseudonym])
-            users += msgspec.msgpack.decode(sessions, type=list[SessionUser])
+        for written in self._connection.execute("select pseudonyms, sessions from id_journal"):
+            some_ids, some_users = _decode(*written)
+            ids += some_ids
+            users += some_users
         if not ids and not users:
             return
-        self._connection.executemany("insert into pseudonym (kind, key, id) values (?, ?, ?)", sorted(ids))
-        self._connection.executemany("insert or ignore into session_user values (?, ?)", sorted(users))
+        self._connection.executemany(
+            "insert into pseudonym (kind, key, id) values (?, ?, ?)", sorted(ids, key=itemgetter(1))
+        )
+        self._connection.executemany(
+            "insert or ignore into session_user values (?, ?)", sorted(users, key=itemgetter(0))
+        )
         self._connection.execute("delete from id_journal")
         self._forget()
 
@@ -123,18 +138,25 @@ class IdTable:
             self._forget()
         after = 0 if self._seen is None else self._seen[1]
         query = "select pseudonyms, sessions from id_journal where number > ?"
-        for pseudonyms, sessions in self._connection.execute(query, (after,)):
-            self._ids |= {
-                (kind, key): each for kind, key, each in msgspec.msgpack.decode(pseudonyms, type=list[Pseudonym])
-            }
-            for session, user in msgspec.msgpack.decode(sessions, type=list[SessionUser]):
-                self._users.setdefault(session, set()).add(user)
+        for written in self._connection.execute(query, (after,)):
+            ids, users = self._added[1:] if self._added and self._added[0] == written else _decode(*written)
+            for kind, key, each in ids:
+                self._ids.setdefault(kind, {})[key] = each
+            self._users += users
+        self._added = None
         self._seen = seen
 
     def _forget(self) -> None:
         self._seen = None
         self._ids.clear()
         self._users.clear()
+
+
+def _decode(pseudonyms: bytes, sessions: bytes) -> tuple[list[Pseudonym], list[SessionUser]]:
+    return (
+        msgspec.msgpack.decode(pseudonyms, type=list[Pseudonym]),
+        msgspec.msgpack.decode(sessions, type=list[SessionUser]),
+    )
 
 
 def _parts(wanted: Sequence[str]) -> Iterator[Sequence[str]]:

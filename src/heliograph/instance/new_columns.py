@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -46,9 +46,11 @@ def column_per_group(
     words: Sequence[str | None], group_of: npt.NDArray[np.integer[Any]], kind: pa.DictionaryType
 ) -> pa.Array:
     """Return for each row the word of its group."""
-    numbers = Numbers()
-    word_of = np.array([-1 if word is None else numbers[word] for word in words], np.int32)
-    return _word_column(word_of[group_of], numbers, kind)
+    different = dict.fromkeys(words)
+    different.pop(None, None)
+    numbers = dict(zip(different, range(len(different)), strict=True)) | {None: -1}
+    word_of = np.fromiter(map(numbers.__getitem__, words), np.int32, len(words))
+    return _word_column(word_of[group_of], different, kind)
 
 
 def column_of_parts(parts: Sequence[Part], kind: pa.DataType, rows: int) -> pa.Array | None:
@@ -79,12 +81,12 @@ def column_of_parts(parts: Sequence[Part], kind: pa.DataType, rows: int) -> pa.A
     return pa.DictionaryArray.from_arrays(column, pa.array([*words], pa.string()), safe=False) if is_word else column
 
 
-def _check_room(words: Numbers, kind: np.dtype[Any]) -> None:
+def _check_room(words: Collection[Any], kind: np.dtype[Any]) -> None:
     if len(words) > np.iinfo(kind).max:
         raise pa.ArrowInvalid("more different words than a batch can hold")
 
 
-def _word_column(places: npt.NDArray[np.int32], words: Numbers, kind: pa.DictionaryType) -> pa.Array:
+def _word_column(places: npt.NDArray[np.int32], words: Collection[str | None], kind: pa.DictionaryType) -> pa.Array:
     """Return words by their places; -1 stands for none."""
     listed = pa.array([*words], pa.string())
     width = np.dtype(kind.index_type.to_pandas_dtype())

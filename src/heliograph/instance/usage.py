@@ -137,9 +137,12 @@ class Tally:
         found = np.unravel_index(cells, shape) if len(cells) else (cells, cells, cells)
         words, keys = names.dictionary.to_pylist(), users.dictionary.to_pylist()
         return [
-            (day, words[name], keys[user], number)
-            for day, name, user, number in zip(
-                (found[0] + earliest).tolist(), found[1].tolist(), found[2].tolist(), numbers.tolist(), strict=True
+            *zip(
+                (found[0] + earliest).tolist(),
+                map(words.__getitem__, found[1].tolist()),
+                map(keys.__getitem__, found[2].tolist()),
+                numbers.tolist(),
+                strict=True,
             )
         ]
 

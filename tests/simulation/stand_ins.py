@@ -14,6 +14,7 @@ from heliograph.instance import https as https_module
 from heliograph.instance import outbox as outbox_module
 from heliograph.instance import pseudonyms as pseudonyms_module
 from heliograph.instance import recorder as recorder_module
+from heliograph.instance import recorder_lock
 from heliograph.lake import commits as commits_module
 from heliograph.lake import deliveries as deliveries_module
 from heliograph.lake import durability
@@ -41,7 +42,8 @@ def stand_ins(ground: Ground) -> Iterator[tuple[Any, str, Any]]:
     yield outbox_module, "new_epoch", ground.new_epoch
     yield pseudonyms_module, "secrets", mock.Mock(token_bytes=ground.token_bytes)
     yield https_module, "tls_context", lambda _: quick_tls()
-    yield recorder_module, "clock", mock.Mock(monotonic=ground.monotonic)
+    for module in (recorder_module, recorder_lock):
+        yield module, "clock", mock.Mock(monotonic=ground.monotonic)
     yield recorder_module, "SEGMENT_BYTES", OUTBOX_SEGMENT_BYTES
     yield exporter_module, "BatchBuilder", quick_builder
     yield exporter_module.Exporter, "_read_ahead", lambda *_: None  # a thread would make no history twice

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import ibis
 import pyarrow as pa
 
+from heliograph.insights.numbering import NUMBER, with_number
 from heliograph.insights.scope import number_of
 from heliograph.lake.marts.feature_sets import BITS, bit_or, bits_of_names, count_pages, numbered_features
 
@@ -100,7 +101,7 @@ def day_masks(days: ibis.Table, plan: Plan, window: Window) -> ibis.Table:
         window: No more days than a number holds.
 
     Returns:
-        `user` (a number), `feature` (its number), `mask` (the set; never empty).
+        `user` (a number, or the id), `feature` (its number), `mask` (the set; never empty).
     """
     days = with_paged_sets(days, plan)
     day = ibis.literal(1, "int64") << (number_of(window.last) - days.day.epoch_days().cast("int64"))
@@ -111,13 +112,16 @@ def day_masks(days: ibis.Table, plan: Plan, window: Window) -> ibis.Table:
         return (page & ibis.literal(1 << number % BITS, "int64")) != 0
 
     # A column for each feature, and only then a row: an engine goes over the days once, and groups few rows.
-    wide = days.group_by("user_id").agg(
-        **{f"{_DAYS}{number}": bit_or(ibis.ifelse(used(number), day, 0)) for number in numbers}
+    wide = with_number(
+        days.group_by("user_id").agg(
+            **{f"{_DAYS}{number}": bit_or(ibis.ifelse(used(number), day, 0)) for number in numbers}
+        ),
+        "user_id",
     )
     known = wide.cross_join(_feature_numbers(len(numbers)))
     masks = known.select(
         "feature",
-        user=known.user_id,
+        user=known[NUMBER],
         mask=known.feature.cases(*((number, known[f"{_DAYS}{number}"]) for number in numbers), else_=0),
     )
     return masks.filter(masks["mask"] != 0)

@@ -26,6 +26,7 @@ from msgspec import Meta
 
 from heliograph.insights.answer import Answer, scope_parameters
 from heliograph.insights.bits import count_features, unions, with_paged_sets
+from heliograph.insights.building import built_once
 from heliograph.insights.change import Change, find_change
 from heliograph.insights.filters import scoped, up_to, within
 from heliograph.insights.scope import Scope, Window, checked, number_of
@@ -98,6 +99,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     deviates: bool
 
 
+@built_once
 def window_measures(tables: Tables, plan: Plan, scope: Scope, *, rule: InterventionRule | None = None) -> ibis.Table:
     """Return the components of each unit in each window in which anything arrived from it.
 
@@ -208,7 +210,7 @@ def answer_intervene(tables: Tables, plan: Plan, scope: Scope, *, rule: Interven
     rule = checked(rule or InterventionRule())
     days = Window(last=scope.last_complete_day, days=rule.days)
     known = scoped(tables, plan, scope)
-    measured = by_unit(measures_of(known, plan, scope, days, rule).to_pyarrow())
+    measured = by_unit(window_measures(tables, plan, scope, rule=rule).to_pyarrow())
     seen = up_to(known.data_days, days.last)
     seen = seen.group_by(scope.unit).agg(latest=seen.day.max()).order_by(scope.unit)
     rows, notes = [], []

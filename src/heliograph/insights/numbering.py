@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NUMBERING: Final = ("duckdb",)
-_NUMBER: Final = "user_number"
+NUMBER: Final = "user_number"
+"""The column with the number."""
 
 
 class Numbered(NamedTuple):
@@ -37,7 +38,7 @@ class Numbered(NamedTuple):
         """
         if self.words is None:
             return rows
-        return self.words.join(rows, _NUMBER).drop(_NUMBER)
+        return self.words.join(rows, NUMBER).drop(NUMBER)
 
 
 def numbered(rows: ibis.Table, keys: Sequence[str], *, beside: Sequence[str] = ()) -> Numbered:
@@ -53,7 +54,19 @@ def numbered(rows: ibis.Table, keys: Sequence[str], *, beside: Sequence[str] = (
     different = rows.group_by(keys).agg(**{name: rows[name].max() for name in beside}) if beside else rows.select(keys)
     # In order, and not as they come: whoever numbers them once more gives each the same number.
     number = ibis.row_number().over(ibis.window(order_by=list(keys)))
-    words = (different if beside else different.distinct()).mutate(**{_NUMBER: number})
+    words = (different if beside else different.distinct()).mutate(**{NUMBER: number})
     same = functools.reduce(operator.and_, (rows[key].identical_to(words[key]) for key in keys))
     told = [rows[name] for name in rows.columns if name not in {*keys, *beside}]
-    return Numbered(rows.join(words, same).select(words[_NUMBER], *told), [_NUMBER], words)
+    return Numbered(rows.join(words, same).select(words[NUMBER], *told), [NUMBER], words)
+
+
+def with_number(rows: ibis.Table, key: str) -> ibis.Table:
+    """Return rows, one for each user, with a number for each, where the engine is the faster for it; else the word.
+
+    Args:
+        rows: They are few.
+        key: The column that makes a user.
+    """
+    if rows.get_backend().name not in _NUMBERING:
+        return rows.mutate(rows[key].name(NUMBER))
+    return rows.mutate(ibis.row_number().over(ibis.window(order_by=key)).name(NUMBER))

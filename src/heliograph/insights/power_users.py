@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
 from heliograph.insights.bits import count_days, count_features, day_sets, unions, with_paged_sets
+from heliograph.insights.building import built_once
 from heliograph.insights.filters import scoped, within
 from heliograph.insights.known_days import told_complete
 from heliograph.insights.scope import Scope, checked, is_valid
@@ -73,6 +74,7 @@ def is_power_user(users: ibis.Table, rule: PowerUserRule) -> ibis.Value:
     )
 
 
+@built_once
 def power_users(tables: Tables, plan: Plan, scope: Scope, *, rule: PowerUserRule | None = None) -> ibis.Table:
     """Return the number of power users of each unit, and how it changes when a threshold moves one step.
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from heliograph.event import RANDOM_ID_PATTERN
 from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_parameters
+from heliograph.insights.building import built_once
 from heliograph.insights.filters import scoped, within
 from heliograph.insights.resolve import latest_day
 from heliograph.insights.scope import QuestionError, Scope, Window, checked
@@ -69,6 +70,7 @@ class SearchRule(msgspec.Struct, frozen=True, kw_only=True):
     """Days that count, up to the scope's last, where the scope has no first day."""
 
 
+@built_once
 def searches(tables: Tables, plan: Plan, scope: Scope, *, rule: SearchRule | None = None) -> ibis.Table:
     """Return how many searches of each kind each user ran; only kinds that occur.
 

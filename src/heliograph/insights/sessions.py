@@ -16,6 +16,7 @@ from msgspec import Meta
 from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
 from heliograph.insights.bits import count_features, sets, unions, with_feature_sets, with_paged_sets
+from heliograph.insights.building import built_once
 from heliograph.insights.filters import chosen, matches, midnight, restricts_use, scoped, with_unit
 from heliograph.insights.known_days import told_complete
 from heliograph.insights.numbering import Numbered, numbered
@@ -142,6 +143,7 @@ def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule, *, is_ke
     return spans.select(*_USER, "begun", "ended", "events", *sets(spans))
 
 
+@built_once
 def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | None = None) -> ibis.Table:
     """Return how many users had a session of several features, and how many sessions were such.
 

@@ -16,6 +16,7 @@ from msgspec import Meta
 from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_notes, scope_parameters
 from heliograph.insights.bits import bits_set, day_masks
+from heliograph.insights.building import built_once
 from heliograph.insights.filters import scoped, up_to, within
 from heliograph.insights.scope import QuestionError, Scope, checked
 from heliograph.lake.marts.feature_sets import BITS, numbered_features
@@ -40,6 +41,7 @@ class StickinessRule(msgspec.Struct, frozen=True, kw_only=True):
     """The normal distribution's quantile for the interval: 1.96 gives 95 %."""
 
 
+@built_once
 def feature_stickiness(tables: Tables, plan: Plan, scope: Scope, *, rule: StickinessRule | None = None) -> ibis.Table:
     """Return the stickiness of each feature and set of features, ranked within sets of the same size.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import msgspec
@@ -37,6 +37,8 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     """The first UTC day of which all events are still there; None: none has run out. Marts may tell of earlier ones."""
     pings: ibis.Table | None = None
     """The pings beside them, which alone tell how many people have access; None: not at hand."""
+    built: dict[Any, tuple[ibis.Table, Any, Any]] = msgspec.field(default_factory=dict)
+    """The metrics that were asked of them; see `heliograph.insights.building`."""
 
     def has_events_from(self, day: date, zone: str) -> bool:
         """Tell whether all events from a day of a time zone on are still there."""

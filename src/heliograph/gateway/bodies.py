@@ -48,7 +48,9 @@ _MOST_COLUMNS: Final = 1_000
 _SLICE_BYTES: Final = 192 << 10
 """Of lines that are decoded together: larger pieces fall out of the processor's cache."""
 _WRITTEN_BYTES: Final = 1 << 20
-"""Of lines that are read together if they are as the gateway writes them: what that takes is mostly for each piece."""
+"""Of lines that are read together if they are as the gateway writes them."""
+_FEWEST_BYTES: Final = 96 << 10
+"""Of such lines: a part of what reading them together takes is the same for one line and for many."""
 _DESCRIPTOR: Final = 4
 _MEANINGLESS_BITS: Final = 0b00011000
 _REPEATED_BYTE: Final = 1
@@ -221,7 +223,7 @@ class BodyChecker:
         tally = _LineTally(self._lines)
         kept: list[bytes] = []
         for lines in _slices(content, _WRITTEN_BYTES):
-            read = self._written_lines.read(lines, latest=latest)
+            read = self._written_lines.read(lines, latest=latest) if len(lines) >= _FEWEST_BYTES else None
             if read is None:
                 for some in _slices(lines, _SLICE_BYTES):
                     kept += self._keep_accepted(some, latest, tally)

@@ -146,6 +146,7 @@ class Intake:
 
     async def _take_steps(self, delivery: Delivery) -> Answer:
         delivery.checks = self._plans.checks()
+        span = spans.spanner()
         started = perf_counter()
         for step in (
             self.check_level,
@@ -156,7 +157,7 @@ class Intake:
             self.check_events,
             self.check_closure,
         ):
-            with spans.span(step.__name__):
+            with span(step.__name__):
                 asks: Awaitable[None] | None = step(delivery)
                 if asks is not None:
                     await asks
@@ -164,7 +165,7 @@ class Intake:
                 return delivery.answer
         began = perf_counter()
         METERS.observe(GatewayMetric.STEP_SECONDS, began - started, step="checks")
-        with spans.span("store"):
+        with span("store"):
             answer = await self.store(delivery)
         METERS.observe(GatewayMetric.STEP_SECONDS, perf_counter() - began, step="store")
         return answer

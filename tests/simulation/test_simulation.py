@@ -88,6 +88,13 @@ def test_wherever_in_a_round_the_agent_dies_its_ledger_has_what_left_and_what_ca
         assert [each for each in operations if play(agent_dies_at(each)) is not None]
 
 
+def test_wherever_in_a_round_the_agent_dies_nothing_of_a_user_who_is_forgotten_then_is_in_the_bytes_it_keeps() -> None:
+    for dies_at in range(1, _AGENT_OPERATIONS + 1):
+        # The second user, as the first event of the record is a bad one, which does not leave.
+        forgets = [Operation(name, 1, 2, 1) for name in ("round", "forget", "audit")]
+        assert play([*agent_dies_at(dies_at), *forgets]) is None, f"dies at {dies_at}"
+
+
 def test_a_receipt_by_a_new_key_can_be_verified_as_soon_as_it_is_there() -> None:
     names = ["start_gateway", "record", "flush", "round", "rotate_key", "stop_gateway", "start_gateway"]
     names += ["record", "flush", "round", "audit", "round", "audit"]

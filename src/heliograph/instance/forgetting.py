@@ -118,7 +118,9 @@ def forget(state: State, user: str, *, outbox: Path, now: datetime) -> Outcome:
         state.usage.forget_users(keys)
         # Sorted, as the order of the users' own ids is nobody's business.
         order_erasure(connection, sorted(ids), asked=microseconds(now))
-    state.kept.forget(sent)
+    with connection:
+        connection.execute("begin immediate")  # no agent is between keeping what is to leave and saying so
+        state.kept.forget(sent, told=state.ledger.sent_digests())
     return Outcome(sorted(ids), len(queued.sessions))
 
 

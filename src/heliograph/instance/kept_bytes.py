@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
+    from heliograph.frames import Frame
+
 _SUFFIX: Final = ".sent"
 _LOCK: Final = "sent.lock"
 _FILES: Final = 16
@@ -139,17 +141,26 @@ class KeptBytes:
         """Return how many bytes are on disk."""
         return sum(self._size(path) for path in self._files())
 
-    def forget(self, ids: Collection[str]) -> int:
+    def forget(self, ids: Collection[str], told: Collection[str] | None = None) -> int:
         """Delete all that holds one of these random ids, or of which that cannot be told; return how much that was.
+
+        Args:
+            ids: Of whom nothing is to be left.
+            told: The digests of all that the ledger tells of. What an agent kept and died before it wrote that down
+                holds random ids that nobody knows, and goes as well. None: that is not looked at.
 
         Raises:
             OSError: A file cannot be read or replaced: say it again.
         """
-        if not ids or not self._folder.is_dir():
+        if (not ids and told is None) or not self._folder.is_dir():
             return 0
         wanted = frozenset(ids)
+
+        def goes(frame: Frame) -> bool:
+            return (told is not None and frame.header.hex() not in told) or _may_hold(frame.body, wanted)
+
         with self._locked():
-            return sum(_forget_in(path, wanted) for path in self._files())
+            return sum(_forget_in(path, goes) for path in self._files())
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(f"*{_SUFFIX}"))
@@ -170,10 +181,10 @@ class KeptBytes:
             os.close(descriptor)
 
 
-def _forget_in(path: Path, ids: frozenset[str]) -> int:
+def _forget_in(path: Path, goes: Callable[[Frame], bool]) -> int:
     content = path.read_bytes()
     frames = list(read_frames(content))
-    left = [encode_frame(frame.header, frame.body) for frame in frames if not _may_hold(frame.body, ids)]
+    left = [encode_frame(frame.header, frame.body) for frame in frames if not goes(frame)]
     whole = frames[-1].end if frames else 0
     if len(left) == len(frames) and whole == len(content):
         return 0

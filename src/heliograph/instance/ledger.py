@@ -191,6 +191,16 @@ class Ledger:
                     found.append((number, entry))
         return found
 
+    def sent_digests(self) -> set[str]:
+        """Return the digests of all deliveries that it tells of; an entry that cannot be read tells of none."""
+        found = set()
+        for (body,) in self._connection.execute("select body from ledger where kind = 'sent'"):
+            with contextlib.suppress(EntryError):
+                entry = decode_entry(body)
+                if isinstance(entry, Sent):
+                    found.add(entry.digest)
+        return found
+
     def number_of(self, digest: str) -> int:
         """Return the number of the entry with a digest; 0 if there is none."""
         for (number,) in self._connection.execute("select number from ledger where digest = ?", (digest,)):

@@ -9,7 +9,7 @@ import sqlite3
 from heliograph.consent.level import Level
 from heliograph.instance.agent import Left
 from heliograph.instance.state import StateError
-from heliograph.instance.transport import TransportError
+from heliograph.instance.transport import SupersededError, TransportError
 from simulation.broken import BrokenPromiseError
 from simulation.operations.operation import Operations
 from simulation.processes import CrashError, Fault
@@ -61,7 +61,7 @@ class AgentOperations(Operations):
             return Left.SOME
         process, agent = self.world.agent
         self._arm(process)
-        whole = False
+        whole = stops = False
         left = Left.SOME
         try:
             with self._acting(process):
@@ -71,6 +71,8 @@ class AgentOperations(Operations):
             pass
         except (TransportError, OSError, sqlite3.Error) as error:
             self.world.stage.note("the agent waits:", f"{type(error).__name__}: {error}"[:200])
+            # A first delivery of one that is dead came late, and counts as another agent: somebody starts this again.
+            stops = isinstance(error, SupersededError)
         word = agent._word
         if word is None or (not word.refuses(Level.EVENTS) and word.level is not Level.EVENTS):
             no = None
@@ -79,8 +81,11 @@ class AgentOperations(Operations):
         self.oracle.heard(self.world.time + self.world.instance_skew, no=no, whole=whole)
         if process.is_alive:
             self.oracle.ledger.look()
-        else:
+        if stops or not process.is_alive:
             self.world.kill_agent()
+        if stops:
+            self.start_agent(0, 0)
+            return Left.MORE
         return left
 
     def audit(self, _a: int, _b: int) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import msgspec
 
+from gateway_process import is_running
 from harness import definition
 from heliograph.demo.home import Home
 from heliograph.lake.tables import event_files
@@ -26,6 +27,7 @@ from heliograph.settings import commented_file
 from updating import write_plan
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterator, Sequence
 
     from heliograph.demo.home import Customer
@@ -157,6 +159,30 @@ class Product(Process):
         return certain, possible
 
 
+class GatewayOfWorkers(Process):
+    """A gateway whose main process has the log, and whose workers can be killed alone."""
+
+    def start(self) -> None:
+        self._told = self.log.stat().st_size if self.log.exists() else 0
+        super().start()
+
+    def has_workers(self) -> bool:
+        """Tell whether its first workers have begun to work: until then it ends when one of them does."""
+        with self.log.open("rb") as log:
+            log.seek(self._told)
+            return b"workers started" in log.read()
+
+    def kill_worker(self, chance: random.Random) -> bool:
+        """Kill one of its workers, at work or just about to be; tell whether there was one."""
+        assert self.pid is not None
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        alive = sorted(int(child) for child in children if is_running(int(child)))
+        if not alive or not self.has_workers():
+            return False
+        os.kill(chance.choice(alive), signal.SIGKILL)
+        return True
+
+
 class World:
     """A vendor and one customer in a folder.
 
@@ -208,6 +234,14 @@ class World:
 
     def gateway(self) -> Process:
         return self.process("gateway", "--config", str(self.home.vendor_file), "gateway", "run")
+
+    def gateway_of_workers(self, number: int) -> GatewayOfWorkers:
+        """Return a gateway that has as many workers from now on."""
+        replace = msgspec.structs.replace
+        self.vendor = replace(self.vendor, gateway=replace(self.vendor.gateway, workers=number))
+        self.home.vendor_file.write_text(commented_file(self.vendor))
+        arguments = ["--config", str(self.home.vendor_file), "gateway", "run"]
+        return GatewayOfWorkers(self.nursery, "writer", self.folder / "logs" / "writer.log", arguments=arguments)
 
     def loader(self) -> Process:
         return self.process("loader", "--config", str(self.home.vendor_file), "lake", "load", "--follow")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import ibis
 import msgspec
@@ -21,10 +21,11 @@ import pyarrow as pa
 from msgspec import Meta
 
 from heliograph.insights.activity import MONTH
-from heliograph.insights.filters import chosen, matches, matching, midnight, scoped
+from heliograph.insights.filters import chosen, matches, matching, midnight, scoped, with_unit
 from heliograph.insights.known_days import told_known, units
-from heliograph.insights.numbering import numbered
+from heliograph.insights.listing import is_in_process
 from heliograph.insights.scope import QuestionError, Scope, checked, zone_named
+from heliograph.insights.ways import moments, reached, sequences
 from heliograph.insights.zones import WIDEST, local_time
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
+
+_MICROSECONDS: Final = 60 * 60 * 1_000_000
+"""Of an hour."""
 
 
 class FunnelRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,19 +124,27 @@ def furthest(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> i
         The unit, user_id, `reached` (the number of the last step; 0 for none), `pending` (whether a way begun so late
         that it can still go on).
     """
-    # The user alone where that is the unit's only key: it is the same word in all rows.
-    key, beside = (["user_id"], [scope.unit]) if scope.unit == "everyone" else ([scope.unit, "user_id"], [])
-    of_users = numbered(_marked(tables, plan, scope, rule), key, beside=beside)
-    reached = {"ordered": _ordered, "exact": _exact, "any": _any}[rule.order](of_users.rows, of_users.by, rule)
-    begins = reached.step > 0 if rule.order == "any" else reached.step == 1
-    users = reached.group_by(of_users.by).agg(
-        reached=reached.reached.max(), begun=reached.local.max(where=begins), steps=reached.step.max()
-    )
+    events = _marked(tables, plan, scope, rule)
+    if is_in_process(events):
+        # The user alone where that is the unit's only key: it is the same word in all rows.
+        key = ["user_id"] if scope.unit == "everyone" else [scope.unit, "user_id"]
+        begins = events.step > 0 if rule.order == "any" else events.step == 1
+        gathered = events.group_by(key).agg(
+            moments=moments(events),
+            sequences=sequences(events),
+            begun=events.local.max(where=begins),
+            steps=events.step.max(),
+        )
+        window = rule.window_hours * _MICROSECONDS
+        users = gathered.mutate(reached=reached(rule.order, gathered.moments, gathered.sequences, window))
+        users = with_unit(users.select(*key, "reached", "begun", "steps"), scope)
+    else:
+        users = _by_windows(events, [scope.unit, "user_id"], rule)
     end = min(
         datetime.combine(scope.until, time.max), scope.now.astimezone(zone_named(scope.zone)).replace(tzinfo=None)
     )
     pending = users.begun + _window(rule) > ibis.literal(end, "timestamp(6)")
-    users = of_users.told(users.mutate(pending=pending.fill_null(False)).filter(users.steps > 0))  # noqa: FBT003 - the value it stands for
+    users = users.mutate(pending=pending.fill_null(False)).filter(users.steps > 0)  # noqa: FBT003 - the value it stands for
     return users.select(scope.unit, "user_id", "reached", "pending")
 
 
@@ -151,14 +163,32 @@ def _marked(tables: Tables, plan: Plan, scope: Scope, rule: FunnelRule) -> ibis.
         events.local >= midnight(window.first), events.local < midnight(window.last + timedelta(days=1))
     )
     between = {name for name, event in plan.events.items() if event.active} if rule.order == "exact" else set()
-    step = ibis.cases(*((events.name == name, number) for number, name in enumerate(rule.steps, 1)), else_=0)
+    # Only these: a property of the plan may have the name of a column that is added.
+    events = events.select(scope.unit, "user_id", "name", "time", "local", "sequence", "version", "source")
+    marked = events.join(_numbered((*rule.steps, *sorted(between - {*rule.steps})), len(rule.steps)), "name")
     if rule.order == "exact":
-        matched = matches(events, plan, scope)
-        step = step if matched is None else ibis.ifelse(matched, step, 0)
+        matched = matches(marked, plan, scope)
+        step = marked.step if matched is None else ibis.ifelse(matched, marked.step, 0)
     else:
-        events = matching(events, plan, scope)
-    counted = events.filter(events.name.isin(sorted({*rule.steps, *between})))
-    return counted.select(scope.unit, "user_id", "time", "sequence", "local", step=step.cast("int64"))
+        marked = matching(marked, plan, scope)
+        step = marked.step
+    return marked.select(scope.unit, "user_id", "time", "sequence", "local", step=step.cast("int64"))
+
+
+@lru_cache(maxsize=16)
+def _numbered(names: tuple[str, ...], steps: int) -> ibis.Table:
+    """Return the names with the number of each `step`, and 0 for those behind the steps: the same table each time."""
+    numbers = [number if number <= steps else 0 for number in range(1, len(names) + 1)]
+    return ibis.memtable(pa.table({"name": pa.array(names, pa.string()), "step": pa.array(numbers, pa.int64())}))
+
+
+def _by_windows(events: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
+    """Return for each user how far they came by windows of SQL, as for an engine on other machines."""
+    found = {"ordered": _ordered, "exact": _exact, "any": _any}[rule.order](events, user, rule)
+    begins = found.step > 0 if rule.order == "any" else found.step == 1
+    return found.group_by(user).agg(
+        reached=found.reached.max(), begun=found.local.max(where=begins), steps=found.step.max()
+    )
 
 
 def _in_order(user: list[str], **frame: Any) -> Any:

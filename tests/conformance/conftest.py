@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +12,13 @@ from conformance.histories import PLAN
 from heliograph.lake.tables import PING_SCHEMA, event_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ENGINES: dict[str, Callable[[], Engine]] = {"duckdb": lambda: DuckDBEngine(PLAN, event_schema(PLAN), PING_SCHEMA)}
 
 
 @pytest.fixture(scope="session", params=sorted(ENGINES))
-def engine(request: pytest.FixtureRequest) -> Engine:
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Each engine in turn; it holds no history yet."""
-    return ENGINES[request.param]()
+    with closing(ENGINES[request.param]()) as engine:
+        yield engine

@@ -44,6 +44,9 @@ class Engine(Protocol):
     def ask(self, metric: Metric, scope: Scope, rule: msgspec.Struct | None = None) -> list[Row]:
         """Return the rows of a metric; without a rule, by its example."""
 
+    def close(self) -> None:
+        """Let go of it."""
+
 
 class DuckDBEngine:
     """DuckDB in memory. What it was asked once it does not compile again: the tables keep their names."""
@@ -98,6 +101,10 @@ class DuckDBEngine:
             }
             for row in found.fetchall()
         ]
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.connection.disconnect()
 
     def _set(self, name: str, rows: pa.Table) -> None:
         self.connection.raw_sql(f"DELETE FROM {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import ibis
@@ -28,6 +29,8 @@ class EmbeddedEngine:
         if files is not None:
             files.attach(self._connection.con)
         _compile_once(self._connection)
+        # DuckDB complains on the way out of a process of what was not closed, once it knows functions in Python.
+        weakref.finalize(self._connection, self._connection.con.close)
         # Times are naive UTC; this keeps any conversion by the engine from using the machine's zone.
         self._connection.raw_sql("SET TimeZone = 'UTC'")
 

@@ -19,7 +19,9 @@ from heliograph.insights.bits import count_features, sets, unions, with_feature_
 from heliograph.insights.building import built_once
 from heliograph.insights.filters import chosen, matches, midnight, restricts_use, scoped, with_unit
 from heliograph.insights.known_days import told_complete
+from heliograph.insights.listing import is_in_process
 from heliograph.insights.numbering import Numbered, numbered
+from heliograph.insights.pauses import numbered_features, sessions_of, use
 from heliograph.insights.scope import Scope, checked, day_number, number_of
 from heliograph.insights.zones import WIDEST, local_time
 from heliograph.lake.marts.definitions import PART_GAP_MINUTES
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from heliograph.plan.model import Plan
 
 _USER: Final = ["account", "instance", "user_id"]
+_MICROSECONDS: Final = 60 * 1_000_000
+"""Of a minute."""
 
 
 class SessionRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +80,8 @@ def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> Nu
     grouped once more.
     """
     is_kept = tables.kept and rule.gap_minutes >= PART_GAP_MINUTES
+    if not is_kept and is_in_process(tables.events):
+        return Numbered(_gone_through(tables, plan, scope, rule), _USER, None)
     of_users = numbered(_spans(tables, plan, scope, rule, is_kept=is_kept), ["instance", "user_id"], beside=["account"])
     spans, user = of_users.rows, of_users.by
     order = {"group_by": user, "order_by": "begun"}
@@ -101,6 +107,27 @@ def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> Nu
     return of_users._replace(rows=whole.select(*user, "begun", "ended", "events", features=count_features(whole)))
 
 
+def _gone_through(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
+    """Return the sessions of all events, by one pass over each user's."""
+    events = chosen(tables.events, scope)
+    events = events.filter(events.time >= _earliest(scope, rule), events.user_id.notnull())
+    numbers = numbered_features(plan)
+    active = events.select(*_USER, "name", "time", "version", "source").join(numbers.table, "name")
+    matched = matches(active, plan, scope)
+    active = active.mutate(counts=ibis.literal(True) if matched is None else matched)  # noqa: FBT003 - the value
+    users = active.group_by(["instance", "user_id"]).agg(
+        account=active.account.arbitrary(), use=use(active, numbers.features)
+    )
+    found = users.select(
+        *_USER, session=sessions_of(users.use, numbers.features, rule.gap_minutes * _MICROSECONDS).unnest()
+    )
+    return found.select(*_USER, **{name: found.session[name] for name in ("begun", "ended", "events", "features")})
+
+
+def _earliest(scope: Scope, rule: SessionRule) -> ibis.Value:
+    return midnight(scope.window(rule.days).first, before=WIDEST + timedelta(minutes=rule.gap_minutes))
+
+
 def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule, *, is_kept: bool) -> ibis.Table:
     """Return stretches of use that lie within one session each, so few that putting them in order costs little.
 
@@ -115,7 +142,7 @@ def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule, *, is_ke
         account, instance, user_id, `begun` (from events once for each user), `ended` (from events in that order, too);
         of what the filters leave, `events` and sets of features as bits.
     """
-    earliest = midnight(scope.window(rule.days).first, before=WIDEST + timedelta(minutes=rule.gap_minutes))
+    earliest = _earliest(scope, rule)
     if is_kept and not restricts_use(scope):
         spans = with_paged_sets(chosen(tables.session_spans, scope), plan)
         return spans.filter(spans.ended >= earliest).select(*_USER, "begun", "ended", "events", *sets(spans))

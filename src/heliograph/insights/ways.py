@@ -6,7 +6,6 @@ forward is the latest there is, and one of another user lies before the user's o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import ibis
@@ -16,6 +15,8 @@ import pyarrow as pa
 from heliograph.insights.listing import INTEGERS, flat, in_order, listed, microseconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from heliograph.insights.listing import Flags, Numbers
 
 _STEP_BITS: Final = 4

@@ -1,0 +1,101 @@
+"""Sessions of users' events: one pass over the events of some users, by numpy."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import ibis
+import ibis.expr.datatypes as dt
+import numpy as np
+import pyarrow as pa
+
+from heliograph.insights.listing import INTEGERS, in_order, listed, microseconds
+
+if TYPE_CHECKING:
+    from heliograph.insights.listing import Flags, Numbers
+    from heliograph.plan.model import Plan
+
+_WORD_BITS: Final = 63
+_TIME: Final = dt.Timestamp(scale=6)
+_SESSION: Final = dt.Struct({"begun": _TIME, "ended": _TIME, "events": dt.int64, "features": dt.int64})
+
+
+class FeatureNumbers(NamedTuple):
+    """The features of events that make their user active, by number."""
+
+    table: ibis.Table
+    """The `name` of each such event, and `feature`, a number from 0 on."""
+    features: int
+    """How many there are."""
+
+
+def numbered_features(plan: Plan) -> FeatureNumbers:
+    """Return the plan's features, the same table each time: expressions of equal parts are compiled once."""
+    return _numbers_of(tuple((name, event.feature) for name, event in plan.events.items() if event.active))
+
+
+@lru_cache(maxsize=16)
+def _numbers_of(pairs: tuple[tuple[str, str], ...]) -> FeatureNumbers:
+    numbers = {feature: number for number, feature in enumerate(sorted({feature for _, feature in pairs}))}
+    columns = {
+        "name": pa.array([name for name, _ in pairs], pa.string()),
+        "feature": pa.array([numbers[feature] for _, feature in pairs], pa.int64()),
+    }
+    return FeatureNumbers(ibis.memtable(pa.table(columns)), len(numbers))
+
+
+def use(events: ibis.Table, features: int) -> ibis.Value:
+    """Return the list of all events, as `sessions_of` takes it.
+
+    Args:
+        events: With `time`, `feature` (its number, from 0) and `counts` (whether the filters leave it).
+        features: How many there are.
+    """
+    packed = (microseconds(events.time) << _bits(features)) | (events.feature << 1) | events.counts.cast("int64")
+    return listed(packed)
+
+
+def _bits(features: int) -> int:
+    """Return how many bits beside the time tell what an event is."""
+    return max(features - 1, 0).bit_length() + 1
+
+
+@ibis.udf.scalar.pyarrow(signature=((INTEGERS, "int64", "int64", "int64"), dt.Array(_SESSION)))  # type: ignore[untyped-decorator]  # Ibis's, which has no types
+def sessions_of(use: pa.ChunkedArray, features: pa.ChunkedArray, gap: pa.ChunkedArray) -> pa.Array:
+    """Return the sessions of each user.
+
+    Args:
+        use: A list for each user.
+        features: How many there are.
+        gap: The longest pause within a session, in microseconds.
+    """
+    bits = _bits(features[0].as_py())
+    packed, users, first = in_order(use)
+    times = packed >> bits
+    begins = np.ones(len(times), np.bool_)
+    begins[1:] = (times[1:] - times[:-1] > gap[0].as_py()) | (users[1:] != users[:-1])
+    begun = np.flatnonzero(begins)
+    ended = np.append(begun[1:], len(times)) - 1
+    counts = (packed & 1).astype(np.bool_)
+    sessions = pa.StructArray.from_arrays(
+        [
+            pa.array(times[begun]).cast(pa.timestamp("us")),
+            pa.array(times[ended]).cast(pa.timestamp("us")),
+            pa.array(np.add.reduceat(counts.astype(np.int64), begun)),
+            pa.array(_distinct((packed & ((1 << bits) - 1)) >> 1, counts, begun)),
+        ],
+        _SESSION.names,
+    )
+    offsets = np.append(np.searchsorted(begun, first), len(begun)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), sessions)
+
+
+def _distinct(features: Numbers, counts: Flags, begun: Numbers) -> Numbers:
+    """Return how many features each session has among its events that count."""
+    found = np.zeros(len(begun), np.int64)
+    for least in range(0, int(features.max()) + 1, _WORD_BITS):
+        here = counts & (features >= least) & (features < least + _WORD_BITS)
+        bits = np.where(here, np.int64(1) << np.where(here, features - least, 0), 0)
+        found += np.bitwise_count(np.bitwise_or.reduceat(bits, begun))
+    return found

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -18,7 +19,9 @@ from heliograph.demo.population import PopulationRule, draw_population
 from heliograph.engines import EmbeddedEngine, Stored
 from heliograph.engines.spark import SparkEngine
 from heliograph.insights.catalog import METRICS
+from heliograph.insights.funnel import FunnelRule
 from heliograph.insights.scope import Scope
+from heliograph.insights.sessions import multi_feature_sessions
 from heliograph.insights.tables import Tables
 from heliograph.lake.marts.definitions import (
     active_days,
@@ -79,8 +82,16 @@ def arranged(rows: pa.Table) -> pa.Table:
     return rows.sort_by([(name, "ascending") for name in rows.column_names]).combine_chunks()
 
 
-def ask(metric: Metric, tables: Tables, plan: Plan, scope: Scope) -> pa.Table:
-    return arranged(metric.function(tables, plan, scope, rule=metric.example(plan)).to_pyarrow())
+def rules(metric: Metric, plan: Plan) -> list[msgspec.Struct]:
+    """Return what a metric is asked by: its example, and of a funnel each order, for which engines have ways of their own."""
+    example = metric.example(plan)
+    if not isinstance(example, FunnelRule):
+        return [example]
+    return [msgspec.structs.replace(example, order=order) for order in ("ordered", "exact", "any")]
+
+
+def ask(metric: Metric, tables: Tables, plan: Plan, scope: Scope, rule: msgspec.Struct) -> pa.Table:
+    return arranged(metric.function(tables, plan, scope, rule=rule).to_pyarrow())
 
 
 @pytest.fixture
@@ -125,11 +136,19 @@ def test_every_mart_and_metric_is_the_same_on_both_engines_though_a_worker_of_sp
                 assert len(rows), name
                 if found := differences(rows, others[name]):
                     different[f"{events.stem}: {name}"] = found[:3]
-            for metric in METRICS:
-                told = ask(metric, here, plan, scope)
+            for metric, rule in ((metric, rule) for metric in METRICS for rule in rules(metric, plan)):
+                told = ask(metric, here, plan, scope, rule)
                 assert len(told), metric.name
-                if found := differences(told, ask(metric, there, plan, scope)):
-                    different[f"{events.stem}: {metric.name}"] = found[:3]
+                if found := differences(told, ask(metric, there, plan, scope, rule)):
+                    different[f"{events.stem}: {metric.name}, {rule}"] = found[:3]
+            # Without marts, engines have ways of their own to sessions, too.
+            told, other = (
+                arranged(multi_feature_sessions(msgspec.structs.replace(each, kept=False), plan, scope).to_pyarrow())
+                for each in (here, there)
+            )
+            assert len(told)
+            if found := differences(told, other):
+                different[f"{events.stem}: sessions of events"] = found[:3]
     assert different == {}
 
 

@@ -25,7 +25,7 @@ class FeatureNumbers(NamedTuple):
     """The features of events that make their user active, by number."""
 
     table: ibis.Table
-    """The `name` of each such event, and `feature`, a number from 0 on."""
+    """The `name` of each such event, and `feature_number`, from 0 on."""
     features: int
     """How many there are."""
 
@@ -40,7 +40,7 @@ def _numbers_of(pairs: tuple[tuple[str, str], ...]) -> FeatureNumbers:
     numbers = {feature: number for number, feature in enumerate(sorted({feature for _, feature in pairs}))}
     columns = {
         "name": pa.array([name for name, _ in pairs], pa.string()),
-        "feature": pa.array([numbers[feature] for _, feature in pairs], pa.int64()),
+        "feature_number": pa.array([numbers[feature] for _, feature in pairs], pa.int64()),
     }
     return FeatureNumbers(ibis.memtable(pa.table(columns)), len(numbers))
 
@@ -49,10 +49,10 @@ def use(events: ibis.Table, features: int) -> ibis.Value:
     """Return the list of all events, as `sessions_of` takes it.
 
     Args:
-        events: With `time`, `feature` (its number, from 0) and `counts` (whether the filters leave it).
+        events: With `time`, `feature_number` and `counts` (whether the filters leave it).
         features: How many there are.
     """
-    packed = (microseconds(events.time) << _bits(features)) | (events.feature << 1) | events.counts.cast("int64")
+    packed = (microseconds(events.time) << _bits(features)) | (events.feature_number << 1) | events.counts.cast("int64")
     return listed(packed)
 
 

@@ -151,6 +151,8 @@ def test_sql_and_metrics_say_the_same(lake: Lake) -> None:
         (lambda lake: lake.metric("intervention"), "no question 'intervention'"),
         (lambda lake: lake.ask("power-users", account="custmer-0001"), "customer-0001"),
         (lambda lake: lake.ask("power-users", colour="red"), "no parameter colour. It has active_days"),
+        (lambda lake: lake.ask("searches", month="2026-02"), "searches needs user: the user's random id"),
+        (lambda lake: lake.ask("searches", user="0" * 32), "searches needs month: the calendar month, such as"),
         (lambda lake: lake.ask("active", until="yesterday"), "'yesterday' is no day"),
         (lambda lake: lake.sql("SELECT * FROM events"), "raw rows are closed"),
         (lambda lake: lake.sql("FROM user_days", rows=5), "more than 5 rows"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ from heliograph.demo.bulk import event_batches
 from heliograph.demo.population import PopulationRule, draw_population
 from heliograph.engines import EmbeddedEngine, Stored
 from heliograph.engines.spark import SparkEngine
-from heliograph.insights.catalog import METRICS
-from heliograph.insights.funnel import FunnelRule
+from heliograph.insights.catalog import METRICS, metric_named
+from heliograph.insights.funnel import funnel
 from heliograph.insights.scope import Scope
 from heliograph.insights.sessions import multi_feature_sessions
 from heliograph.insights.tables import Tables
@@ -37,10 +38,11 @@ from heliograph.plan.load import load_plan
 from spark_cluster import Killing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import ibis
 
     from heliograph.engines import Engine
-    from heliograph.insights.catalog import Metric
     from heliograph.plan.model import Plan
     from spark_cluster import SparkCluster
 
@@ -82,16 +84,20 @@ def arranged(rows: pa.Table) -> pa.Table:
     return rows.sort_by([(name, "ascending") for name in rows.column_names]).combine_chunks()
 
 
-def rules(metric: Metric, plan: Plan) -> list[msgspec.Struct]:
-    """Return what a metric is asked by: its example, and of a funnel each order, for which engines have ways of their own."""
-    example = metric.example(plan)
-    if not isinstance(example, FunnelRule):
-        return [example]
-    return [msgspec.structs.replace(example, order=order) for order in ("ordered", "exact", "any")]
+def questions(plan: Plan, scope: Scope) -> dict[str, Callable[[Tables], ibis.Table]]:
+    """Return all metrics by example, and those that engines have ways of their own to."""
+    asked = {
+        metric.name: partial(metric.function, plan=plan, scope=scope, rule=metric.example(plan)) for metric in METRICS
+    }
+    example = metric_named("funnel").example(plan)
+    for order in ("exact", "any"):
+        rule = msgspec.structs.replace(example, order=order)
+        asked[f"funnel, {order}"] = partial(funnel, plan=plan, scope=scope, rule=rule)
 
+    def without_marts(tables: Tables) -> ibis.Table:
+        return multi_feature_sessions(msgspec.structs.replace(tables, kept=False), plan, scope)
 
-def ask(metric: Metric, tables: Tables, plan: Plan, scope: Scope, rule: msgspec.Struct) -> pa.Table:
-    return arranged(metric.function(tables, plan, scope, rule=rule).to_pyarrow())
+    return {**asked, "sessions of events": without_marts}
 
 
 @pytest.fixture
@@ -136,19 +142,11 @@ def test_every_mart_and_metric_is_the_same_on_both_engines_though_a_worker_of_sp
                 assert len(rows), name
                 if found := differences(rows, others[name]):
                     different[f"{events.stem}: {name}"] = found[:3]
-            for metric, rule in ((metric, rule) for metric in METRICS for rule in rules(metric, plan)):
-                told = ask(metric, here, plan, scope, rule)
-                assert len(told), metric.name
-                if found := differences(told, ask(metric, there, plan, scope, rule)):
-                    different[f"{events.stem}: {metric.name}, {rule}"] = found[:3]
-            # Without marts, engines have ways of their own to sessions, too.
-            told, other = (
-                arranged(multi_feature_sessions(msgspec.structs.replace(each, kept=False), plan, scope).to_pyarrow())
-                for each in (here, there)
-            )
-            assert len(told)
-            if found := differences(told, other):
-                different[f"{events.stem}: sessions of events"] = found[:3]
+            for name, question in questions(plan, scope).items():
+                told = arranged(question(here).to_pyarrow())
+                assert len(told), name
+                if found := differences(told, arranged(question(there).to_pyarrow())):
+                    different[f"{events.stem}: {name}"] = found[:3]
     assert different == {}
 
 

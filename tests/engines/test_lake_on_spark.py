@@ -29,7 +29,7 @@ from heliograph.gateway.log import Log
 from heliograph.gateway.log_entries import Entry
 from heliograph.lake.maintenance.layout import order_of
 from heliograph.lake.maintenance.upkeep import Keeper
-from heliograph.lake.marts.tables import MARTS, SESSION_PARTS
+from heliograph.lake.marts.tables import MARTS, SESSION_PARTS, USER_DAYS
 from heliograph.lake.report import count_events, count_repeated
 from heliograph.lake.storage import local_path
 from heliograph.lake.tables import EVENTS, find_events, find_tables
@@ -328,6 +328,22 @@ def test_what_a_loader_commits_while_the_cluster_compacts_is_there_once_in_event
     for mart in MARTS:
         rows = site.tables()[mart.table].scan(row_filter=f"instance = '{BESIDE}'").to_arrow()
         assert sum(rows["events"].to_pylist()) == sending.sent, mart.name
+
+
+@pytest.mark.timeout(1800)
+def test_what_a_loader_commits_while_the_cluster_makes_marts_is_there_once_in_each(
+    site: Site, cluster: SparkCluster, spark: SparkEngine, tmp_path: Path
+) -> None:
+    site.put_back()
+    with Sending(site) as sending:
+        loaded = sending.loaded()
+        site.run(cluster.settings(copies=str(tmp_path)), "lake", "marts", "--rebuild")
+        assert sending.loaded() > loaded, "it has committed meanwhile"
+    assert count_events(site.settings.lake)[BESIDE] == {NAME: sending.sent}
+    # Each is what its definition says of all events, those that came meanwhile among them.
+    site.run(EngineSettings(), "lake", "marts", "--check")
+    rows = site.tables()[USER_DAYS.table].scan(row_filter=f"instance = '{BESIDE}'").to_arrow()
+    assert sum(rows["events"].to_pylist()) == sending.sent
 
 
 def clean(site: Site) -> None:

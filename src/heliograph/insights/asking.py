@@ -6,7 +6,7 @@ are the fields of its rule; who and when it is about is `Filters`, and the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -72,6 +72,8 @@ class _Told(msgspec.Struct, frozen=True):
     rule: type[msgspec.Struct] = NoRule
     beside: frozenset[str] = frozenset()
     """Parameters that are not of the rule."""
+    needed: Mapping[str, str] = {}
+    """What those of them are that have no default."""
     shown: Callable[..., pa.Table] | None = None
     """Returns the rows of the metric that are shown, for the rows, the scope and what was chosen of `beside`."""
 
@@ -85,7 +87,14 @@ def _first_ranks(rows: pa.Table, _: Scope, *, top: int) -> pa.Table:
 
 
 _TOLD: Final = {
-    "searches": _Told(answer_searches, beside=frozenset({"user", "month"})),
+    "searches": _Told(
+        answer_searches,
+        beside=frozenset({"user", "month"}),
+        needed={
+            "user": "the user's random id, 32 hexadecimal digits in lower case",
+            "month": "the calendar month, such as 2026-10",
+        },
+    ),
     "power-users": _Told(answer_power_users, PowerUserRule),
     "multi-feature-sessions": _Told(answer_multi_feature_sessions, SessionRule),
     "intervene": _Told(_answer_intervene, InterventionRule),
@@ -153,6 +162,8 @@ def ask(name: str, tables: Tables, plan: Plan, scope: Scope, *, suppress: int | 
             return answer
         return msgspec.structs.replace(answer, table=told.shown(answer.table, scope, **beside))
     if told is not None:
+        if missing := [f"{name} needs {key}: {what}." for key, what in told.needed.items() if beside.get(key) is None]:
+            raise QuestionError(missing)
         if told.rule is NoRule:
             _rule(name, NoRule, chosen)
             return told.answer(tables, plan, scope, **beside)

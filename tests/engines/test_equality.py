@@ -20,7 +20,7 @@ from heliograph.demo.population import PopulationRule, draw_population
 from heliograph.engines import EmbeddedEngine, Stored
 from heliograph.engines.spark import SparkEngine
 from heliograph.insights.catalog import METRICS, metric_named
-from heliograph.insights.funnel import funnel
+from heliograph.insights.funnel import FunnelRule, funnel
 from heliograph.insights.scope import Scope
 from heliograph.insights.sessions import multi_feature_sessions
 from heliograph.insights.tables import Tables
@@ -90,6 +90,7 @@ def questions(plan: Plan, scope: Scope) -> dict[str, Callable[[Tables], ibis.Tab
         metric.name: partial(metric.function, plan=plan, scope=scope, rule=metric.example(plan)) for metric in METRICS
     }
     example = metric_named("funnel").example(plan)
+    assert isinstance(example, FunnelRule)
     for order in ("exact", "any"):
         rule = msgspec.structs.replace(example, order=order)
         asked[f"funnel, {order}"] = partial(funnel, plan=plan, scope=scope, rule=rule)

@@ -98,7 +98,7 @@ _TOLD: Final = {
     "power-users": _Told(answer_power_users, PowerUserRule),
     "multi-feature-sessions": _Told(answer_multi_feature_sessions, SessionRule),
     "intervene": _Told(_answer_intervene, InterventionRule),
-    "stickiest": _Told(answer_stickiest, StickinessRule, frozenset({"top"}), _first_ranks),
+    "stickiest": _Told(answer_stickiest, StickinessRule, frozenset({"top"}), shown=_first_ranks),
     "back-test": _Told(answer_own_back_test, InterventionRule),
     "active": _Told(answer_activity, beside=frozenset({"days"}), shown=_last_days),
 }

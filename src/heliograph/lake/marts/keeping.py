@@ -175,7 +175,7 @@ class Marts:
         unfinished = {
             mart: until
             for mart, table in self.tables.items()
-            if (until := read_state(table).until) is not None and read_place(table) <= place
+            if (until := self._made_until(table)) is not None and read_place(table) <= place
         }
         if not unfinished:
             self.writer.rest()
@@ -191,6 +191,11 @@ class Marts:
             add_files(self.tables[mart], made[mart], read_place(self.tables[mart]), properties)
         _log.info("marts are made", up_to=None if until is None else str(until), marts=[mart.name for mart in wanted])
         return True
+
+    def _made_until(self, table: Table) -> date | None:
+        """Return up to which day a mart is made that is being made; None: it is whole, or has to be emptied first."""
+        state = read_state(table)
+        return state.until if state.digest == self.definitions.digest else None
 
     def _slice_end(self, events: Table, first: date) -> date | None:
         """Return the first day that is not made next; None: all that are left are."""

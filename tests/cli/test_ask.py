@@ -230,7 +230,7 @@ def test_the_help_tells_the_real_defaults(ask: Callable[..., Result]) -> None:
 
 def test_how_often_the_advice_was_right_stands_beside_it(filled: Callable[..., Result]) -> None:
     notes = " ".join(json.loads(filled("intervene", "--json").stdout)["notes"])
-    assert "Back-tested on simulated accounts whose incidents are known: precision 96%, recall 85%" in notes
+    assert "Back-tested on simulated accounts whose incidents are known: precision 90%, recall 85%" in notes
     assert "Back-tested on 14 years of 25 real projects" in notes
     own = filled("intervene", "--backtest", "lake")
     assert own.exit_code == 0

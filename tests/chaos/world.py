@@ -168,9 +168,8 @@ class GatewayOfWorkers(Process):
 
     def has_workers(self) -> bool:
         """Tell whether its first workers have begun to work: until then it ends when one of them does."""
-        with self.log.open("rb") as log:
-            log.seek(self._told)
-            return b"workers started" in log.read()
+        told = self.log.read_bytes() if self.log.exists() else b""  # its process makes it
+        return b"workers started" in told[self._told :]
 
     def kill_worker(self, chance: random.Random) -> bool:
         """Kill one of its workers, at work or just about to be; tell whether there was one."""

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from heliograph.insights.listing import INTEGERS, in_order, listed, microseconds
+from heliograph.lake.marts.feature_sets import numbered_features, numbers_of_names
 
 if TYPE_CHECKING:
     from heliograph.insights.listing import Flags, Numbers
@@ -30,19 +31,18 @@ class FeatureNumbers(NamedTuple):
     """How many there are."""
 
 
-def numbered_features(plan: Plan) -> FeatureNumbers:
+def feature_numbers(plan: Plan) -> FeatureNumbers:
     """Return the plan's features, the same table each time: expressions of equal parts are compiled once."""
-    return _numbers_of(tuple((name, event.feature) for name, event in plan.events.items() if event.active))
+    return FeatureNumbers(_table_of(numbers_of_names(plan)), len(numbered_features(plan)))
 
 
 @lru_cache(maxsize=16)
-def _numbers_of(pairs: tuple[tuple[str, str], ...]) -> FeatureNumbers:
-    numbers = {feature: number for number, feature in enumerate(sorted({feature for _, feature in pairs}))}
+def _table_of(numbers: tuple[tuple[str, int], ...]) -> ibis.Table:
     columns = {
-        "name": pa.array([name for name, _ in pairs], pa.string()),
-        "feature_number": pa.array([numbers[feature] for _, feature in pairs], pa.int64()),
+        "name": pa.array([name for name, _ in numbers], pa.string()),
+        "feature_number": pa.array([number for _, number in numbers], pa.int64()),
     }
-    return FeatureNumbers(ibis.memtable(pa.table(columns)), len(numbers))
+    return ibis.memtable(pa.table(columns))
 
 
 def use(events: ibis.Table, features: int) -> ibis.Value:

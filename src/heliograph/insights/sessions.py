@@ -21,7 +21,7 @@ from heliograph.insights.filters import chosen, matches, midnight, restricts_use
 from heliograph.insights.known_days import told_complete
 from heliograph.insights.listing import is_in_process
 from heliograph.insights.numbering import Numbered, numbered
-from heliograph.insights.pauses import numbered_features, sessions_of, use
+from heliograph.insights.pauses import feature_numbers, sessions_of, use
 from heliograph.insights.scope import Scope, checked, day_number, number_of
 from heliograph.insights.zones import WIDEST, local_time
 from heliograph.lake.marts.definitions import PART_GAP_MINUTES
@@ -111,7 +111,7 @@ def _gone_through(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -
     """Return the sessions of all events, by one pass over each user's."""
     events = chosen(tables.events, scope)
     events = events.filter(events.time >= _earliest(scope, rule), events.user_id.notnull())
-    numbers = numbered_features(plan)
+    numbers = feature_numbers(plan)
     active = events.select(*_USER, "name", "time", "version", "source").join(numbers.table, "name")
     matched = matches(active, plan, scope)
     active = active.mutate(counts=ibis.literal(True) if matched is None else matched)  # noqa: FBT003 - the value

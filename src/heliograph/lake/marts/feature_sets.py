@@ -32,6 +32,12 @@ def numbered_features(plan: Plan) -> dict[str, int]:
     return {feature: number for number, feature in enumerate(sorted(features))}
 
 
+def numbers_of_names(plan: Plan) -> tuple[tuple[str, int], ...]:
+    """Return each name of an event that makes its user active, with the number of its feature."""
+    numbers = numbered_features(plan)
+    return tuple((name, numbers[event.feature]) for name, event in plan.events.items() if event.active)
+
+
 def count_pages(plan: Plan) -> int:
     """Return how many numbers it takes to hold a set of a plan's features."""
     return max(1, -(-len(numbered_features(plan)) // BITS))
@@ -44,10 +50,7 @@ def bits_of_features(plan: Plan) -> ibis.Table:
 
 def bits_of_names(plan: Plan) -> ibis.Table:
     """Return for each `name` of an event that makes its user active the set of just its feature: `page` and `bit`."""
-    numbers = numbered_features(plan)
-    return _table_of(
-        "name", tuple((name, numbers[event.feature]) for name, event in plan.events.items() if event.active)
-    )
+    return _table_of("name", numbers_of_names(plan))
 
 
 @lru_cache(maxsize=32)

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from heliograph.event import ENVELOPE
 from heliograph.gateway.bodies import BodyChecker, inflate, read_arrow
-from heliograph.gateway.machine_code import MachineCode
+from heliograph.gateway.machine_code import gateway_code
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.state import State
@@ -99,7 +99,7 @@ def measure(name: str, variants: Sequence[Variant], bodies: Sequence[Any], event
 def body_variants(plan: Plan, series: Series) -> list[Variant]:
     """Return the ways to go through bodies of one format at the vendor's side."""
     latest = datetime.now(UTC) + timedelta(minutes=15)
-    slow, quick = BodyChecker(plan, MachineCode(pays_after=sys.maxsize)), BodyChecker(plan, MachineCode.ready())
+    slow, quick = BodyChecker(plan, gateway_code(pays_after=sys.maxsize)), BodyChecker(plan, gateway_code().ready())
     columns, lines = ColumnChecker(plan), WrittenLines(plan)
     encoding, content_type = series.format.encoding, series.format.content_type
     arrow = "arrow" in content_type

@@ -21,8 +21,9 @@ from harness import SMALL_PLAN, USER, as_arrow, event, random_id
 from heliograph.gateway import machine_code
 from heliograph.gateway.bodies import BodyChecker, Checked
 from heliograph.gateway.loops import PLAIN, Loops, find_words
-from heliograph.gateway.machine_code import MachineCode, compiled, compiled_loops
+from heliograph.gateway.machine_code import compiled_loops, gateway_code
 from heliograph.gateway.problems import RefusalError
+from heliograph.machine_code import array, compiled, memory
 from heliograph.plan.buffers import write_arrow
 from heliograph.wire import ARROW
 from plan.test_second_wall import PLAN
@@ -53,9 +54,9 @@ class Both:
     """One plan with the quick look, which has seen a body of all columns already, and without it."""
 
     def __init__(self, plan: Plan, right: Sequence[dict[str, Any]], loops: Loops) -> None:
-        code = MachineCode()
+        code = gateway_code()
         code._loops = self.loops = loops
-        self.quick, self.plain = BodyChecker(plan, code), BodyChecker(plan, MachineCode(pays_after=1 << 62))
+        self.quick, self.plain = BodyChecker(plan, code), BodyChecker(plan, gateway_code(pays_after=1 << 62))
         self.right = body_of(right, plan)
         assert outcome(self.quick, self.right) == outcome(self.plain, self.right)
         assert self.lets_pass(self.right)
@@ -243,7 +244,7 @@ class TestMachineCode:
     def test_it_is_had_beside_the_work_once_there_was_much_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         started: list[Thread] = []
         monkeypatch.setattr(Thread, "start", lambda thread: started.append(thread))  # noqa: PLW0108 - so that it is a method
-        code = MachineCode(pays_after=10)
+        code = gateway_code(pays_after=10)
         code.worked(10)
         assert not started
         for _ in range(3):
@@ -260,16 +261,15 @@ class TestMachineCode:
             raise ImportError("no module named numba")
 
         monkeypatch.setattr(machine_code, "compiled_loops", fail)
-        code = MachineCode.ready()
+        code = gateway_code().ready()
         assert code.loops() is None
         checker = BodyChecker(SMALL_PLAN, code)
         assert outcome(checker, compiled_both.right) == outcome(compiled_both.plain, compiled_both.right)
 
     def test_where_nothing_can_be_written_it_is_compiled_all_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
-        table = types.Array(types.int64, 2, "C")
-        signature = types.boolean(types.Array(types.uint8, 1, "C", readonly=True), table, table)
-        assert compiled(find_words, signature) is not None
+        table = array(types.int64, 2)
+        assert compiled(find_words, types.boolean(memory(), table, table)) is not None
 
     def test_a_gateway_that_has_little_to_check_does_not_import_the_compiler(
         self, plain_both: Both, tmp_path: Path

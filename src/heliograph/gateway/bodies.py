@@ -21,7 +21,7 @@ import zstandard
 from isal import igzip_lib, isal_zlib
 
 from heliograph.gateway.arrow_messages import refuse_hidden_content, schema_message
-from heliograph.gateway.machine_code import MachineCode
+from heliograph.gateway.machine_code import gateway_code
 from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.gateway.quick_look import QuickLook
 from heliograph.plan.buffers import WrittenForm, column_values, compress, write_arrow
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from heliograph.gateway.machine_code import GatewayCode
     from heliograph.plan.model import Plan
 
 STORED_ENCODING: Final = "zstd"
@@ -149,9 +150,9 @@ class BodyChecker:
         machine_code: What has the loops for a quick look at bodies of Arrow.
     """
 
-    def __init__(self, plan: Plan, machine_code: MachineCode | None = None) -> None:
+    def __init__(self, plan: Plan, machine_code: GatewayCode | None = None) -> None:
         self._columns = ColumnChecker(plan)
-        self._machine_code = machine_code or MachineCode()
+        self._machine_code = machine_code or gateway_code()
         self._quick_look = QuickLook(plan, self._columns, MOST_EVENTS)
         self._lines = LineChecker(plan)
         self._written_lines = WrittenLines(plan)

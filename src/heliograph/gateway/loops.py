@@ -1,6 +1,6 @@
 """Loops over a body of Arrow: each tells whether all that it looks at is as the plan, or Arrow's own writer, has it.
 
-They are written so that Numba can compile them (`heliograph.gateway.machine_code`): plain loops over arrays, without
+They are written so that Numba can compile them (`heliograph.machine_code`): plain loops over arrays, without
 objects. Python runs them as well, a hundred times slower. What is compiled looks at no bound by itself, so that the
 ones that find things come first, in the order of `Loops`: what they give lies inside of the content.
 

@@ -1,15 +1,9 @@
-"""The loops over columns as machine code: compiled by Numba once a gateway has taken so much that it pays.
-
-Numba takes a quarter of a second of processor time and some ninety megabytes to import, and to compile some seconds
-more where it has not kept what it compiled before. So it is done on a thread beside the first bodies, which are held
-to the plan as ever; whether and when it is done changes no verdict.
-"""
+"""The loops over columns of a body as machine code, for a gateway that has much to check."""
 
 from __future__ import annotations
 
 from functools import cache
-from threading import Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
@@ -27,89 +21,43 @@ from heliograph.gateway.loops import (
     whole_numbers_pass,
     words_pass,
 )
+from heliograph.machine_code import PAYS_AFTER, MachineCode, array, compiled, memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    GatewayCode: TypeAlias = MachineCode[Loops]
 
-_PAYS_AFTER: Final = 100_000
-"""Events: to import Numba takes as long as to check some hundred thousand."""
 _log: Final = structlog.get_logger("heliograph.gateway")
 
 
 @cache
 def compiled_loops() -> Loops:
-    """Return the loops compiled, in one process once.
+    """Return the loops compiled, in one process once."""
+    from numba import types  # noqa: PLC0415 - it takes a quarter of a second
 
-    What was compiled is kept beside this module, or in a folder of the user's own, or in ``NUMBA_CACHE_DIR``; where
-    none of them can be written to, each process compiles anew.
-    """
-    from numba import types  # noqa: PLC0415 - see above
-
-    def array(kind: Any, dimensions: int = 1) -> Any:
-        return types.Array(kind, dimensions, "C")
-
-    memory, whole = types.Array(types.uint8, 1, "C", readonly=True), types.int64
+    read, whole = memory(), types.int64
     lines, bytes_, integers, table = array(types.uint32), array(types.uint8), array(whole), array(whole, 2)
     flags = array(types.boolean, 2)
     cells = lines, integers, array(types.uint16)
     signatures = {
-        follow_form: types.boolean(memory, bytes_, bytes_, table, table),
-        find_dictionaries: types.boolean(memory, table, table, whole, table),
-        find_columns: whole(memory, table, table, integers, whole, table),
-        find_words: types.boolean(memory, table, table),
-        find_cells: types.boolean(memory, table, whole, lines, integers),
-        whole_numbers_pass: types.boolean(memory, integers, *cells, lines, array(whole, 3), table),
-        numbers_pass: types.boolean(memory, integers, *cells, lines, array(types.float64, 3)),
-        flags_pass: types.boolean(memory, table, *cells, lines, flags),
-        words_pass: types.boolean(memory, integers, *cells, integers, lines, flags),
-        ids_pass: types.boolean(memory, integers, whole, lines, integers, table),
+        follow_form: types.boolean(read, bytes_, bytes_, table, table),
+        find_dictionaries: types.boolean(read, table, table, whole, table),
+        find_columns: whole(read, table, table, integers, whole, table),
+        find_words: types.boolean(read, table, table),
+        find_cells: types.boolean(read, table, whole, lines, integers),
+        whole_numbers_pass: types.boolean(read, integers, *cells, lines, array(whole, 3), table),
+        numbers_pass: types.boolean(read, integers, *cells, lines, array(types.float64, 3)),
+        flags_pass: types.boolean(read, table, *cells, lines, flags),
+        words_pass: types.boolean(read, integers, *cells, integers, lines, flags),
+        ids_pass: types.boolean(read, integers, whole, lines, integers, table),
     }
 
     return Loops(*(compiled(loop, signatures[loop]) for loop in PLAIN))
 
 
-def compiled(function: Callable[..., Any], signature: Any) -> Any:
-    """Return a loop compiled for arguments of some types, and keep it for the next process where that can be done."""
-    import numba  # noqa: PLC0415 - see above
-
-    try:
-        return numba.njit(signature, cache=True, nogil=True)(function)
-    except RuntimeError:  # it finds no folder to keep it in
-        return numba.njit(signature, nogil=True)(function)
+def gateway_code(pays_after: int = PAYS_AFTER) -> GatewayCode:
+    """Return what has the loops once so many events were checked without them."""
+    return MachineCode(lambda: compiled_loops(), hindered=_warn, pays_after=pays_after)  # noqa: PLW0108 - tests fail it
 
 
-class MachineCode:
-    """The loops for whoever has much to check.
-
-    Args:
-        pays_after: How many events are checked without them.
-    """
-
-    def __init__(self, pays_after: int = _PAYS_AFTER) -> None:
-        self._left = pays_after
-        self._loops: Loops | None = None
-        self._is_asked_for = False
-
-    @classmethod
-    def ready(cls) -> MachineCode:
-        """Return one that has the loops: whoever calls waits for them."""
-        code = cls()
-        code._compile()
-        return code
-
-    def loops(self) -> Loops | None:
-        """Return the loops, None as long as there are none."""
-        return self._loops
-
-    def worked(self, rows: int) -> None:
-        """Count so many events as checked without them."""
-        self._left -= rows
-        if self._left < 0 and not self._is_asked_for:
-            self._is_asked_for = True
-            Thread(target=self._compile, name="heliograph-machine-code", daemon=True).start()
-
-    def _compile(self) -> None:
-        try:
-            self._loops = compiled_loops()
-        except Exception:  # noqa: BLE001 - whatever hinders it, bodies are checked as before
-            _log.warning("Arrow bodies are checked without compiled loops", exc_info=True)
+def _warn() -> None:
+    _log.warning("Arrow bodies are checked without compiled loops", exc_info=True)

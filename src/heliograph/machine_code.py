@@ -1,0 +1,98 @@
+"""Loops as machine code: compiled by Numba, where that is installed, once a process has so much to do that it pays.
+
+Numba takes a quarter of a second of processor time and some ninety megabytes to import, and to compile some seconds
+more where it has not kept what it compiled before. So it is done on a thread beside the first work, which is done as
+ever; whether and when it is done changes no result. It is in the extra `fast`, which nobody needs: whoever uses this
+module has another way to the same results.
+
+What is compiled is plain loops over arrays, without objects, which Python runs as well, a hundred times slower. It
+looks at no bound by itself. Arguments have the types that a signature names: an array of more or other dimensions, of
+another kind, or with steps between its items is refused by a `TypeError`.
+"""
+
+from __future__ import annotations
+
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+Loops = TypeVar("Loops")
+PAYS_AFTER: Final = 100_000
+"""Events: to import Numba takes as long as to check some hundred thousand."""
+
+
+def array(kind: Any, dimensions: int = 1) -> Any:
+    """Return the type of arrays, in a row, of a kind that `numba.types` has."""
+    from numba import types  # noqa: PLC0415 - see above
+
+    return types.Array(kind, dimensions, "C")
+
+
+def memory() -> Any:
+    """Return the type of bytes that are only read, as `numpy.frombuffer` gives them of an object of bytes."""
+    from numba import types  # noqa: PLC0415 - see above
+
+    return types.Array(types.uint8, 1, "C", readonly=True)
+
+
+def compiled(function: Callable[..., Any], signature: Any) -> Any:
+    """Return a loop compiled for arguments of some types, and keep it for the next process where that can be done.
+
+    It is kept beside its module, or in a folder of the user's own, or in ``NUMBA_CACHE_DIR``; where none of them can
+    be written to, each process compiles anew. It runs without Python's lock, beside other threads.
+    """
+    import numba  # noqa: PLC0415 - see above
+
+    try:
+        return numba.njit(signature, cache=True, nogil=True)(function)
+    except RuntimeError:  # it finds no folder to keep it in
+        return numba.njit(signature, nogil=True)(function)
+
+
+class MachineCode(Generic[Loops]):
+    """Compiled loops for whoever has much to do.
+
+    Args:
+        compile_: Compiles the loops; raises whatever hinders it, which is final.
+        hindered: Is called when they cannot be compiled, while that exception is handled.
+        pays_after: How many events are worked on without them.
+    """
+
+    def __init__(
+        self, compile_: Callable[[], Loops], *, hindered: Callable[[], None], pays_after: int = PAYS_AFTER
+    ) -> None:
+        self._compile_loops, self._hindered = compile_, hindered
+        self._left = pays_after
+        self._loops: Loops | None = None
+        self._is_asked_for = False
+        self._lock = Lock()
+
+    def ready(self) -> Self:
+        """Compile the loops, if that was not begun, and return itself: whoever calls waits for them."""
+        with self._lock:
+            asked, self._is_asked_for = self._is_asked_for, True
+        if not asked:
+            self._compile()
+        return self
+
+    def loops(self) -> Loops | None:
+        """Return the loops, None as long as there are none."""
+        return self._loops
+
+    def worked(self, rows: int) -> None:
+        """Count so many events as worked on without them."""
+        with self._lock:
+            self._left -= rows
+            if self._left >= 0 or self._is_asked_for:
+                return
+            self._is_asked_for = True
+        Thread(target=self._compile, name="heliograph-machine-code", daemon=True).start()
+
+    def _compile(self) -> None:
+        try:
+            self._loops = self._compile_loops()
+        except Exception:  # noqa: BLE001 - whatever hinders it, the work is done as before
+            self._hindered()

@@ -41,6 +41,8 @@ LEDGER_HEADER: Final = "heliograph-ledger"
 
 EXPORTER_HEADER: Final = "heliograph-exporter"
 """Which process sends: 32 hexadecimal digits, drawn at its start, so that two with one identity are told apart."""
+AFTER_HEADER: Final = "heliograph-exporter-after"
+"""Which processes of the instance's ran before that one, as far as it knows: such ids, the latest last, by commas."""
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """The instance proves itself with a JWT that its Ed25519 key signed (RFC 7523)."""

@@ -18,7 +18,7 @@ from heliograph.instance.agent import Agent
 from heliograph.instance.recorder import Recorder
 from heliograph.instance.transport import SupersededError
 from heliograph.settings import PlanSettings, Settings, commented_file
-from heliograph.wire import EXPORTER_HEADER, NDJSON
+from heliograph.wire import AFTER_HEADER, EXPORTER_HEADER, NDJSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,13 +140,36 @@ def test_a_superseded_one_is_told_so_whatever_it_sends_also_after_a_restart_of_t
     vendor = Vendor(tmp_path)
     with vendor.running(), vendor.http() as http:
         assert deliver_as(http, "a" * 32, 1).is_success
-        assert deliver_as(http, "b" * 32, 1).json()["duplicate"]  # a repetition, too, tells who sends
-        assert deliver_as(http, "a" * 32, 2).json()["type"] == "superseded_exporter"
-        assert deliver_as(http, "b" * 32, 2).is_success
+        assert deliver_as(http, "b" * 32, 1).json()["duplicate"]  # nothing of it is stored: it takes nobody's place
+        assert deliver_as(http, "a" * 32, 2).is_success
+        assert deliver_as(http, "b" * 32, 3).is_success
+        assert deliver_as(http, "a" * 32, 4).json()["type"] == "superseded_exporter"
+        assert deliver_as(http, "a" * 32, 3).json()["type"] == "superseded_exporter"
     with vendor.running(), vendor.http() as http:
-        problem = deliver_as(http, "a" * 32, 3)
+        problem = deliver_as(http, "a" * 32, 4)
         assert (problem.status_code, problem.json()["type"]) == (409, "superseded_exporter")
         assert "cloned" in problem.json()["remedy"]
-        assert deliver_as(http, "", 3).is_success  # a client that does not name itself
+        assert deliver_as(http, "", 4).is_success  # a client that does not name itself
         for bad in ("x", "A" * 32, "a" * 33, "a" * 31 + "\n"[:0] + "g"):
-            assert deliver_as(http, bad, 4).json()["type"] == "bad_header"
+            assert deliver_as(http, bad, 5).json()["type"] == "bad_header"
+        for bad in ("x", "a" * 33, ",", "a" * 32 + ",", ",".join(["a" * 32] * 33)):
+            http.headers[AFTER_HEADER] = bad
+            assert deliver_as(http, "c" * 32, 5).json()["type"] == "bad_header"
+
+
+def test_what_comes_late_of_one_that_died_before_it_was_heard_does_not_stop_the_one_that_lives(
+    vendor: Vendor, tmp_path: Path
+) -> None:
+    settings = vendor.agent_settings(tmp_path / "instance")
+    record(settings, 5)
+    with closing(agent(vendor, settings)) as died:
+        died._state.senders.write()  # as with what it sends first, which is on its way when it dies
+        name = died._client.exporter
+    with closing(agent(vendor, settings)) as lives:
+        lives.run(threading.Event(), until_drained=True)
+        with vendor.http() as http:
+            assert deliver_as(http, name, 1, epoch=77).json()["type"] == "superseded_exporter"
+        record(settings, 3)
+        lives.run(threading.Event(), until_drained=True)
+    assert len(set(stored_numbers(vendor))) == 8
+    assert status(vendor, settings, tmp_path / "instance")[0] == 0

@@ -21,7 +21,7 @@ from heliograph import spans
 from heliograph.consent.level import Level
 from heliograph.event import ABSENT, UNDECLARED, Verdict
 from heliograph.gateway.bodies import STORED_ENCODING, Checked
-from heliograph.gateway.exporters import is_exporter
+from heliograph.gateway.exporters import MOST_SUPERSEDED, is_exporter
 from heliograph.gateway.fairness import Turns
 from heliograph.gateway.log import Log, LogFullError
 from heliograph.gateway.log_entries import Entry
@@ -31,6 +31,7 @@ from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.gateway.writer import OutOfOrderError, SupersededError, Writer, writer_of
 from heliograph.wire import (
     ABSENT_HEADER,
+    AFTER_HEADER,
     EPOCH_HEADER,
     EXPORTER_HEADER,
     LEDGER_HEADER,
@@ -84,6 +85,8 @@ class Delivery:
     last: int = 0
     exporter: str = ""
     """The id of the process that sends; empty if it does not say."""
+    after: list[str] = field(default_factory=list)
+    """The ids of those that ran before it, as far as it says."""
     absent: VerdictCounts = field(default_factory=dict)
     ledger: str | None = None
     checked: Checked | None = None
@@ -290,6 +293,7 @@ class Intake:
             content_encoding=STORED_ENCODING,
             rejections=checked.rejections,
             exporter=delivery.exporter,
+            after=delivery.after,
         )
         try:
             await self._writer.append(entry, checked.body)
@@ -336,10 +340,15 @@ def _range(headers: Mapping[str, str]) -> tuple[int, int, int]:
 
 
 def read_exporter(delivery: Delivery) -> None:
-    """Read which process sends, if it says so."""
+    """Read which process sends, and which ran before it, if it says so."""
     delivery.exporter = delivery.headers.get(EXPORTER_HEADER, "")
     if delivery.exporter and not is_exporter(delivery.exporter):
         raise RefusalError(Refusal.BAD_HEADER, f"{EXPORTER_HEADER}: 32 hexadecimal digits in lower case")
+    after = delivery.headers.get(AFTER_HEADER)
+    if after:
+        delivery.after = after.split(",", MOST_SUPERSEDED)
+        if len(delivery.after) > MOST_SUPERSEDED or not all(is_exporter(each) for each in delivery.after):
+            raise RefusalError(Refusal.BAD_HEADER, f"{AFTER_HEADER}: at most {MOST_SUPERSEDED} such ids, by commas")
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:

@@ -23,6 +23,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     rejections: list[Skeleton] = []
     exporter: str = ""
     """The id of the process that sent it; empty if it did not say."""
+    after: list[str] = []
+    """The ids of those that ran before it, as far as it said."""
 
 
 class PingEntry(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ping"):

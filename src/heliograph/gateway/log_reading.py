@@ -124,4 +124,4 @@ def take(state: Checkpoint, entry: Stored) -> None:
     for each in account.add(entry.receipt):
         _log.error("the account differs", instance=entry.receipt.instance, where=in_words(each))
     if entry.exporter:
-        state.exporters.setdefault(entry.receipt.instance, Exporters()).see(entry.exporter)
+        state.exporters.setdefault(entry.receipt.instance, Exporters()).take_over(entry.exporter, entry.after)

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 import structlog
 
-from heliograph.gateway.exporters import Exporters
 from heliograph.gateway.log import Log
-from heliograph.gateway.log_entries import PingEntry
+from heliograph.gateway.log_entries import Entry, PingEntry
 from heliograph.wire import Receipt
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class LocalWriter:
 
     async def standing(self, instance: str, epoch: int, exporter: str = "") -> Standing:
         """See `Writer.standing`."""
-        self._see(instance, exporter)
+        self._refuse_superseded(instance, exporter)
         async with self._lock(instance, epoch):
             account = self._log.account(instance)
             return Standing(latest=account.latest.get(epoch), epochs=len(account.latest))
@@ -123,25 +122,27 @@ class LocalWriter:
         receipt = entry.receipt
         async with self._lock(receipt.instance, receipt.epoch if isinstance(receipt, Receipt) else 0):
             account = self._log.account(receipt.instance)
+            before = ""
             if isinstance(entry, PingEntry):
                 in_order = account.ping is None or entry.receipt.day > account.ping.day
             else:
-                self._see(receipt.instance, entry.exporter)
+                before = self._refuse_superseded(receipt.instance, entry.exporter)
                 in_order = entry.receipt.first == account.expected(entry.receipt.epoch)
             if not in_order:
                 raise OutOfOrderError
-            await self._log.append(entry, body)
+            await self._log.append(entry, body)  # with which whoever sent it has taken over
+        if isinstance(entry, Entry) and entry.exporter and before not in ("", entry.exporter):
+            _log.info("another exporter sends", instance=receipt.instance, before=before[:8], now=entry.exporter[:8])
 
-    def _see(self, instance: str, exporter: str) -> None:
+    def _refuse_superseded(self, instance: str, exporter: str) -> str:
+        """Return who sends for an instance, unless `exporter` has sent for it before that one."""
         exporters = self._log.exporters.get(instance)
         if exporters is None:
-            exporters = self._log.exporters.setdefault(instance, Exporters()) if exporter else Exporters()
-        before = exporters.current
-        if not exporters.see(exporter):
+            return ""
+        if exporter in exporters.superseded:
             _log.warning("two exporters send for one instance", instance=instance, refused=exporter[:8])
             raise SupersededError
-        if before not in ("", exporters.current):
-            _log.info("another exporter sends", instance=instance, before=before[:8], now=exporter[:8])
+        return exporters.current
 
     def _lock(self, instance: str, epoch: int) -> asyncio.Lock:
         return self._locks[hash((instance, epoch)) % _LOCKS]

@@ -113,6 +113,7 @@ class Agent:
         self._client = client or GatewayClient(
             agent, load_or_create_key(Path(agent.key)), now=now, ticks=ticks, bandwidth=bandwidth
         )
+        self._client.after = self._state.senders.begin(self._client.exporter)
         outbox = Path(settings.recorder.outbox)
         self._objections = Objections(self._state, outbox)
         self._notice = NoticeWriter(outbox, keep_local=settings.recorder.keep_local)

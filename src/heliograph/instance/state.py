@@ -30,6 +30,8 @@ from heliograph.instance.ping_table import PingTable
 from heliograph.instance.plan_table import SCHEMA as PLAN_SCHEMA
 from heliograph.instance.plan_table import PlanTable
 from heliograph.instance.progress import Leaving, Progress
+from heliograph.instance.sender_table import SCHEMA as SENDER_SCHEMA
+from heliograph.instance.sender_table import SenderTable
 from heliograph.instance.stitched_table import SCHEMA as STITCHED_SCHEMA
 from heliograph.instance.stitched_table import StitchedTable
 from heliograph.instance.usage import SCHEMA as USAGE_SCHEMA
@@ -130,6 +132,8 @@ class State:
         """By which plans."""
         self.bundled: Final = BundledTable(self._connection)
         """Which ranges were written into bundles."""
+        self.senders: Final = SenderTable(self._connection)
+        """Which processes have sent."""
         self.kept: Final = KeptBytes(folder / "sent")
         """The exact bytes of what was sent."""
         self._now = now
@@ -146,6 +150,7 @@ class State:
                 PLAN_SCHEMA,
                 LEDGER_SCHEMA,
                 BUNDLED_SCHEMA,
+                SENDER_SCHEMA,
             )
             self._connection.executescript("".join(schemas))
             self.ledger: Final = Ledger(self._connection, now=self.moment)
@@ -221,6 +226,7 @@ class State:
             if generation is not None and generation != self.generation():
                 raise StaleError
             self.ids.add(pseudonyms, sessions)
+            self.senders.write()
             self._put(epoch, progress)
             return self.ledger.head().digest if leaving is None else self._leave(epoch, leaving)
 

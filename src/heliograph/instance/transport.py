@@ -34,6 +34,7 @@ from heliograph.plan.canonical import MOST_BYTES
 from heliograph.wire import (
     ABSENT_HEADER,
     ACCOUNT_PATH,
+    AFTER_HEADER,
     ARROW,
     EPOCH_HEADER,
     ERASURES_PATH,
@@ -63,7 +64,7 @@ from heliograph.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -163,7 +164,10 @@ class GatewayClient:
         transport: httpx.BaseTransport | None = None,
         exporter: str | None = None,
     ) -> None:
-        self._exporter = exporter or secrets.token_hex(16)
+        self.exporter: Final = exporter or secrets.token_hex(16)
+        """The id of this process, which every delivery names."""
+        self.after: Sequence[str] = ()
+        """The ids of those that sent before it. They are named until something of this one was stored."""
         self._instance = settings.instance
         self._key = key
         self._ticks = ticks
@@ -245,6 +249,8 @@ class GatewayClient:
         except TransportError as error:
             _log.warning("not delivered", delivery=delivery, epoch=epoch, first=first, last=last, why=str(error))
             raise
+        if not answer.duplicate:
+            self.after = ()
         _log.info("delivered", delivery=delivery, epoch=epoch, first=first, last=last, repeated=answer.duplicate)
         return answer
 
@@ -254,12 +260,14 @@ class GatewayClient:
             "content-encoding": "zstd",
             EPOCH_HEADER: str(epoch),
             RANGE_HEADER: f"{first}-{last}",
-            EXPORTER_HEADER: self._exporter,
+            EXPORTER_HEADER: self.exporter,
         }
         if self.built_by is not None:
             headers[PLAN_HEADER] = self.built_by
         if self.ledger_head is not None:
             headers[LEDGER_HEADER] = self.ledger_head
+        if self.after:
+            headers[AFTER_HEADER] = ",".join(self.after)
         if absent:
             headers[ABSENT_HEADER] = msgspec.json.encode(absent).decode()
         return headers

@@ -71,8 +71,11 @@ class AgentOperations(Operations):
             pass
         except (TransportError, OSError, sqlite3.Error) as error:
             self.world.stage.note("the agent waits:", f"{type(error).__name__}: {error}"[:200])
-            # A first delivery of one that is dead came late, and counts as another agent: somebody starts this again.
             stops = isinstance(error, SupersededError)
+            if stops and not self.oracle.was_restored:
+                raise BrokenPromiseError("the only agent that lives was told that another one sends") from error
+            # An old copy of the state knows nothing of those that began since, of which one that is dead may still be
+            # heard, and counts as another agent: somebody starts this again.
         word = agent._word
         if word is None or (not word.refuses(Level.EVENTS) and word.level is not Level.EVENTS):
             no = None

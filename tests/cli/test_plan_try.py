@@ -62,9 +62,10 @@ def test_what_leaves_is_what_the_exporter_would_send(plan: Path) -> None:
     assert found["recorded"].items() >= {"user": "42", "session": "s-1", "duration_ms": 4321, "results": 37}.items()
     sent = found["sent"]
     assert sent.items() >= {"duration_ms": 4300, "results": 10, "kind": "7", "outcome": "ok"}.items()
-    assert len(sent["user_id"]) == len(sent["session_id"]) == 32
+    assert len(sent["user_id"]) == 32
+    assert found["left_out"] == {"session": "stays on the instance"}
     assert {"42", "s-1"}.isdisjoint(map(str, sent.values()))
-    assert found["changed"].keys() == {"user", "session", "duration_ms", "results"}
+    assert found["changed"].keys() == {"user", "duration_ms", "results"}
     assert found["lake"].items() >= {"plan": "trial@3", "duration_ms": 4300, "user_id": sent["user_id"]}.items()
     assert found["ping"] == {
         "active_users.day": 1,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from harness import SMALL_PLAN, Vendor
+from harness import SMALL_PLAN, Vendor, as_arrow, event, random_id
 from heliograph.event import Verdict
 from heliograph.frames import read_frames
 from heliograph.instance.account import read_account
@@ -250,12 +250,11 @@ def test_both_keys_of_a_user_are_forgotten_with_their_sessions(instance: Instanc
     instance.record(1, user="u:1")
     instance.record(2, session="s")
     instance.drain()
-    before = {row["session_id"] for row in instance.rows()} - {None}
+    assert instance.state.users_of(["s"]) == {"s": {"1"}}
     assert len(instance.forget("1")) == 2
+    assert instance.state.users_of(["s"]) == {}
     instance.record(3, session="s")
-    instance.drain()
-    [row] = [row for row in instance.rows() if row["duration_ms"] == 3]
-    assert row["session_id"] not in before
+    assert instance.drain() == {0, 1, 2, 3}
 
 
 def test_what_was_queued_in_a_session_of_theirs_is_forgotten_too(instance: Instance) -> None:
@@ -309,33 +308,44 @@ def test_a_delivery_whose_answer_was_lost_is_repeated_without_the_forgotten_and_
         patch.setattr(GatewayClient, "deliver", lose_the_answer)
         with pytest.raises(UnreachableError):
             instance.exporter.deliver_round()
-    [random_id] = instance.forget("1")
+    [user_id] = instance.forget("1")
     assert instance.drain() == {0}  # it had arrived before, under the id that the vendor is asked to erase
-    assert [row["user_id"] for row in instance.rows()] == [random_id]
-    assert [each.user_id for each in read_erasures(instance.state.connection)] == [random_id]
+    assert [row["user_id"] for row in instance.rows()] == [user_id]
+    assert [each.user_id for each in read_erasures(instance.state.connection)] == [user_id]
 
 
 def test_nothing_of_a_forgotten_user_is_left_in_the_bytes_of_the_database(instance: Instance) -> None:
     for value in range(400):
         instance.record(value, user=f"filler-{value % 90}", session=f"filler-{value % 190}")
     instance.record(500, user=CANARY, session=SESSION)
+    with instance.state.connection:  # as an agent of version 0.1.0 did
+        instance.state.ids.add([("session", SESSION, random_id(7))], [])
     instance.drain()
-    random_id = instance.state.pseudonyms("user", [CANARY])[CANARY]
+    user_id = instance.state.pseudonyms("user", [CANARY])[CANARY]
     session_id = instance.state.pseudonyms("session", [SESSION])[SESSION]
     folder = Path(instance.settings.agent.state)
-    assert all(each.encode() in bytes_of(folder) for each in (CANARY, SESSION, random_id, session_id))
-    assert instance.forget(CANARY) == [random_id]
-    assert all(random_id.encode() not in bytes_of(part) for part in folder.iterdir() if part.is_dir())  # what was sent
+    assert all(each.encode() in bytes_of(folder) for each in (CANARY, SESSION, user_id, session_id))
+    assert instance.forget(CANARY) == [user_id]
+    assert all(user_id.encode() not in bytes_of(part) for part in folder.iterdir() if part.is_dir())  # what was sent
     left = bytes_of(folder)
     assert CANARY.encode() not in left
     assert SESSION.encode() not in left
     assert session_id.encode() not in left
-    assert random_id.encode() in left  # until the vendor has answered
+    assert user_id.encode() in left  # until the vendor has answered
     instance.record(501, user="filler-1")
     instance.drain()
     Erasures(instance.state, Vendorless(), scrub=scrub).send(NOW)  # type: ignore[arg-type] # stands for it
-    assert random_id.encode() not in bytes_of(folder)
+    assert user_id.encode() not in bytes_of(folder)
     assert CANARY.encode() not in bytes_of(folder)
+
+
+def test_what_an_earlier_version_sent_of_a_forgotten_session_is_not_kept(instance: Instance) -> None:
+    kept = instance.state.kept
+    for number in (1, 2):
+        body = as_arrow([event(number, user_id=None, session_id=random_id(number))])
+        kept.keep(f"{number:064x}", zstandard.ZstdCompressor().compress(body), NOW.date())
+    assert kept.forget([random_id(1)]) == 1
+    assert [each.digest for each in kept.read()] == [f"{2:064x}"]
 
 
 class Vendorless:

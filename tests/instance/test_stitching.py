@@ -58,7 +58,6 @@ def test_a_user_without_a_random_id_takes_over_the_visitors(site: Site) -> None:
     site.drain()
     rows = site.rows()
     assert len({rows[value]["user_id"] for value in (before, *after)}) == 1
-    assert len({rows[value]["session_id"] for value in (before, *after)}) == 1
     assert site.used_by() == ["42", "42", "42"]
 
 
@@ -73,9 +72,6 @@ def test_a_user_with_a_random_id_keeps_it_and_nothing_connects_it_with_the_visit
     rows = site.rows()
     assert {rows[value]["user_id"] for value in after} == {rows[known]["user_id"]}
     assert rows[before]["user_id"] != rows[known]["user_id"]
-    sessions = {rows[value]["session_id"] for value in after}
-    assert len(sessions) == 1
-    assert sessions.isdisjoint({rows[before]["session_id"], rows[known]["session_id"]})
     assert site.used_by() == ["42"] * 5
 
 

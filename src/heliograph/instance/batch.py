@@ -10,7 +10,7 @@ import pyarrow as pa
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.instance.compact_columns import CompactColumns
 from heliograph.instance.present_names import PresentNames
-from heliograph.instance.pseudonyms import SESSION, USER, Pseudonyms
+from heliograph.instance.pseudonyms import USER, Pseudonyms
 from heliograph.plan.buffers import compress, in_order_of_appearance, write_arrow
 from heliograph.plan.coarse_columns import ColumnCoarsener
 from heliograph.plan.coarsen import coarsen_all
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from heliograph.plan.model import Plan
 
 _MICROSECOND: Final = 1_000_000
-_RAW_IDS: Final = {"user_id": ("user", USER), "session_id": ("session", SESSION)}
-"""The wire's column, the outbox's field that stands for it, and the kind of its random ids."""
+_KEYS: Final = ("user", "session")
+"""The product's own ids. The session's stays: no question asks for it, and it would be most of the bytes."""
 
 
 class Recorded(NamedTuple):
@@ -142,7 +142,7 @@ class BatchBuilder:
             event = msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {UNDECLARED: {Verdict.MALFORMED: 1}}
-        raw_ids = {raw: event.pop(raw) for raw, _ in _RAW_IDS.values() if raw in event}
+        raw_ids = {key: event.pop(key) for key in _KEYS if key in event}
         if any(value is not None and not isinstance(value, str) for value in raw_ids.values()):
             return {self._told(event.get("name")): {Verdict.INVALID_ENVELOPE: 1}}
         name = event.get("name")
@@ -173,7 +173,8 @@ class BatchBuilder:
         columns, fields = [], []
         recorded = dict(zip(table.column_names, table.columns, strict=True))
         for field in self._fields:
-            raw, kind = _RAW_IDS.get(field.name, (field.name, None))
+            is_user = field.name == "user_id"
+            raw = "user" if is_user else field.name
             if raw not in recorded:
                 continue
             chunks = recorded[raw]
@@ -182,12 +183,12 @@ class BatchBuilder:
                 continue
             if pa.types.is_dictionary(column.type):
                 column = in_order_of_appearance(column)
-            columns.append(column if kind is None else self._replace(column, kind))
+            columns.append(self._replace(column) if is_user else column)
             fields.append(field)
         return pa.record_batch(columns, schema=pa.schema(fields))
 
-    def _replace(self, keys: pa.DictionaryArray, kind: str) -> pa.Array:
-        ids = self._pseudonyms.ids(kind, keys.dictionary.to_pylist())
+    def _replace(self, keys: pa.DictionaryArray) -> pa.Array:
+        ids = self._pseudonyms.ids(USER, keys.dictionary.to_pylist())
         return pa.DictionaryArray.from_arrays(keys.indices, pa.array(ids, pa.string()), safe=False)
 
 

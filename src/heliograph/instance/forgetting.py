@@ -109,6 +109,7 @@ def forget(state: State, user: str, *, outbox: Path, now: datetime) -> Outcome:
         state.ids.sort_in_within()
         keys = (*named, *state.stitched.visitors_of(named))
         ids = [*state.pseudonyms(USER, keys).values(), *state.stitched.former_ids(keys)]
+        # Sessions had random ids in earlier versions.
         sent = {*ids, *state.pseudonyms(SESSION, queued.sessions).values()}
         whats = [(USER, key) for key in keys] + [(SESSION, session) for session in sorted(queued.sessions)]
         connection.executemany("delete from pseudonym where kind = ? and key = ?", whats)

@@ -31,6 +31,7 @@ _LOCK: Final = "sent.lock"
 _FILES: Final = 16
 """The bound on disk is kept by deleting whole files: each is at most this part of it."""
 _ID_COLUMNS: Final = ("user_id", "session_id")
+"""An agent of an earlier version sent ids of sessions, too."""
 _log: Final = structlog.get_logger("heliograph.ledger")
 
 

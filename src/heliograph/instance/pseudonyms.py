@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 USER: Final = "user"
 SESSION: Final = "session"
+"""Had ids, too, in earlier versions; none are drawn any more."""
 _MOST_CACHED: Final = 200_000
 _ID_BYTES: Final = 16
 _ID_DIGITS: Final = 2 * _ID_BYTES
@@ -28,7 +29,7 @@ _MOST_DRAWS: Final = 8
 
 
 class Pseudonyms:
-    """Gives users and sessions their random ids.
+    """Gives users their random ids.
 
     Args:
         state: Where they are kept.

@@ -5,8 +5,7 @@ What a sign-in does, in one transaction:
 * **The user has no random id yet.** The visitor's becomes the user's: what was sent before the sign-in and what comes
   after it have one id, and one history.
 * **The user has one.** The visitor's events go under it from now on. What has left stays under the visitor's own id,
-  which is kept only so that it can be erased with the user. Sessions in which the visitor was seen get new random ids,
-  as an old one would tell the vendor that the two ids are one person.
+  which is kept only so that it can be erased with the user. Nothing tells the vendor that the two ids are one person.
 * **Another user has claimed the visitor before**, as in a shared browser. The visitor is nobody's from now on, and
   gets a random id of its own at the next event.
 """
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from heliograph.instance.opt_outs import own_id, user_keys
-from heliograph.instance.pseudonyms import SESSION, USER
+from heliograph.instance.pseudonyms import USER
 from heliograph.instance.sign_ins import VISITOR, Place, SignIn, SignInsFile
 
 if TYPE_CHECKING:
@@ -136,10 +135,6 @@ def _join(state: State, visitor: str, user: str) -> None:
     elif visitor in known:
         connection.execute("insert into former_id values (?, ?, ?)", (known[visitor], visitor, user))
         connection.execute("delete from pseudonym where kind = ? and key = ?", (USER, visitor))
-        connection.execute(
-            "delete from pseudonym where kind = ? and key in (select session from session_user where user = ?)",
-            (SESSION, visitor),
-        )
     connection.execute(
         "insert or ignore into session_user select session, ? from session_user where user = ?", (user, visitor)
     )

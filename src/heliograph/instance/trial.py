@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from heliograph.plan.model import EventDefinition, Plan
 
-RAW_IDS: Final = {"user": "user_id", "session": "session_id"}
+RAW_IDS: Final = {"user": "user_id"}
 """What the product's own ids are called on the instance, and the random ones on the way."""
+_STAYS: Final = "session"
 _TOLERANCE: Final = timedelta(minutes=5)
 _FIRST_DAY: Final = datetime(1970, 1, 1, tzinfo=UTC).date()
 
@@ -150,7 +151,8 @@ def _refused(plan: Plan, name: str, verdict: Verdict) -> Trial:
 def _left_out(recorded: Mapping[str, Any], sent: Mapping[str, Any], event: EventDefinition | None) -> dict[str, str]:
     declared = set() if event is None else {*event.properties}
     missing = [key for key in recorded if key not in RAW_IDS and key not in sent]
-    return {key: "not declared, left out" if key not in declared else "no value" for key in missing}
+    reasons = dict.fromkeys(declared, "no value") | {_STAYS: "stays on the instance"}
+    return {key: reasons.get(key, "not declared, left out") for key in missing}
 
 
 def _changed(recorded: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, str]:
@@ -165,7 +167,7 @@ def _changed(recorded: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, 
 
 def _skeleton(plan: Plan, recorded: Mapping[str, Any], verdict: Verdict, latest: datetime) -> Skeleton:
     """Return what is told of the event, with the field at fault where the checker of lines finds it."""
-    event = {key: value for key, value in recorded.items() if key not in RAW_IDS}
+    event = {key: value for key, value in recorded.items() if key not in (*RAW_IDS, _STAYS)}
     definition = plan.events.get(str(event["name"]))
     if definition is not None:
         event = coarsen_all(event, definition.properties)

@@ -92,7 +92,7 @@ def _envelope(event: EventDefinition, plan: Plan) -> dict[str, Any]:
         },
         "time": {"description": "When it happened.", "type": "string", "format": "date-time", "pattern": f"^{_TIME}$"},
         "user_id": {"description": "A random id, whose mapping stays on the instance.", **random_id},
-        "session_id": {"description": "A random id, whose mapping stays on the instance.", **random_id},
+        "session_id": {"description": "A random id; leave it out, as nobody asks for it.", **random_id},
         "outcome": {"description": f"How it ended. {outcomes}", **_words(event.outcomes)},
         "version": {
             "description": "The product's version.",

@@ -20,7 +20,7 @@ NEVER: Final = (
     "Free text: no code, no queries, no paths, no messages. The plan's format has no type for it.",
     "Names and addresses of people, hosts, repositories or organisations.",
     "Passwords, tokens and licence keys.",
-    "The product's own ids of users and sessions. Random ids stand in; whose they are is known on the instance alone.",
+    "The product's own ids of users and sessions. For users random ids stand in; only the instance knows for whom.",
     "Whatever is not in this dictionary: it is dropped on the instance, and rejected at the vendor's.",
     "Anything at all while the level is off.",
 )
@@ -29,7 +29,10 @@ ENVELOPE: Final = (
     ("sequence", "Its number in the series of the process that recorded it."),
     ("time", "When it happened."),
     ("user_id", "A random id of the user."),
-    ("session_id", "A random id of the session. It is left out when the vendor stores the event for good."),
+    (
+        "session_id",
+        "A random id of the session, where a client other than the agent sends one. The vendor does not keep it.",
+    ),
     ("outcome", "How it ended, as each event lists it."),
     ("version", "The product's version."),
     ("source", "Where it came from: {sources}."),

@@ -12,11 +12,14 @@ another kind, or with steps between its items is refused by a `TypeError`.
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
     from typing import Self
 
 Loops = TypeVar("Loops")
@@ -38,6 +41,26 @@ def memory() -> Any:
     return types.Array(types.uint8, 1, "C", readonly=True)
 
 
+def record(kind: type[tuple[Any, ...]], *items: Any) -> Any:
+    """Return the type of named tuples of one class, whose items have these types."""
+    from numba import types  # noqa: PLC0415 - see above
+
+    return types.BaseTuple.from_types(items, kind)  # type: ignore[no-untyped-call]
+
+
+def let_be_called(module: ModuleType) -> None:
+    """Let loops that are compiled call those of their module, which Python calls as ever.
+
+    What is kept for the next process is thrown away when the module of a loop has changed, and that one alone: what it
+    calls, and the numbers that it knows by name, are best in it.
+    """
+    from numba.extending import register_jitable  # noqa: PLC0415 - see above
+
+    for _, function in inspect.getmembers(module, inspect.isfunction):
+        if function.__module__ == module.__name__:
+            register_jitable(function)
+
+
 def compiled(function: Callable[..., Any], signature: Any) -> Any:
     """Return a loop compiled for arguments of some types, and keep it for the next process where that can be done.
 
@@ -47,9 +70,17 @@ def compiled(function: Callable[..., Any], signature: Any) -> Any:
     import numba  # noqa: PLC0415 - see above
 
     try:
-        return numba.njit(signature, cache=True, nogil=True)(function)
+        loop = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # it finds no folder to keep it in
-        return numba.njit(signature, nogil=True)(function)
+        loop = numba.njit(nogil=True)(function)
+    try:
+        loop.compile(signature)
+    except (ImportError, AttributeError):  # what was kept names types of another version, which are not there
+        for kept in Path(loop.stats.cache_path or ".").glob("*.nbi"):
+            kept.unlink(missing_ok=True)
+        loop.compile(signature)
+    loop.disable_compile()
+    return loop
 
 
 class MachineCode(Generic[Loops]):

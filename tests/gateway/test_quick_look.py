@@ -6,11 +6,13 @@ import struct
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -20,10 +22,11 @@ from numba.core import caching, types
 from harness import SMALL_PLAN, USER, as_arrow, event, random_id
 from heliograph.gateway import machine_code
 from heliograph.gateway.bodies import BodyChecker, Checked
-from heliograph.gateway.loops import PLAIN, Loops, find_words
+from heliograph.gateway.loops import PLAIN, Loops, hash_of
 from heliograph.gateway.machine_code import compiled_loops, gateway_code
+from heliograph.gateway.plan_tables import MOST_VERSIONS
 from heliograph.gateway.problems import RefusalError
-from heliograph.machine_code import array, compiled, memory
+from heliograph.machine_code import compiled, memory, record
 from heliograph.plan.buffers import write_arrow
 from heliograph.wire import ARROW
 from plan.test_second_wall import PLAN
@@ -240,6 +243,18 @@ def test_compiled_and_plain_loops_let_the_same_pass(compiled_both: Both, plain_b
     assert not plain_both.lets_pass(body)
 
 
+def test_a_version_that_was_never_seen_passes_if_it_may_stand_there_however_many_were_before(both: Both) -> None:
+    numbers = range(3, 3 + MOST_VERSIONS + 10)
+    some = [{"name": "PageViewed", "version": f"7.{number}.1"} for number in numbers]
+    for start in range(0, len(some), 600):
+        assert both.lets_pass(body_of([*RIGHT, *some[start : start + 600]]))
+    for version in ("7.3.1", "8.1"):
+        assert both.lets_pass(body_of([*RIGHT, {"name": "PageViewed", "version": version}]))
+        body = body_of([*RIGHT, {"name": "PageViewed", "version": version}, {"name": "PageViewed", "version": "v1"}])
+        assert not both.lets_pass(body)
+    assert not both.lets_pass(body_of([*RIGHT, *some])), "more than are known at once"
+
+
 class TestMachineCode:
     def test_it_is_had_beside_the_work_once_there_was_much_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         started: list[Thread] = []
@@ -268,8 +283,25 @@ class TestMachineCode:
 
     def test_where_nothing_can_be_written_it_is_compiled_all_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
-        table = array(types.int64, 2)
-        assert compiled(find_words, types.boolean(memory(), table, table)) is not None
+        assert compiled(hash_of, types.int64(memory(), types.int64))(np.frombuffer(b"word", np.uint8), 1) == hash_of(
+            np.frombuffer(b"word", np.uint8), 1
+        )
+
+    def test_what_was_kept_of_a_version_whose_types_have_moved_is_compiled_anew(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "kept_loop.py").write_text("def total(pair):\n    return pair.a + pair.b\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        total = import_module("kept_loop").total
+        for name in ("Before", "Now"):
+            file = tmp_path / f"kept_{name}.py"
+            file.write_text(f"import typing\nclass {name}(typing.NamedTuple):\n    a: int\n    b: int\n")
+            pair = getattr(import_module(file.stem), name)
+            loop = compiled(total, types.int64(record(pair, types.int64, types.int64)))
+            assert loop(pair(1, 2)) == 3
+            assert [*tmp_path.glob("**/*.nbi")]
+            file.unlink()
+            del sys.modules[file.stem]
 
     def test_a_gateway_that_has_little_to_check_does_not_import_the_compiler(
         self, plain_both: Both, tmp_path: Path

@@ -190,9 +190,8 @@ class BodyChecker:
         if loops is not None:
             faultless = self._quick_look.faultless(content, latest=microseconds, loops=loops)
             if faultless is not None:
-                events, numbers = faultless
-                accepted = checker.counts(events)
-                return Checked(len(numbers), int(numbers[0]), int(numbers[-1]), accepted, {}, [], content)
+                rows, first, last, counts = faultless
+                return Checked(rows, first, last, counts, {}, [], content)
         batch = read_arrow(content)
         self._machine_code.worked(batch.num_rows)
         try:

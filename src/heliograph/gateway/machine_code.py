@@ -7,21 +7,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
-from heliograph.gateway.loops import (
-    PLAIN,
-    Loops,
-    find_cells,
-    find_columns,
-    find_dictionaries,
-    find_words,
-    flags_pass,
-    follow_form,
-    ids_pass,
-    numbers_pass,
-    whole_numbers_pass,
-    words_pass,
-)
-from heliograph.machine_code import PAYS_AFTER, MachineCode, array, compiled, memory
+from heliograph.gateway import layout_loops, loops
+from heliograph.gateway.layout_loops import Form, Layout
+from heliograph.gateway.loops import Allowed, Looks, Loops, Room, Vocabulary
+from heliograph.machine_code import PAYS_AFTER, MachineCode, array, compiled, let_be_called, memory, record
 
 if TYPE_CHECKING:
     GatewayCode: TypeAlias = MachineCode[Loops]
@@ -35,23 +24,20 @@ def compiled_loops() -> Loops:
     from numba import types  # noqa: PLC0415 - it takes a quarter of a second
 
     read, whole = memory(), types.int64
-    lines, bytes_, integers, table = array(types.uint32), array(types.uint8), array(whole), array(whole, 2)
+    bytes_, lines, integers, table = array(types.uint8), array(types.uint32), array(whole), array(whole, 2)
     flags = array(types.boolean, 2)
-    cells = lines, integers, array(types.uint16)
-    signatures = {
-        follow_form: types.boolean(read, bytes_, bytes_, table, table),
-        find_dictionaries: types.boolean(read, table, table, whole, table),
-        find_columns: whole(read, table, table, integers, whole, table),
-        find_words: types.boolean(read, table, table),
-        find_cells: types.boolean(read, table, whole, lines, integers),
-        whole_numbers_pass: types.boolean(read, integers, *cells, lines, array(whole, 3), table),
-        numbers_pass: types.boolean(read, integers, *cells, lines, array(types.float64, 3)),
-        flags_pass: types.boolean(read, table, *cells, lines, flags),
-        words_pass: types.boolean(read, integers, *cells, integers, lines, flags),
-        ids_pass: types.boolean(read, integers, whole, lines, integers, table),
-    }
-
-    return Loops(*(compiled(loop, signatures[loop]) for loop in PLAIN))
+    form = record(Form, bytes_, bytes_, table, integers)
+    layout = record(Layout, table, table, table)
+    looks = record(Looks, table, integers)
+    words = record(Vocabulary, integers, table, bytes_)
+    allowed = record(Allowed, array(whole, 3), table, array(types.float64, 3), flags, flags)
+    room = record(Room, array(types.uint16), lines, lines, integers, integers, integers)
+    let_be_called(layout_loops)
+    let_be_called(loops)
+    return Loops(
+        find=compiled(loops.PLAIN.find, whole(read, form, whole, layout)),
+        judge=compiled(loops.PLAIN.judge, whole(read, whole, whole, layout, looks, words, allowed, room)),
+    )
 
 
 def gateway_code(pays_after: int = PAYS_AFTER) -> GatewayCode:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from heliograph.event import VERSION_PATTERN
-from heliograph.gateway.loops import BUCKETS, HIGHEST, LOWEST, STEP
+from heliograph.gateway.loops import BUCKETS, HIGHEST, LOWEST, STEP, Vocabulary, hash_of, line_of
 from heliograph.plan.coarsen import steps_in_one
 from heliograph.plan.columns import word_lists
 from heliograph.plan.model import MemberProperty, NumberProperty
@@ -18,7 +18,7 @@ from heliograph.plan.sensitive.numbers import LONGEST_AMOUNT, is_no_version
 from heliograph.plan.value_tables import buckets_of, members_of, precision_of, range_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from heliograph.plan.model import Plan, Property
     from heliograph.plan.sensitive.wall import Looks
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 _LARGEST_AMOUNT: Final = 10**LONGEST_AMOUNT - 1
 _EVERY_EVENT: Final = 0
 """The line of the words that any event may have."""
+_VERSIONS, _NAMES = 0, 1
+"""Two fields' numbers."""
+MOST_VERSIONS: Final = 1_000
+"""So many are known at once: a vendor's instances run some dozens."""
+_LONGEST_VERSION: Final = 23
 
 
 class Limits:
@@ -64,23 +69,61 @@ class Limits:
 
 
 class Words:
-    """Which words may stand where. One that is sensitive in any event is not known."""
+    """Which words may stand where. One that is sensitive in any event is not known.
+
+    Versions, of which a plan has no list, are known once they were seen.
+    """
 
     def __init__(self, plan: Plan, looks: Mapping[str, Looks]) -> None:
-        self.event: Final[Callable[[bytes], int | None]] = {
-            name.encode(): index for index, name in enumerate(plan.events) if not looks[name].is_hidden
-        }.get
-        """Tells the index of an event."""
-        self.lookups: Final[dict[str, Callable[[bytes], int | None]]] = {"version": _version_line}
-        """By field: what tells a word's line in `allowed`, None if it has none."""
-        lines = {(True,) * len(plan.events): _EVERY_EVENT}
-        for field, by_event in _lists(plan, looks).items():
-            self.lookups[field] = {
-                word.encode(): lines.setdefault((*(word in each for each in by_event),), len(lines))
-                for word in frozenset[str]().union(*by_event)
-            }.get
+        every_event = (True,) * len(plan.events)
+        lines = {every_event: _EVERY_EVENT}
+        lists = _lists(plan, looks)
+        self.fields: Final = {field: number for number, field in enumerate(("version", "name", *lists))}
+        """By name: the field's number in the vocabulary."""
+        names = {name: index for index, name in enumerate(plan.events) if not looks[name].is_hidden}
+        self._listed = [(_NAMES, name.encode(), index) for name, index in names.items()]
+        for field, by_event in lists.items():
+            for word in frozenset[str]().union(*by_event):
+                line = lines.setdefault((*(word in each for each in by_event),), len(lines))
+                self._listed.append((self.fields[field], word.encode(), line))
         self.allowed: Final = np.array([*lines], np.bool_)
         """By line and event."""
+        most = len(self._listed) + MOST_VERSIONS
+        letters = sum(len(word) for _, word, _ in self._listed) + MOST_VERSIONS * _LONGEST_VERSION
+        self.vocabulary: Final = Vocabulary(
+            np.zeros(1 << (2 * most).bit_length(), np.int64), np.zeros((most, 4), np.int64), np.zeros(letters, np.uint8)
+        )
+        self._forget_versions()
+
+    def learn_versions(self, words: Iterable[bytes]) -> bool:
+        """Tell whether all words are versions as they may stand there, which are known from then on."""
+        all_words = {*words}
+        new = {word for word in all_words if line_of(word, _VERSIONS, self.vocabulary) < 0}  # type: ignore[arg-type]
+        if not all(map(_may_stand, new)) or len(all_words) > MOST_VERSIONS:
+            return False
+        if self._count + len(new) > len(self.vocabulary.words):
+            self._forget_versions()
+            new = all_words
+        for word in new:
+            self._put(_VERSIONS, word, _EVERY_EVENT)
+        return True
+
+    def _forget_versions(self) -> None:
+        self._count = self._letters = 0
+        self.vocabulary.slots.fill(-1)
+        for listed in self._listed:
+            self._put(*listed)
+
+    def _put(self, field: int, word: bytes, line: int) -> None:
+        slots, words, letters = self.vocabulary
+        letters[self._letters : self._letters + len(word)] = [*word]
+        words[self._count] = self._letters, len(word), field, line
+        slot = hash_of(word, field) & (len(slots) - 1)  # type: ignore[arg-type] # bytes have letters, too
+        while slots[slot] >= 0:
+            slot = (slot + 1) & (len(slots) - 1)
+        slots[slot] = self._count
+        self._count += 1
+        self._letters += len(word)
 
 
 def _lists(plan: Plan, looks: Mapping[str, Looks]) -> dict[str, list[frozenset[str]]]:
@@ -97,6 +140,6 @@ def _lists(plan: Plan, looks: Mapping[str, Looks]) -> dict[str, list[frozenset[s
     return {field: [words - sensitive[field] for words in by_event] for field, by_event in lists.items()}
 
 
-def _version_line(word: bytes) -> int | None:
-    text = word.decode("ascii", "replace")
-    return _EVERY_EVENT if VERSION_PATTERN.fullmatch(text) and not is_no_version(text) else None
+def _may_stand(version: bytes) -> bool:
+    text = version.decode("ascii", "replace")
+    return VERSION_PATTERN.fullmatch(text) is not None and not is_no_version(text)

@@ -26,7 +26,7 @@ class Alarm(enum.Enum):
         (
             "heliograph_agent_account_open_differences > 0"
             " or heliograph_gateway_account_open_differences > 0"
-            " or increase(heliograph_loader_account_differences_total[1d]) > 0"
+            " or heliograph_loader_account_open_differences > 0"
         ),
         "0m",
         Severity.PAGE,

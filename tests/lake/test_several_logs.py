@@ -17,11 +17,12 @@ from heliograph.engines import EmbeddedEngine
 from heliograph.event import UNDECLARED, Verdict
 from heliograph.insights.tables import defined_tables, kept_tables
 from heliograph.lake import report
+from heliograph.lake.differences import LakeDifferences
 from heliograph.lake.erasure import Eraser
 from heliograph.lake.loader import Loader
 from heliograph.lake.loader_locks import LoaderRunningError
 from heliograph.lake.marts.reading import read_lake
-from heliograph.lake.report import count_erased, count_events, count_repeated, find_differences
+from heliograph.lake.report import compare, count_erased, count_events, count_repeated, find_differences
 from heliograph.lake.standing import read_standings, total
 from heliograph.lake.storage import connect
 from heliograph.lake.tables import (
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MARTS = ("user_days", "user_feature_days", "active_days", "session_parts", "session_spans", "instance_days")
+
+NONE = LakeDifferences(None)
+"""Nothing that a loader has found, and nothing that was said."""
 
 
 class Gateways:
@@ -162,13 +166,13 @@ def test_the_account_of_all_logs_closes_by_name_wherever_it_is_asked(gateways: G
     for vendor in gateways.vendors:
         logs = read_standings(vendor.settings)
         assert [(each.log, each.total(), total(each.elsewhere)) for each in logs] == [("a", 40, 0), ("b", 60, 40)]
-        assert find_differences(logs, count_events(gateways.lake), {}) == []
+        assert find_differences(compare(logs, count_events(gateways.lake), {}), NONE) == []
     other = {"b": Path(gateways.vendors[1].settings.gateway.log)}
     assert [each.waiting for each in read_standings(settings)] == [0, None]
     assert [each.waiting for each in read_standings(settings, other)] == [0, 5]
     planted = {INSTANCE: {"SearchSubmitted": 59}}
     for folders in ({}, other):
-        [line] = find_differences(read_standings(settings, folders), planted, {})
+        [line] = find_differences(compare(read_standings(settings, folders), planted, {}), NONE)
         assert line == f"{INSTANCE}: SearchSubmitted: 60 accepted, 59 in the lake, 0 erased"
 
 
@@ -229,7 +233,9 @@ def test_what_was_erased_does_not_come_back_from_another_log_and_the_account_say
     for vendor in gateways.vendors:
         erased = count_erased(gateways.vendors[0].settings)
         assert erased == {INSTANCE: {"SearchSubmitted": 40}}
-        assert find_differences(read_standings(vendor.settings), count_events(gateways.lake), erased) == []
+        assert (
+            find_differences(compare(read_standings(vendor.settings), count_events(gateways.lake), erased), NONE) == []
+        )
 
 
 def test_two_loaders_take_turns_and_marts_are_those_of_all_events(gateways: Gateways) -> None:

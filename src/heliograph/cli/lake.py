@@ -6,12 +6,16 @@ import signal
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heliograph.cli import lake_erasures, lake_marts, lake_upkeep
 from heliograph.cli.common import fail, follow_plan, out, print_json, read_settings, use_logs
+
+if TYPE_CHECKING:
+    from heliograph.lake.report import Holds
+    from heliograph.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True, help="The lake: load the gateway's log, see what is stored, keep it in order, erase."
@@ -80,31 +84,37 @@ def status(
 ) -> None:
     """Show what the lake holds of each instance, what was erased, and how far each gateway's log is in it.
 
-    Ends with status 1 when that is not what the gateways had accepted of each name, up to where their logs are loaded.
-    What waits is known of this gateway's log, and of those that --log names; of others there is a question mark.
+    Ends with status 1 when that is not what the gateways had accepted of each name, up to where their logs are loaded,
+    or when a loader has found a range that does not add up, and nobody has explained it. What waits is known of this
+    gateway's log, and of those that --log names; of others there is a question mark.
 
     Example: heliograph --config vendor.toml lake status
     """
     from heliograph.lake import report  # noqa: PLC0415 - quick --help
-    from heliograph.lake.maintenance.retention import count_retired  # noqa: PLC0415
-    from heliograph.lake.standing import read_standings  # noqa: PLC0415
-    from heliograph.registry.errors import RegistryError  # noqa: PLC0415
+    from heliograph.lake.differences import LakeDifferences  # noqa: PLC0415
+    from heliograph.lake.tables import find_events  # noqa: PLC0415
 
     settings = read_settings(context)
-    folders = _folders(log or [])
-    events, pings = report.count_events(settings.lake), report.count_pings(settings.lake)
-    try:
-        erased = report.count_erased(settings)
-    except RegistryError as error:
-        fail(error.problems)
-    retired = count_retired(settings.lake)
-    logs = read_standings(settings, folders)
-    differences = report.find_differences(logs, events, erased, retired)
+    holds = _holds(settings, _folders(log or []))
+    found = LakeDifferences(find_events(settings.lake))
+    differences = report.find_differences(holds.compared(), found)
     if as_json:
-        counts = {"events": events, "pings": pings, "erased": erased, "retired": retired}
-        print_json(counts | {"logs": logs, "differences": differences})
+        print_json(
+            {
+                "events": holds.events,
+                "pings": holds.pings,
+                "erased": holds.erased,
+                "retired": holds.retired,
+                "logs": holds.logs,
+                "differences": differences,
+                "explained": found.words,
+            }
+        )
     else:
-        out.print(report.count_table(events, pings, erased), report.log_table(logs, datetime.now(UTC)))
+        out.print(report.count_table(holds.events, holds.pings, holds.erased))
+        out.print(report.log_table(holds.logs, datetime.now(UTC)))
+        if found.words:
+            out.print(report.explained_table(found.words))
     if differences:
         fail(
             [
@@ -113,6 +123,62 @@ def status(
             ],
             status=1,
         )
+
+
+@app.command("explain-difference")
+def explain_difference(
+    context: typer.Context,
+    instance: Annotated[str, typer.Argument(help="Whose events differ.")],
+    *,
+    by: Annotated[str, typer.Option("--by", help="The role that says so, to be recorded with it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="How it came to be, to be recorded with it.")] = "",
+    log: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="Another gateway's log that can be read here; may be repeated."),
+    ] = None,
+) -> None:
+    """Record that what differs in the lake of an instance's events so far is known, and why: its alarm ends.
+
+    It covers the ranges that loaders have found, and by how many events of each name the lake differs from what was
+    accepted. It stands in the lake for ever, and lake status shows it. What is found to differ later is not covered.
+
+    Example: heliograph lake explain-difference acme-1 --by operations --reason "the warehouse was put back on 3 May"
+    """
+    import time  # noqa: PLC0415 - quick --help
+
+    from heliograph.lake import report  # noqa: PLC0415
+    from heliograph.lake.commits import CommitConflictError  # noqa: PLC0415
+    from heliograph.lake.differences import explain  # noqa: PLC0415
+    from heliograph.lake.tables import find_events  # noqa: PLC0415
+    from heliograph.ledger.entries import word_problems  # noqa: PLC0415
+
+    settings = read_settings(context)
+    if problems := word_problems(by, reason):
+        fail(problems)
+    table = find_events(settings.lake)
+    if table is None:
+        fail(["there is no lake yet: nothing differs"])
+    compared = _holds(settings, _folders(log or [])).compared()
+    names = compared[instance].names() if instance in compared else {}
+    try:
+        word = explain(table, instance, names, time=time.time_ns() // 1_000, by=by, reason=reason)
+    except ValueError as error:
+        fail([f"{error}. Set the property to what a copy of the catalog has, or remove it and explain anew."])
+    except CommitConflictError as error:
+        fail([f"{error}: try again"], status=1)
+    if word is None:
+        fail([f"nothing differs of {instance!r} in the lake that is not explained"])
+    out.print(report.explained_table([word]))
+
+
+def _holds(settings: Settings, folders: dict[str, Path]) -> Holds:
+    from heliograph.lake.report import read_holds  # noqa: PLC0415 - quick --help
+    from heliograph.registry.errors import RegistryError  # noqa: PLC0415
+
+    try:
+        return read_holds(settings, folders)
+    except RegistryError as error:
+        fail(error.problems)
 
 
 def _folders(logs: list[str]) -> dict[str, Path]:

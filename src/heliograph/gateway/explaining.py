@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from heliograph.consent.chain import Head, Link, empty, find_link_faults, next_link
+from heliograph.consent.words import Words
 from heliograph.difference import Difference
 from heliograph.frames import write_atomically
 
@@ -42,13 +42,6 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """The ranges that were known one by one, and not explained before."""
 
 
-class _Line(msgspec.Struct, frozen=True):
-    number: int
-    previous: str
-    digest: str
-    explanation: msgspec.Raw
-
-
 class Explanations:
     """All words on the accounts of one log.
 
@@ -57,41 +50,12 @@ class Explanations:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._links: list[Link] = []
-        self.found: list[Explanation] = []
+        self._file = folder / FILE
+        self._words = Words(_CHAIN, Explanation, self._file.read_bytes() if self._file.exists() else b"")
+        self.found: Final = self._words.found
         """Those that stand as they were written, the earliest first."""
-        self.problems: list[str] = []
+        self.problems: Final = [f"{self._file}: {self._words.problem}"] if self._words.problem else []
         """What is wrong with the file."""
-        self._read()
-
-    def _read(self) -> None:
-        try:
-            lines = (self._folder / FILE).read_bytes().splitlines()
-        except FileNotFoundError:
-            return
-        for number, line in enumerate(lines, 1):
-            try:
-                self._take(line)
-            except ValueError as error:
-                file = self._folder / FILE
-                self.problems.append(f"{file}: line {number} {error}; what it and those behind it explain is not known")
-                return
-
-    def _take(self, line: bytes) -> None:
-        try:
-            read = msgspec.json.decode(line, type=_Line)
-            explanation = msgspec.json.decode(read.explanation, type=Explanation)
-        except (ValueError, RecursionError):
-            raise ValueError("cannot be read") from None
-        link = Link(read.number, read.previous, read.digest, bytes(read.explanation))
-        if find_link_faults(_CHAIN, [link], self._head()):
-            raise ValueError("was changed")
-        self._links.append(link)
-        self.found.append(explanation)
-
-    def _head(self) -> Head:
-        return Head(self._links[-1].number, self._links[-1].digest) if self._links else empty(_CHAIN)
 
     def append(self, word: Explanation) -> None:
         """Add a word, and force it to disk; whoever does holds the file's lock.
@@ -99,10 +63,8 @@ class Explanations:
         Raises:
             OSError: It could not be written.
         """
-        self._links.append(next_link(_CHAIN, self._head(), msgspec.json.encode(word)))
-        self.found.append(word)
-        lines = [_Line(link.number, link.previous, link.digest, msgspec.Raw(link.body)) for link in self._links]
-        write_atomically(self._folder / FILE, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+        self._words.append(word)
+        write_atomically(self._file, self._words.lines())
 
     def of(self, instance: str) -> list[Explanation]:
         """Return what was said of an instance's account, the earliest first."""

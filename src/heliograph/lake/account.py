@@ -36,6 +36,8 @@ class LoadAccount:
         self.differences: list[tuple[str, Difference]] = []
         """The first of them, by instance."""
         self.difference_count = 0
+        self.fresh: list[tuple[str, Difference]] = []
+        """What was found since the commit before, by instance."""
         self.left_out: dict[str, Counts] = {}
         """What was accepted and is not among the rows, as the lake had it already: since the commit before."""
 
@@ -43,6 +45,11 @@ class LoadAccount:
         """Go on from another place of the log: what was not committed is read again."""
         self._accounts = accounts
         self._expected, self._ranges = {}, {}
+        self.committed()
+
+    def committed(self) -> None:
+        """Note that what was left out, and what was found, is in the lake."""
+        self.fresh.clear()
         self.left_out.clear()
 
     def begin_segment(self, accounts: dict[str, Account]) -> None:
@@ -104,6 +111,7 @@ class LoadAccount:
     def _say(self, instance: str, difference: Difference) -> None:
         _log.error("the account differs", instance=instance, where=in_words(difference))
         self.difference_count += 1
+        self.fresh.append((instance, difference))
         if len(self.differences) < MOST_KEPT:
             self.differences.append((instance, difference))
 

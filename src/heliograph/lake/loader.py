@@ -29,6 +29,7 @@ from heliograph.lake.commits import CommitConflictError, commit
 from heliograph.lake.delivered import BodyDecoder
 from heliograph.lake.deliveries import DeliveryTable
 from heliograph.lake.delivery_rows import delivery_rows
+from heliograph.lake.differences import found_property
 from heliograph.lake.durability import sync_snapshot
 from heliograph.lake.elsewhere import elsewhere_property
 from heliograph.lake.erased import read_erased_epochs
@@ -209,7 +210,7 @@ class Loader:
                 caught_up = False
             else:
                 caught_up = rows == 0
-            self.monitor.look(self._place, self.account, caught_up=caught_up)
+            self.monitor.look(self._table, self._place, self.account, caught_up=caught_up)
             if rows == 0:
                 stop.wait(_POLL_SECONDS)
             else:
@@ -358,10 +359,11 @@ class Loader:
             if rows is not None:
                 transaction.append(rows)
             left_out = {} if self._turns is None else elsewhere_property(self._table, self.account.left_out)
-            transaction.set_properties(place_property(place, self._table) | left_out)
+            found = found_property(self._table, self.account.fresh)
+            transaction.set_properties(place_property(place, self._table) | left_out | found)
 
         commit(self._table, change, relying_on=standing_at(self._place, self._table))
-        self.account.left_out.clear()
+        self.account.committed()
         sync_snapshot(self._table)
 
     def _commit_others(self, place: Place) -> int:

@@ -10,11 +10,15 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from heliograph.gateway.log_reading import segments
+from heliograph.lake.differences import LakeDifferences
 from heliograph.lake.storage import is_remote
+from heliograph.lake.tables import find_events
 from heliograph.metrics import Kind, Meters, MetricTable, Snapshot, render, write_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pyiceberg.table import Table
 
     from heliograph.gateway.log_reading import Place
     from heliograph.lake.account import LoadAccount
@@ -72,6 +76,12 @@ class LoaderMetric(MetricTable):
         (),
         "Ranges of numbers that did not add up since the loader was started.",
     )
+    OPEN_DIFFERENCES = (
+        "heliograph_loader_account_open_differences",
+        Kind.GAUGE,
+        (),
+        "Ranges of this log that did not add up, whoever loaded them, and that nobody has explained.",
+    )
     CHECKED = (
         "heliograph_loader_checked_timestamp_seconds",
         Kind.GAUGE,
@@ -101,6 +111,7 @@ class LoaderMonitor:
         self.meters: Final = Meters(LoaderMetric, CollectorRegistry())
         self.received = 0
         """When the gateway stored the latest delivery that is loaded: microseconds since 1970."""
+        self._lake = lake
         self._log = Path(gateway.log)
         self._file = Path(lake.metrics_file or Path(gateway.log if is_remote(lake) else lake.warehouse) / FILE)
         self._now = now
@@ -108,10 +119,11 @@ class LoaderMonitor:
         self._next = 0.0
         self._failed = False
 
-    def look(self, place: Place, account: LoadAccount, *, caught_up: bool) -> None:
+    def look(self, table: Table, place: Place, account: LoadAccount, *, caught_up: bool) -> None:
         """Write the metrics down, unless that was a moment ago.
 
         Args:
+            table: The events, as the loader has them.
             place: Where the loader stands.
             account: What it has passed.
             caught_up: Whether the last round found nothing more to load.
@@ -124,6 +136,7 @@ class LoaderMonitor:
         found.put(LoaderMetric.LAG, lag)
         found.put(LoaderMetric.CHECKED, self._now())
         found.put(LoaderMetric.DIFFERENCES, account.difference_count)
+        found.put(LoaderMetric.OPEN_DIFFERENCES, self._open_differences(table))
         found.put(LoaderMetric.WAITING, sum(each >= place.generation for each in segments(self._log)))
         try:
             write_metrics(self._file, render([found], self.meters.registry))
@@ -132,3 +145,8 @@ class LoaderMonitor:
             if not self._failed:
                 _log.warning("the metrics cannot be written", why=str(error))
             self._failed = True
+
+    def _open_differences(self, table: Table) -> int:
+        """Count what nobody has explained. Whoever explains it is another process: then the lake is asked anew."""
+        log = self._lake.log
+        return LakeDifferences(table).open_of(log) and LakeDifferences(find_events(self._lake)).open_of(log)

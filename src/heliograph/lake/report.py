@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
 
-from heliograph.difference import add, subtract
+from heliograph.difference import add, in_words, subtract
+from heliograph.lake.maintenance.retention import count_retired
 from heliograph.lake.rewriting import read_erased
-from heliograph.lake.standing import total
+from heliograph.lake.standing import read_standings, total
 from heliograph.lake.storage import connect
 from heliograph.lake.tables import event_files, find_events, ping_files
+from heliograph.ledger.report import SAID, said
 from heliograph.registry.erasures import read_erasures
 from heliograph.registry.store import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from heliograph.consent.erasure import ErasureOrder
+    from heliograph.lake.differences import Explanation, LakeDifferences
     from heliograph.lake.standing import Standing
     from heliograph.registry.erasures import Erasure
     from heliograph.settings import LakeSettings, Settings
@@ -69,13 +73,69 @@ def count_erased(settings: Settings) -> dict[str, Counts]:
     return {instance: dict(names) for instance, names in total.items()}
 
 
-def find_differences(
+class Holds(NamedTuple):
+    """What the lake holds, and what it holds of which log."""
+
+    events: dict[str, Counts]
+    """By instance and name, as the next ones."""
+    erased: dict[str, Counts]
+    retired: dict[str, Counts]
+    pings: Counts
+    """By instance."""
+    logs: list[Standing]
+
+    def compared(self) -> dict[str, Compared]:
+        """Hold it against what was accepted; see `compare`."""
+        return compare(self.logs, self.events, self.erased, self.retired)
+
+
+def read_holds(settings: Settings, folders: Mapping[str, Path]) -> Holds:
+    """Count what the lake holds.
+
+    Args:
+        settings: Where lake, log and registry are.
+        folders: The folders of other logs that can be read here, by their names.
+
+    Raises:
+        RegistryError: The registry cannot be asked.
+    """
+    return Holds(
+        events=count_events(settings.lake),
+        erased=count_erased(settings),
+        retired=count_retired(settings.lake),
+        pings=count_pings(settings.lake),
+        logs=read_standings(settings, folders),
+    )
+
+
+class Compared(NamedTuple):
+    """The events of one instance, by name, in the lake and as the gateways had accepted them when it was loaded."""
+
+    accepted: Counts
+    here: Counts
+    """The rows in the lake."""
+    erased: Counts
+    retired: Counts
+    """Those that retention took."""
+
+    def names(self) -> Counts:
+        """Return by how many events of each name they differ: above zero are missing."""
+        return subtract(self.accepted, add(self.here, self.erased, self.retired))
+
+    def in_words(self, name: str) -> str:
+        """Return what there is of a name."""
+        old = self.retired.get(name, 0)
+        found = f"{name}: {self.accepted.get(name, 0):,} accepted, {self.here.get(name, 0):,} in the lake, "
+        return found + f"{self.erased.get(name, 0):,} erased" + (f", {old:,} retired" if old else "")
+
+
+def compare(
     logs: Sequence[Standing],
     events: Mapping[str, Counts],
     erased: Mapping[str, Counts],
     retired: Mapping[str, Counts] | None = None,
-) -> list[str]:
-    """Return where the lake has other events than the gateways had accepted when it was loaded, a line each.
+) -> dict[str, Compared]:
+    """Hold the lake against what the gateways had accepted when it was loaded, by instance; where that is known.
 
     Args:
         logs: How far each log is in the lake.
@@ -83,23 +143,48 @@ def find_differences(
         erased: Those that were erased.
         retired: Those that retention took, if it took any.
     """
-    retired = retired or {}
     if any(each.accepted is None for each in logs):  # a log was replaced since
-        return []
+        return {}
     from_logs = _by_instance([each.accepted or {} for each in logs])
     elsewhere = _by_instance([each.elsewhere for each in logs])
-    differences = []
-    for instance in sorted({*from_logs, *events}):
-        accepted = subtract(from_logs.get(instance, {}), elsewhere.get(instance, {}))
-        here = add(add(events.get(instance, {}), erased.get(instance, {})), retired.get(instance, {}))
-        for name in sorted(subtract(accepted, here)):
-            row, gone = events.get(instance, {}).get(name, 0), erased.get(instance, {}).get(name, 0)
-            old = retired.get(instance, {}).get(name, 0)
-            differences.append(
-                f"{instance}: {name}: {accepted.get(name, 0):,} accepted, {row:,} in the lake, {gone:,} erased"
-                + (f", {old:,} retired" if old else "")
-            )
-    return differences
+    return {
+        instance: Compared(
+            subtract(from_logs.get(instance, {}), elsewhere.get(instance, {})),
+            events.get(instance, {}),
+            erased.get(instance, {}),
+            (retired or {}).get(instance, {}),
+        )
+        for instance in sorted({*from_logs, *events})
+    }
+
+
+def find_differences(compared: Mapping[str, Compared], found: LakeDifferences) -> list[str]:
+    """Return what differs in the lake and nobody has explained, a line each.
+
+    Args:
+        compared: What `compare` returned.
+        found: What the loaders have found, and what was said.
+    """
+    lines = [found.problem] if found.problem else []
+    for instance, each in compared.items():
+        names = each.names()
+        lines += [f"{instance}: {each.in_words(name)}" for name in sorted(found.open_names(instance, names))]
+    for instance in found.instances:
+        if count := found.open_count(instance):
+            lines += [f"{instance}: {in_words(each)}" for each in found.open_ranges(instance)]
+            lines.append(f"{instance}: ranges that loaders have found to differ: {count:,}")
+    return lines
+
+
+def explained_table(words: Sequence[Explanation]) -> Table:
+    """Return a table of what was said of differences."""
+    table = Table(title="Differences that are explained")
+    for heading in ("instance", *SAID, "ranges", "events"):
+        table.add_column(heading)
+    for word in words:
+        names = "\n".join(f"{name} {-count:+,}" for name, count in sorted(word.names.items()))
+        table.add_row(word.instance, *said(word), "\n".join(map(in_words, word.ranges)), names)
+    return table
 
 
 def _by_instance(counts: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:

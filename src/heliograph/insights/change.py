@@ -18,7 +18,6 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import ruptures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +50,8 @@ def find_change(values: Sequence[float], levelled: Sequence[float]) -> Change | 
         values: In the order of time.
         levelled: The same, transformed such that chance alone gives each of them a standard deviation of 1.
     """
+    import ruptures  # noqa: PLC0415 - with SciPy it takes longer than most questions, which have no use for it
+
     count = len(values)
     if count < 2 * SHORTEST:
         return None

@@ -13,7 +13,6 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 import duckdb
-import s3fs
 from pyarrow import fs
 from pyiceberg.io import S3_ACCESS_KEY_ID, S3_ENDPOINT, S3_REGION, S3_SECRET_ACCESS_KEY
 
@@ -211,6 +210,8 @@ class ObjectStorage:
 @functools.cache
 def _object_files(endpoint: str, region: str, key: str, secret: str) -> Any:
     """Return the way to an object store; empty fields are left to the environment, as all S3 clients read it."""
+    import s3fs  # noqa: PLC0415 - a third of what a process takes to start, most of which have a folder
+
     return s3fs.S3FileSystem(
         key=key or None,
         secret=secret or None,

@@ -16,7 +16,7 @@ import zstandard
 
 from figures import DiskFigures, Latency, LimitFigures, Spread, Stopwatch
 from heliograph.gateway.bodies import BodyChecker
-from heliograph.gateway.machine_code import gateway_code
+from heliograph.gateway.machine_code import gateway_code, line_code
 from validation import plain_types, slices
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _write(descriptor: int, seconds: float, *, blocks: int | None) -> Latency:
 
 def measure_decoding(plan: Plan, series: Series, seconds: float, rounds: int) -> Spread:
     """Inflate and check the bodies again and again, as the gateway does, and return events per processor second."""
-    checker = BodyChecker(plan, gateway_code().ready())
+    checker = BodyChecker(plan, gateway_code().ready(), line_code().ready())
     latest = datetime.now(UTC) + timedelta(minutes=15)
 
     def check_all() -> int:

@@ -26,18 +26,17 @@ from rich.table import Table
 
 from heliograph.event import ENVELOPE
 from heliograph.gateway.bodies import BodyChecker, inflate, read_arrow
-from heliograph.gateway.machine_code import gateway_code
+from heliograph.gateway.machine_code import gateway_code, line_code
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.pseudonyms import Pseudonyms
 from heliograph.instance.state import State
 from heliograph.plan import line_types as line_types_module
 from heliograph.plan import lines as lines_module
-from heliograph.plan import written_lines as written_lines_module
 from heliograph.plan.columns import ColumnChecker
+from heliograph.plan.lines import LineChecker
 from heliograph.plan.load import load_plan
 from heliograph.plan.model import BooleanProperty, MemberProperty, NumberProperty
 from heliograph.plan.sensitive.wall import SecondWall
-from heliograph.plan.written_lines import WrittenLines
 from workload import FORMATS, build_series, recorded_lines, simulate
 
 if TYPE_CHECKING:
@@ -74,7 +73,6 @@ def without_wall() -> Iterator[None]:
     with (
         mock.patch.object(SecondWall, "faulty_rows", return_value=()),
         mock.patch.object(lines_module, "derived_ids", return_value=()),
-        mock.patch.object(written_lines_module, "derived_ids", return_value=()),
         mock.patch.object(line_types_module, "is_no_version", return_value=False),
     ):
         yield
@@ -99,8 +97,9 @@ def measure(name: str, variants: Sequence[Variant], bodies: Sequence[Any], event
 def body_variants(plan: Plan, series: Series) -> list[Variant]:
     """Return the ways to go through bodies of one format at the vendor's side."""
     latest = datetime.now(UTC) + timedelta(minutes=15)
-    slow, quick = BodyChecker(plan, gateway_code(pays_after=sys.maxsize)), BodyChecker(plan, gateway_code().ready())
-    columns, lines = ColumnChecker(plan), WrittenLines(plan)
+    never = gateway_code(pays_after=sys.maxsize), line_code(pays_after=sys.maxsize)
+    slow, quick = BodyChecker(plan, *never), BodyChecker(plan, gateway_code().ready(), line_code().ready())
+    columns, lines = ColumnChecker(plan), LineChecker(plan)
     encoding, content_type = series.format.encoding, series.format.content_type
     arrow = "arrow" in content_type
     plain = msgspec.json.Decoder(plain_types(plan))
@@ -119,7 +118,8 @@ def body_variants(plan: Plan, series: Series) -> list[Variant]:
         if arrow:
             assert not columns.check(read_arrow(content), latest=microseconds).codes.any()
         else:
-            assert lines.read(content, latest=latest) is not None
+            for piece in slices(content):
+                assert lines.decode_all(piece, latest=latest) is not None
 
     def take(checker: BodyChecker, body: bytes) -> None:
         assert not checker.check(body, encoding, content_type, most=_MOST, latest=latest).rejected
@@ -130,7 +130,7 @@ def body_variants(plan: Plan, series: Series) -> list[Variant]:
         Variant("held to the plan, past the second wall", check),
         Variant("taken in whole, without the second wall", partial(take, slow), has_wall=False),
         Variant("taken in whole", partial(take, slow)),
-        *([Variant("taken in whole, after a quick look", partial(take, quick))] if arrow else []),
+        Variant("taken in whole, after a quick look", partial(take, quick)),
     ]
 
 

@@ -48,17 +48,22 @@ def record(kind: type[tuple[Any, ...]], *items: Any) -> Any:
     return types.BaseTuple.from_types(items, kind)  # type: ignore[no-untyped-call]
 
 
-def let_be_called(module: ModuleType) -> None:
+def let_be_called(module: ModuleType, *, as_parts: bool = False) -> None:
     """Let loops that are compiled call those of their module, which Python calls as ever.
 
     What is kept for the next process is thrown away when the module of a loop has changed, and that one alone: what it
     calls, and the numbers that it knows by name, are best in it.
+
+    Args:
+        module: The module.
+        as_parts: Whether what is called becomes part of the loop in each place. It takes longer to compile; to hand
+            arrays on takes longer than most of what is called for each event.
     """
     from numba.extending import register_jitable  # noqa: PLC0415 - see above
 
     for _, function in inspect.getmembers(module, inspect.isfunction):
         if function.__module__ == module.__name__:
-            register_jitable(function)
+            register_jitable(forceinline=as_parts)(function)
 
 
 def compiled(function: Callable[..., Any], signature: Any) -> Any:

@@ -6,10 +6,18 @@ much. What fails is written beside it as ``crash-…``, to be mended and kept in
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 
 import atheris
+
+from heliograph.gateway import line_loops
+from heliograph.gateway.machine_code import compiled_line_loop
+
+compiled_line_loop()  # Numba cannot compile what is instrumented
+for _, function in inspect.getmembers(line_loops, inspect.isfunction):
+    atheris.instrument_func(function)
 
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))

@@ -21,22 +21,20 @@ import zstandard
 from isal import igzip_lib, isal_zlib
 
 from heliograph.gateway.arrow_messages import refuse_hidden_content, schema_message
-from heliograph.gateway.machine_code import gateway_code
+from heliograph.gateway.line_looks import LineLook
+from heliograph.gateway.machine_code import gateway_code, line_code
 from heliograph.gateway.problems import Refusal, RefusalError
 from heliograph.gateway.quick_look import QuickLook
 from heliograph.plan.buffers import WrittenForm, column_values, compress, write_arrow
 from heliograph.plan.columns import ColumnChecker, ColumnsError
 from heliograph.plan.lines import LineChecker
-from heliograph.plan.written_lines import WrittenLines
 from heliograph.wire import ARROW, NDJSON, Counts, Skeleton, VerdictCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    import numpy.typing as npt
-
-    from heliograph.gateway.machine_code import GatewayCode
+    from heliograph.gateway.machine_code import GatewayCode, LineCode
     from heliograph.plan.model import Plan
 
 STORED_ENCODING: Final = "zstd"
@@ -48,10 +46,6 @@ MOST_EVENTS: Final = 100_000
 _MOST_COLUMNS: Final = 1_000
 _SLICE_BYTES: Final = 192 << 10
 """Of lines that are decoded together: larger pieces fall out of the processor's cache."""
-_WRITTEN_BYTES: Final = 1 << 20
-"""Of lines that are read together if they are as the gateway writes them."""
-_FEWEST_BYTES: Final = 96 << 10
-"""Of such lines: a part of what reading them together takes is the same for one line and for many."""
 _DESCRIPTOR: Final = 4
 _MEANINGLESS_BITS: Final = 0b00011000
 _REPEATED_BYTE: Final = 1
@@ -148,14 +142,16 @@ class BodyChecker:
     Args:
         plan: The plan.
         machine_code: What has the loops for a quick look at bodies of Arrow.
+        line_loop: What has the loop for a quick look at lines.
     """
 
-    def __init__(self, plan: Plan, machine_code: GatewayCode | None = None) -> None:
+    def __init__(self, plan: Plan, machine_code: GatewayCode | None = None, line_loop: LineCode | None = None) -> None:
         self._columns = ColumnChecker(plan)
         self._machine_code = machine_code or gateway_code()
         self._quick_look = QuickLook(plan, self._columns, MOST_EVENTS)
         self._lines = LineChecker(plan)
-        self._written_lines = WrittenLines(plan)
+        self._line_loop = line_loop or line_code()
+        self._line_look = LineLook(plan, self._columns.wall.looks, MOST_EVENTS)
         self._written = WrittenForm()
 
     def check(self, body: bytes, encoding: str, content_type: str, *, most: int, latest: datetime) -> Checked:
@@ -220,24 +216,25 @@ class BodyChecker:
         )
 
     def _check_lines(self, content: bytes, latest: datetime) -> Checked:
+        loop = self._line_loop.loops()
+        if loop is not None:
+            microseconds = int(latest.timestamp() * _MICROSECOND)
+            faultless = self._line_look.faultless(content, latest=microseconds, read_lines=loop)
+            if faultless is not None:
+                return Checked(*faultless, {}, [], content)
         tally = _LineTally(self._lines)
         kept: list[bytes] = []
-        for lines in _slices(content, _WRITTEN_BYTES):
-            read = self._written_lines.read(lines, latest=latest) if len(lines) >= _FEWEST_BYTES else None
-            if read is None:
-                for some in _slices(lines, _SLICE_BYTES):
-                    kept += self._keep_accepted(some, latest, tally)
-            else:
-                tally.accept(read.names, read.numbers)
-                kept.append(lines if lines.endswith(b"\n") else lines + b"\n")
+        for lines in _slices(content):
+            kept += self._keep_accepted(lines, latest, tally)
             _refuse_too_many(tally.rows, "events")  # there may be many on one line
+        self._line_loop.worked(tally.rows)
         return tally.finish(_joined(kept, content))
 
     def _keep_accepted(self, lines: bytes, latest: datetime, tally: _LineTally) -> Iterator[bytes]:
         """Give a verdict on each line of a slice, and yield those that are accepted as the gateway writes them."""
         events = self._lines.decode_all(lines, latest=latest)
         if events:
-            tally.accept_events(events)
+            tally.accept(events)
             # Written and let go at once: events that are kept fill the processor's cache.
             yield _write_lines(events)
             return
@@ -251,7 +248,7 @@ class BodyChecker:
             if isinstance(event, Skeleton):
                 tally.reject(event)
             else:
-                tally.accept_events([event])
+                tally.accept([event])
                 yield _write_lines([event])
 
 
@@ -288,12 +285,7 @@ class _LineTally:
         self.rejected: VerdictCounts = {}
         self._rejections: list[Skeleton] = []
 
-    def accept(self, names: Counts, numbers: npt.NDArray[np.int64]) -> None:
-        """Count events by name, and follow their numbers."""
-        self._accepted.update(names)
-        self._follow(int(numbers[0]), int(numbers[-1]), len(numbers), rise=bool((numbers[1:] > numbers[:-1]).all()))
-
-    def accept_events(self, events: list[Any]) -> None:
+    def accept(self, events: list[Any]) -> None:
         names = self._checker.names()
         for kind, count in Counter(map(type, events)).items():
             self._accepted[names[kind]] += count
@@ -324,14 +316,14 @@ class _LineTally:
         return Checked(self.rows, self._first, self._last, accepted, self.rejected, self._rejections, body)
 
 
-def _slices(content: bytes, size: int) -> Iterator[bytes]:
-    """Yield the content in whole lines, some `size` bytes at a time."""
+def _slices(content: bytes) -> Iterator[bytes]:
+    """Yield the content in whole lines, some `_SLICE_BYTES` at a time."""
     start = 0
     while start < len(content):
-        end = content.rfind(b"\n", start, start + size) + 1
+        end = content.rfind(b"\n", start, start + _SLICE_BYTES) + 1
         if end == 0:
-            end = content.find(b"\n", start + size) + 1
-        if end == 0 or len(content) - start <= size:
+            end = content.find(b"\n", start + _SLICE_BYTES) + 1
+        if end == 0 or len(content) - start <= _SLICE_BYTES:
             end = len(content)
         yield content[start:end]
         start = end

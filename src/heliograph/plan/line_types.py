@@ -34,12 +34,6 @@ if TYPE_CHECKING:
 
 _RandomId = Annotated[str, Meta(min_length=32, max_length=32)]
 _Version = Annotated[str, Meta(max_length=23)]
-_OWN_FIELDS: Final[list[Any]] = [
-    ("sequence", Annotated[int, Meta(ge=1, le=2**63 - 1)]),
-    ("time", Annotated[datetime, Meta(tz=True)]),
-    ("user_id", _RandomId | None, None),
-    ("session_id", _RandomId | None, None),
-]
 _version: Final = attrgetter("version")
 
 
@@ -65,9 +59,12 @@ def _property_type(definition: Property) -> Any:
             return Literal[definition.members]
 
 
-def _fields_in_common(event: EventDefinition, sources: Sequence[str]) -> list[Any]:
-    """Return what many events have the same values of."""
+def _fields(event: EventDefinition, sources: Sequence[str]) -> list[Any]:
     fields: list[Any] = [
+        ("sequence", Annotated[int, Meta(ge=1, le=2**63 - 1)]),
+        ("time", Annotated[datetime, Meta(tz=True)]),
+        ("user_id", _RandomId | None, None),
+        ("session_id", _RandomId | None, None),
         ("outcome", Literal[tuple(event.outcomes)] | None, None),
         ("version", _Version | None, None),
         ("source", Literal[tuple(sources)] | None, None),
@@ -82,15 +79,14 @@ class LineTypes:
     Args:
         plan: The plan.
         wall: Its second wall.
-        whole: False leaves out what is an event's own: sequence number, time and random ids.
     """
 
-    def __init__(self, plan: Plan, wall: SecondWall, *, whole: bool = True) -> None:
+    def __init__(self, plan: Plan, wall: SecondWall) -> None:
         self._wall = wall
         types = {
             name: defstruct(
                 name,
-                [*(_OWN_FIELDS if whole else ()), *_fields_in_common(event, plan.sources)],
+                _fields(event, plan.sources),
                 tag_field="name",
                 tag=name,
                 gc=False,

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from browser import running_browser
+from harness import Vendor
 from heliograph.demo.postgres import PostgresCluster
 
 if TYPE_CHECKING:
@@ -50,6 +51,13 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
         assert held == text, f"{path} differs from what is made now; if that is meant: pytest --golden-renew"
 
     return check
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Iterator[Vendor]:
+    """A gateway that runs."""
+    with Vendor(tmp_path).running() as vendor:
+        yield vendor
 
 
 @pytest.fixture(autouse=True)

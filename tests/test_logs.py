@@ -18,17 +18,10 @@ from heliograph.lake.loader import Loader
 from heliograph.wire import NDJSON, delivery_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 WORDS = "marmalade"
 """Stands in an event, and must stand in no line or span."""
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Iterator[Vendor]:
-    with Vendor(tmp_path).running() as vendor:
-        yield vendor
 
 
 def record(folder: Path, count: int) -> int:

@@ -28,7 +28,6 @@ from heliograph.wire import Receipt, delivery_id
 from test_logs import WORDS, record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
@@ -44,12 +43,6 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     return exporter
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Iterator[Vendor]:
-    with Vendor(tmp_path).running() as vendor:
-        yield vendor
 
 
 def drain(vendor: Vendor, folder: Path) -> None:

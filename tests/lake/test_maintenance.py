@@ -31,8 +31,9 @@ from heliograph.lake.maintenance.expiry import outdated_snapshots
 from heliograph.lake.maintenance.inventory import inventory_table, take_inventory
 from heliograph.lake.maintenance.layout import LayoutError
 from heliograph.lake.maintenance.retention import count_retired
-from heliograph.lake.marts.tables import USER_DAYS, State, make_mart, read_raw_from
+from heliograph.lake.marts.tables import ACTIVE_DAYS, USER_DAYS, State, make_mart, read_raw_from
 from heliograph.lake.report import count_events
+from heliograph.lake.storage import local_path
 from heliograph.lake.tables import NAMESPACE, event_files, event_schema, open_catalog
 from heliograph.lake.writers import embedded as embedded_module
 from heliograph.plan.model import BooleanProperty, IntegerProperty, Plan
@@ -154,6 +155,27 @@ def test_rows_of_one_key_of_a_mart_are_added_up_and_its_sums_stay_what_they_are(
         "b": 9,
         "c": 1,
     }
+
+
+def test_sets_of_features_of_one_key_of_a_mart_are_united(lake: KeptLake) -> None:
+    mart = make_mart(open_catalog(lake.settings), ACTIVE_DAYS, State(digest="", until=None))
+    keys = {"account": "acme", "instance": "one", "user_id": "a", "day": date(2026, 10, 1)}
+    for page, features in ((0, 0b001), (0, 0b101), (1, 0b010), (0, 0b001), (1, -(2**63))):
+        rows = [{**keys, "page": page, "features": features, "events": 1}]
+        mart.append(pa.Table.from_pylist(rows, ACTIVE_DAYS.schema))
+    done = {each.table: each for each in lake.keeper().compact()}[ACTIVE_DAYS.table]
+    assert (done.rows, done.added_up) == (2, 3)
+    mart.refresh()
+    found = {each["page"]: (each["features"], each["events"]) for each in mart.scan().to_arrow().to_pylist()}
+    assert found == {0: (0b101, 3), 1: (0b010 - 2**63, 2)}
+
+
+def test_what_is_appended_to_a_mart_lies_in_groups_of_rows_that_are_as_small_as_it_asks(lake: KeptLake) -> None:
+    mart = make_mart(open_catalog(lake.settings), USER_DAYS, State(digest="", until=None))
+    rows = pa.table({"day": pa.array([date(2026, 10, 1)] * 65_537), "name": ["Searched"] * 65_537})
+    commit(mart, lambda transaction: transaction.append(rows))
+    [file] = [task.file for task in mart.scan().plan_files()]
+    assert pq.read_metadata(local_path(file.file_path)).num_row_groups == 2
 
 
 LARGE = BooleanProperty(description="Whether it is.")

@@ -132,7 +132,8 @@ def compact_pieces(table: Table, pieces: Sequence[Piece], writer: Writer, into: 
 def _change_of(table: Table) -> Change:
     if is_events(table):
         return Change(once=IDENTITY)
-    return Change(sums=next((mart.sums for mart in MARTS if mart.table == table_name(table)), ()))
+    mart = next((mart for mart in MARTS if mart.table == table_name(table)), None)
+    return Change() if mart is None else Change(sums=mart.sums, unions=mart.unions)
 
 
 def _put(table: Table, piece: Piece, files: Sequence[DataFile], into: Compacted) -> None:

@@ -19,6 +19,7 @@ from pyiceberg.io.pyarrow import (
     schema_to_pyarrow,
 )
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.table import TableProperties
 
 from heliograph.lake.storage import storage_of
 
@@ -137,9 +138,10 @@ def write_file(table: Table, rows: pa.Table, like: DataFile) -> DataFile:
 def write_quickly(table: Table, rows: pa.Table, place: str, part: Part) -> DataFile:
     """Write rows to a new file that is small and soon compacted: what takes time is left for then.
 
-    It is compressed less, has no Bloom filter, and is not read again.
+    It is compressed less, has no Bloom filter, and is not read again. Its groups of rows are as the table asks.
     """
-    how = encodings(rows.schema.names) | {"compression_level": QUICK_LEVEL}
+    group = int(table.properties.get(TableProperties.PARQUET_ROW_GROUP_LIMIT, ROW_GROUP_ROWS))
+    how = encodings(rows.schema.names) | {"compression_level": QUICK_LEVEL, "row_group_size": group}
     return _described(table, place, _write(table, place, rows, how), part)
 
 

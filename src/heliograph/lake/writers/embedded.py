@@ -61,8 +61,8 @@ class EmbeddedWriter:
             rows = self._without(rows, change.without)
         if change.once:
             rows = _each_once(rows, change.once)
-        if change.sums:
-            rows = _added_up(rows, change.sums)
+        if change.sums or change.unions:
+            rows = self._added_up(rows, change)
         return [write_file(table, in_order(rows), piece[0])] if len(rows) else []
 
     def _without(self, rows: pa.Table, scopes: Sequence[Scope]) -> pa.Table:
@@ -74,6 +74,19 @@ class EmbeddedWriter:
             connection.register("given", rows)
             query = f"select ({sql}) is null as stays from given"  # noqa: S608 - names of columns, and parameters
             return rows.filter(connection.sql(query, params=parameters).to_arrow_table().column("stays"))
+
+    def _added_up(self, rows: pa.Table, change: Change) -> pa.Table:
+        """Return rows such that each key has one."""
+        how = dict.fromkeys(change.sums, "sum") | dict.fromkeys(change.unions, "bit_or")
+        names = ['"' + name.replace('"', '""') + '"' for name in rows.schema.names]
+        columns = [
+            f"{how[name]}({quoted}) as {quoted}" if name in how else quoted
+            for name, quoted in zip(rows.schema.names, names, strict=True)
+        ]
+        with connect(self._settings) as connection:
+            connection.register("given", rows)
+            found = connection.sql(f"select {', '.join(columns)} from given group by all")  # noqa: S608 - as above
+            return found.to_arrow_table().cast(rows.schema)
 
     def find(self, table: Table, files: Sequence[str], scopes: Sequence[Scope]) -> list[Covered]:
         """Return what of a table's files orders cover."""
@@ -173,14 +186,6 @@ def _each_once(rows: pa.Table, identity: Sequence[str]) -> pa.Table:
 def _positions(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """Return for each value its position among all that there are."""
     return np.asarray(column.combine_chunks().dictionary_encode().indices).astype(np.int64)
-
-
-def _added_up(rows: pa.Table, sums: Sequence[str]) -> pa.Table:
-    """Return rows such that each key has one."""
-    keys = [name for name in rows.schema.names if name not in sums]
-    summed = rows.group_by(keys).aggregate([(name, "sum") for name in sums])
-    columns = [summed.column(f"{name}_sum" if name in sums else name) for name in rows.schema.names]
-    return pa.table(columns, schema=rows.schema) if len(summed) < len(rows) else rows
 
 
 def _rows_of(connection: duckdb.DuckDBPyConnection, files: list[str], mart: Mart, days: Days) -> pa.Table:

@@ -24,13 +24,15 @@ class Change(NamedTuple):
     """Columns by which a row is known: of several that have the same values one stays."""
     sums: tuple[str, ...] = ()
     """Columns that are added up over all rows that are equal in the others."""
+    unions: tuple[str, ...] = ()
+    """Likewise sets as bits, which are united."""
     without: tuple[Scope, ...] = ()
     """Orders: the rows that one of them covers are left out."""
 
     @property
     def keeps_all(self) -> bool:
         """Whether no row goes."""
-        return not (self.once or self.sums or self.without)
+        return not (self.once or self.sums or self.unions or self.without)
 
 
 class Covered(NamedTuple):

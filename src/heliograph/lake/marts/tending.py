@@ -1,7 +1,7 @@
 """What the loader does for the marts between its rounds, a small piece at a time.
 
 Marts that are being made get further days; small files are folded; old snapshots of all its tables go, as each makes
-every commit slower.
+every commit slower; and memory that commits have let go of goes back to the system.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import structlog
 
 from heliograph.engines import EngineError
 from heliograph.lake.expiring import Expiring
+from heliograph.lake.giving_back import give_back
 from heliograph.lake.marts.folding import MOST_FILES, fold_small_files
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _LOOK_SECONDS: Final = 5.0
 """How often it is seen whether somebody wants the marts made anew."""
 _MORE_FILES: Final = 16
 """By so many a mart's files have to become more before one looks again whether some can be folded."""
+_KEEP_SECONDS: Final = 15.0
+"""How long memory that nobody uses is kept for the next commits."""
 _AGAIN_SECONDS: Final = 60.0
 """Pause after an engine could not be had."""
 _log: Final = structlog.get_logger("heliograph.loader")
@@ -56,6 +59,7 @@ class Tending:
         self._ticks = ticks
         self._looked = ticks()
         self._make_again = ticks()
+        self._gave_back = ticks()
         self._expiring = Expiring(settings, now=now, ticks=ticks)
         self._files: dict[Mart, int] = {}
 
@@ -66,6 +70,9 @@ class Tending:
             events: The table of events.
             others: Tables that the loader commits to besides.
         """
+        if self._ticks() - self._gave_back >= _KEEP_SECONDS:
+            self._gave_back = self._ticks()
+            give_back()
         if self._ticks() - self._looked >= _LOOK_SECONDS:
             self._looked = self._ticks()
             self._marts.recall(events)

@@ -24,6 +24,7 @@ from heliograph.lake.maintenance.layout import (
     BLOOM,
     DICTIONARY_BYTES,
     LEVEL,
+    PAGE_BYTES,
     RISING,
     ROW_GROUP_ROWS,
     SOUGHT,
@@ -291,9 +292,13 @@ def encodings(names: Sequence[str]) -> Mapping[str, str]:
     plain = [name for name in names if name in RISING or name in UNLIKE or name in SOUGHT]
     return {
         "parquet.compression.codec.zstd.level": str(LEVEL),
-        # Numbers are written as differences, and words by what they begin with, where no dictionary is.
-        "parquet.writer.version": "PARQUET_2_0",
+        # Pages of the second version have their levels, which say where a column has no value, beside what is compressed:
+        # of some fifty columns that most events lack they cost more than writing numbers as differences spares.
+        "parquet.writer.version": "PARQUET_1_0",
         "parquet.block.row.count.limit": str(ROW_GROUP_ROWS),
+        # Else a page ends with 20,000 rows, and each is compressed by itself.
+        "parquet.page.row.count.limit": str(ROW_GROUP_ROWS),
+        "parquet.page.size": str(PAGE_BYTES),
         "parquet.dictionary.page.size": str(DICTIONARY_BYTES),
         **{f"parquet.enable.dictionary#{name}": "false" for name in plain},
         **{f"parquet.bloom.filter.enabled#{name}": "true" for name in sought},

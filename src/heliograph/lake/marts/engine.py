@@ -193,13 +193,13 @@ class Definitions:
         """
         return self.connection.execute(query, {"files": files, "first": first}).fetchall()
 
-    def where(self, rows: pa.Table, condition: str, parameters: dict[str, Any]) -> pa.Table:
-        """Return those rows that fulfil a condition in SQL."""
-        self.connection.register("given", rows)
-        try:
-            return self.connection.sql(f"from given where {condition}", params=parameters).to_arrow_table()
-        finally:
-            self.connection.unregister("given")
+    def stored_where(self, mart: Mart, files: Sequence[str], condition: str, parameters: dict[str, Any]) -> pa.Table:
+        """Return those rows of a mart's files that fulfil a condition in SQL; no others are held in memory."""
+        if not files:
+            return mart.schema.empty_table()
+        query = f"from read_parquet($files, hive_partitioning = false) where {condition}"
+        found: pa.Table = self.connection.sql(query, params={**parameters, "files": list(files)}).to_arrow_table()
+        return found.select(mart.schema.names).cast(mart.schema)
 
     def present(self, rows: pa.Table) -> pa.Table:
         """Return rows that were made under an earlier plan with the names that their events have now."""

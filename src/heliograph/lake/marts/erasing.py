@@ -158,9 +158,10 @@ def find_remains(marts: Marts, events: Table, scopes: Sequence[Scope]) -> list[t
             continue
         for mart, table in marts.tables.items():
             case = sql_case([scope], mart.schema.names)
-            rows = read_files(table, mart, paths_of(data_files(table)))
-            if case is not None:
-                rows = marts.definitions.where(rows, f"({case[0]}) is not null", case[1])
+            if case is None:
+                continue
+            files = paths_of(data_files(table))
+            rows = marts.definitions.stored_where(mart, files, f"({case[0]}) is not null", case[1])
             made = made_anew(marts, mart, events, [scope])
             if count_differing(marts.definitions.connection, mart, rows, made):
                 found.append((scope.id, mart.table))

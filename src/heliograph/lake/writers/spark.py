@@ -292,8 +292,8 @@ def encodings(names: Sequence[str]) -> Mapping[str, str]:
     plain = [name for name in names if name in RISING or name in UNLIKE or name in SOUGHT]
     return {
         "parquet.compression.codec.zstd.level": str(LEVEL),
-        # Pages of the second version have their levels, which say where a column has no value, beside what is compressed:
-        # of some fifty columns that most events lack they cost more than writing numbers as differences spares.
+        # Pages of the second version keep what says where a column has no value beside what is compressed: of some
+        # fifty columns that most events lack it costs more than writing numbers as differences spares.
         "parquet.writer.version": "PARQUET_1_0",
         "parquet.block.row.count.limit": str(ROW_GROUP_ROWS),
         # Else a page ends with 20,000 rows, and each is compressed by itself.

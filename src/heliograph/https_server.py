@@ -59,6 +59,9 @@ class _Joining:
         self._transport = transport
         self._loop = loop
         self._held = b""
+        # What is asked for at every request is at hand without `__getattr__`.
+        self.is_closing, self.pause_reading = transport.is_closing, transport.pause_reading
+        self.resume_reading = transport.resume_reading
 
     def write(self, data: bytes) -> None:
         if self._held:

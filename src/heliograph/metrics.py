@@ -56,7 +56,7 @@ class Meters:
         self.registry: Final = registry
         self._counters: dict[MetricTable, Counter] = {}
         self._histograms: dict[MetricTable, Histogram] = {}
-        self._children: dict[tuple[object, ...], Callable[[float], None]] = {}
+        self._children: dict[tuple[str, ...], Callable[[float], None]] = {}
         for each in table:
             if each.kind is Kind.COUNTER:
                 self._counters[each] = Counter(each.metric, each.about, each.labels, registry=registry)
@@ -67,7 +67,7 @@ class Meters:
 
     def count(self, metric: MetricTable, number: float = 1, **labels: str) -> None:
         """Add to a counter."""
-        key = (metric, *labels.values())
+        key = (metric.metric, *labels.values())  # the name, as to hash a member of an enum takes longer
         child = self._children.get(key)
         if child is None:  # to look it up by its labels takes longer than to count
             counter = self._counters[metric]
@@ -76,7 +76,7 @@ class Meters:
 
     def observe(self, metric: MetricTable, value: float, **labels: str) -> None:
         """Add a measurement to a histogram."""
-        key = (metric, *labels.values())
+        key = (metric.metric, *labels.values())
         child = self._children.get(key)
         if child is None:
             histogram = self._histograms[metric]

@@ -92,25 +92,30 @@ class Request:
         """
         self.size(most)
         clock = asyncio.get_running_loop().time
-        start, settings = clock(), self.settings
+        start = clock()
         parts: list[bytes] = []
         size = 0
-        while True:
-            seconds = settings.head_seconds + size / settings.slowest_bytes_per_second
-            try:
-                async with asyncio.timeout_at(start + min(seconds, settings.body_seconds)):
+        try:
+            async with asyncio.timeout_at(start + self._seconds(size)) as limit:
+                while True:
                     message = await self.receive()
-            except TimeoutError:
-                raise RefusalError(Refusal.TOO_SLOW, f"{size:,} bytes in {clock() - start:.0f} seconds") from None
-            if message["type"] == "http.disconnect":
-                raise RefusalError(Refusal.DAMAGED_BODY, "the connection ended before the body did")
-            part = message.get("body", b"")
-            size += len(part)
-            if size > most:
-                raise RefusalError(Refusal.BODY_TOO_LARGE, f"the limit is {most:,} bytes")
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+                    if message["type"] == "http.disconnect":
+                        raise RefusalError(Refusal.DAMAGED_BODY, "the connection ended before the body did")
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > most:
+                        raise RefusalError(Refusal.BODY_TOO_LARGE, f"the limit is {most:,} bytes")
+                    parts.append(part)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+                    limit.reschedule(start + self._seconds(size))
+        except TimeoutError:
+            raise RefusalError(Refusal.TOO_SLOW, f"{size:,} bytes in {clock() - start:.0f} seconds") from None
+
+    def _seconds(self, size: int) -> float:
+        """Return how long the body may take until more than `size` bytes of it are there."""
+        settings = self.settings
+        return min(settings.head_seconds + size / settings.slowest_bytes_per_second, settings.body_seconds)
 
 
 class Written(NamedTuple):

@@ -21,9 +21,11 @@ import fcntl
 import os
 import threading
 import time
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
+from isal import isal_zlib
 
 from heliograph import spans
 from heliograph.frames import encode_frame, make_folder, sync_folder, write_fully
@@ -107,8 +109,10 @@ class Log:
         """By instance: who has sent for it."""
         self._generation = max([*segments(folder), int(now()) - 1])
         self._begin_segment(0)
-        self._queue: list[_Queued] = []
-        self._wake = threading.Condition()
+        self._queue: SimpleQueue[_Queued | None] = SimpleQueue()
+        """None at the end."""
+        self._gate = threading.Lock()
+        """Nothing is queued behind the end."""
         self._closing = False
         self._next_look = 0.0
         self._thread = threading.Thread(target=self._commit_forever, name="log-commit", daemon=True)
@@ -121,7 +125,7 @@ class Log:
     @property
     def waiting(self) -> int:
         """How many deliveries and pings wait to be written."""
-        return len(self._queue)
+        return self._queue.qsize()
 
     @property
     def is_writing(self) -> bool:
@@ -132,35 +136,42 @@ class Log:
         """Store one delivery or ping; returns once it is on disk and in the account.
 
         Raises:
-            LogFullError: There is no room; nothing was stored.
-            OSError: The disk failed; whether it was stored is unknown, so it must be delivered again.
+            LogFullError, OSError: See `put`.
         """
-        loop = asyncio.get_running_loop()
-        queued = _Queued(entry, body, loop.create_future(), spans.traceparent())
-        with self._wake:
+        await self.put(entry, body)
+
+    def put(self, entry: Stored, body: bytes) -> asyncio.Future[None]:
+        """Have one delivery or ping stored, whether anybody waits for it or not.
+
+        What is returned is done once it is on disk and in the account. It fails with `LogFullError` where there is no
+        room, and nothing was stored; with `OSError` where the disk failed, so that whether it was stored is unknown,
+        and it must be delivered again.
+
+        Raises:
+            OSError: The log is closed.
+        """
+        queued = _Queued(entry, body, asyncio.get_running_loop().create_future(), spans.traceparent())
+        with self._gate:
             if self._closing:
                 raise OSError("the log is closed")
-            self._queue.append(queued)
-            self._wake.notify()
-        await queued.done
+            self._queue.put(queued)
+        return queued.done
 
     def close(self) -> None:
         """Store what is queued, and let go of the log."""
-        with self._wake:
+        with self._gate:
             self._closing = True
-            self._wake.notify()
+            self._queue.put(None)
         self._thread.join()
         self._end_segment()
         os.close(self._lock)
 
     def _commit_forever(self) -> None:
-        while True:
-            with self._wake:
-                if not self._queue and not self._closing:
-                    self._wake.wait(_SCRUB_SECONDS)
-                if self._closing and not self._queue:
-                    return
-                batch, self._queue = self._queue, []
+        is_open = True
+        while is_open:
+            found = self._next()
+            batch = [each for each in found if each is not None]
+            is_open = len(batch) == len(found)
             try:
                 self._commit(batch)
                 if time.monotonic() >= self._next_look:
@@ -171,13 +182,22 @@ class Log:
                 self._end_segment()
                 _settle(batch, OSError("the log could not be written"))
 
+    def _next(self) -> list[_Queued | None]:
+        """Return what is queued, once there is something; nothing after a while."""
+        found: list[_Queued | None] = []
+        with contextlib.suppress(Empty):
+            found.append(self._queue.get(timeout=_SCRUB_SECONDS))
+            while True:
+                found.append(self._queue.get_nowait())
+        return found
+
     def _commit(self, batch: list[_Queued]) -> None:
         """Write a batch of frames, one segment's share at a time, and settle their requests."""
         frames: list[bytes] = []
         waiting: list[_Queued] = []
         size = 0
         for queued in batch:
-            frame = encode_frame(encode_header(queued.entry), queued.body, generation=self._generation)
+            frame = self._frame(queued)
             if self._descriptor < 0 or self._offset + size + len(frame) > self._size:
                 self._store(frames, waiting)
                 frames, waiting, size = [], [], 0
@@ -186,11 +206,15 @@ class Log:
                 except (LogFullError, OSError) as error:
                     _settle([queued], error)
                     continue
-                frame = encode_frame(encode_header(queued.entry), queued.body, generation=self._generation)
+                frame = self._frame(queued)
             frames.append(frame)
             waiting.append(queued)
             size += len(frame)
         self._store(frames, waiting)
+
+    def _frame(self, queued: _Queued) -> bytes:
+        header = encode_header(queued.entry)
+        return encode_frame(header, queued.body, generation=self._generation, crc32=isal_zlib.crc32)
 
     def _store(self, frames: list[bytes], waiting: list[_Queued]) -> None:
         if not frames:

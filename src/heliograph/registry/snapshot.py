@@ -93,6 +93,17 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             return Permission("", self.level(name, at))
         return Permission(instance.account, self.level(name, at), self.head(instance.account))
 
+    def next_change(self, name: str, at: datetime) -> datetime | None:
+        """Return the first moment after `at` at which `permission` of the instance `name` may differ; None: never.
+
+        What is recorded differs at no moments but those that the records name.
+        """
+        instance = self.instances.get(name)
+        account = self.accounts.get(instance.account) if instance else None
+        records = (*self.vendor, *(account.records if account else ()))
+        values = (value for record in records for value in msgspec.structs.astuple(record))
+        return min((value for value in values if isinstance(value, datetime) and value > at), default=None)
+
     def account_level(self, name: str, at: datetime) -> Decision:
         """Return what the contract and an override of the account `name` allow at `at`, whatever its instances."""
         account = self.accounts.get(name)

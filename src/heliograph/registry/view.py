@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import structlog
 
@@ -22,8 +22,18 @@ POLL_SECONDS: Final = 0.5
 """How often the registry is asked for changes: one is in force a second after it was recorded."""
 MAXIMUM_AGE_SECONDS: Final = 10.0
 """How long a gateway relies on what it read: past it, nobody's consent is known."""
+_MOST_TOLD: Final = 10_000
 
 _log: Final = structlog.get_logger("heliograph.registry")
+
+
+class _Told(NamedTuple):
+    """What an instance may send by one snapshot, from one moment until another."""
+
+    by: Snapshot
+    permission: Permission
+    since: datetime
+    until: datetime | None
 
 
 class RegistryView:
@@ -50,6 +60,7 @@ class RegistryView:
         self._registry = Registry.open(settings)
         self._now = now
         self._monotonic = monotonic
+        self._told: dict[str, _Told] = {}
         self._stop = threading.Event()
         self.refresh()
         self._thread = threading.Thread(target=self._poll, args=(poll_seconds,), name="registry", daemon=True)
@@ -101,7 +112,15 @@ class RegistryView:
         Raises:
             RegistryUnavailableError: See `snapshot`.
         """
-        return self.snapshot().permission(instance, self._now())
+        snapshot, now = self.snapshot(), self._now()
+        told = self._told.get(instance)
+        # It is asked for at every delivery, and to find it takes as long as to sign a receipt.
+        if told is None or told.by is not snapshot or now < told.since or (told.until and now >= told.until):
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            told = _Told(snapshot, snapshot.permission(instance, now), now, snapshot.next_change(instance, now))
+            self._told[instance] = told
+        return told.permission
 
     def _poll(self, poll_seconds: float) -> None:
         reachable = True

@@ -63,7 +63,7 @@ def let_be_called(module: ModuleType, *, as_parts: bool = False) -> None:
 
     for _, function in inspect.getmembers(module, inspect.isfunction):
         if function.__module__ == module.__name__:
-            register_jitable(forceinline=as_parts)(function)
+            register_jitable(forceinline=as_parts, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
 def compiled(function: Callable[..., Any], signature: Any) -> Any:

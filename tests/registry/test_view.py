@@ -7,10 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from consent.conftest import NOON, TICK, histories, moments
 from heliograph.consent.deployment import Deployment
 from heliograph.consent.level import Level
 from heliograph.registry.errors import RegistryUnavailableError
+from heliograph.registry.snapshot import AccountRecord, InstanceRecord, Snapshot
 from heliograph.registry.store import Registry
 from heliograph.registry.view import MAXIMUM_AGE_SECONDS, RegistryView
 from heliograph.settings import RegistrySettings
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from heliograph.consent.records import Record
     from registry.conftest import Clock
 
 NEVER = 1e6
@@ -74,6 +79,32 @@ def test_a_permission_names_the_account_and_nobody_unknown_has_one(
         known, unknown = view.permission("acme-1"), view.permission("acme-2")
     assert (known.account, known.decision.level) == ("acme", Level.CRITICAL)
     assert (unknown.account, unknown.decision.level) == ("", Level.OFF)
+
+
+@settings(deadline=None)
+@given(histories(), st.lists(moments | moments.map(lambda at: at - TICK), min_size=2, max_size=30))
+def test_what_a_view_remembers_of_a_permission_is_what_the_records_say_at_each_moment(
+    records: list[Record], asked: list[datetime]
+) -> None:
+    instance = InstanceRecord(
+        name="acme-1",
+        account="acme",
+        deployment=Deployment.MANAGED,
+        public_key="",
+        fingerprint="",
+        active=True,
+        added=NOON,
+    )
+    snapshot = Snapshot(
+        version=1,
+        accounts={"acme": AccountRecord(name="acme", added=NOON, records=tuple(records))},
+        instances={"acme-1": instance},
+    )
+    clock = [NOON]
+    with RegistryView(RegistrySettings(url="sqlite://"), poll_seconds=NEVER, now=lambda: clock[0]) as view:
+        view._latest = (snapshot, float("inf"))
+        for clock[0] in asked:
+            assert view.permission("acme-1") == snapshot.permission("acme-1", clock[0])
 
 
 def test_the_clock_of_a_view_runs_in_utc(registry_url: str) -> None:

@@ -34,8 +34,9 @@ from heliograph.lake import expiring
 from heliograph.lake.loader import Loader
 from heliograph.lake.marts import folding, tending
 from heliograph.lake.marts.batches import Batch
+from heliograph.lake.marts.changing import sorted_rows
 from heliograph.lake.marts.report import ask_anew, take_stock
-from heliograph.lake.marts.tables import MARTS, SESSION_PARTS, USER_DAYS, find_mart
+from heliograph.lake.marts.tables import INSTANCE_DAYS, MARTS, USER_DAYS, find_mart
 from heliograph.lake.report import count_repeated
 from heliograph.lake.tables import NAMESPACE, event_schema, open_catalog
 from heliograph.lake.writers import EmbeddedWriter
@@ -280,9 +281,10 @@ def test_what_a_commit_adds_is_what_the_definitions_say_of_its_events(
             column = pa.chunked_array([*rows.column(name).slice(0, 3).chunks, *rows.column(name).slice(3).chunks])
             rows = rows.set_column(rows.schema.get_field_index(name), name, column.dictionary_encode())
     added = Batch(rows, plan)
-    for mart, ours in ((USER_DAYS, added.user_days()), (SESSION_PARTS, added.session_parts())):
+    for mart, ours in {**added.marts(), INSTANCE_DAYS: added.instance_days()}.items():
         theirs = getattr(defined, mart.name).to_pyarrow().cast(mart.schema)
-        assert sorted(map(str, ours.to_pylist())) == sorted(map(str, theirs.to_pylist()))
+        assert sorted(map(str, ours.to_pylist())) == sorted(map(str, theirs.to_pylist())), mart.name
+        assert sorted_rows(mart, ours) is ours, f"{mart.name} is not in order"
 
 
 def test_folding_leaves_one_row_a_key_and_one_file_a_month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,11 @@ import pyarrow.compute as pc
 from heliograph.lake.marts import definitions
 from heliograph.lake.marts.batches import Batch
 from heliograph.lake.marts.tables import (
-    ACTIVE_DAYS,
+    INSTANCE_DAYS,
     MADE_OF,
+    MARTS,
     SESSION_PARTS,
-    SESSION_SPANS,
     USER_DAYS,
-    USER_FEATURE_DAYS,
 )
 from heliograph.lake.tables import TIME
 from heliograph.plan.changes import present_names
@@ -103,14 +102,22 @@ class Definitions:
         """Return what some events, those before `until`, add to the marts; `instance_days` is not added to."""
         if until is not None:
             events = events.filter(pc.field("time") < pa.scalar(until, pa.date32()).cast(TIME))
-        batch = Batch(events, self._plan)
-        days, parts = batch.user_days(), batch.session_parts()
-        return {
-            USER_DAYS: days,
-            **self.of_mart([USER_FEATURE_DAYS, ACTIVE_DAYS], USER_DAYS, days),
-            SESSION_PARTS: parts,
-            **self.of_mart([SESSION_SPANS], SESSION_PARTS, parts),
-        }
+        return Batch(events, self._plan).marts()
+
+    def made_of_files(
+        self,
+        files: Sequence[str],
+        *,
+        first: date,
+        until: date | None,
+        condition: tuple[str, dict[str, Any]] = ("true", {}),
+    ) -> dict[Mart, pa.Table]:
+        """Return all marts of the events in files; as `from_files`, and several times quicker."""
+        if not files:
+            return {mart: mart.schema.empty_table() for mart in MARTS}
+        query, parameters = self._reading(files, first, until, condition)
+        batch = Batch(self.connection.sql(query, params=parameters).to_arrow_table(), self._plan)
+        return {**batch.marts(), INSTANCE_DAYS: batch.instance_days()}
 
     def from_files(
         self,
@@ -132,22 +139,27 @@ class Definitions:
         """
         if not files:
             return {mart: mart.schema.empty_table() for mart in wanted}
+        query, parameters = self._reading(files, first, until, condition)
+        self.connection.execute(f"create temp table events as {query}", parameters)
+        try:
+            return self._derive(wanted)
+        finally:
+            self.connection.execute("drop table events")
+
+    def _reading(
+        self, files: Sequence[str], first: date, until: date | None, condition: tuple[str, dict[str, Any]]
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the query for the events in files, and its parameters."""
         known = self.connection.read_parquet(list(files), union_by_name=True, hive_partitioning=False).columns
         columns = ", ".join(
             f'"{field.name}"' if field.name in known else f'null::varchar as "{field.name}"' for field in self._columns
         )
         sql, parameters = condition
         query = f"""
-            create temp table events as select {columns}
-            from read_parquet($files, union_by_name = true, hive_partitioning = false)
+            select {columns} from read_parquet($files, union_by_name = true, hive_partitioning = false)
             where time >= $first and time < $until and ({sql})
         """  # noqa: S608 - made from names of columns, with all values as parameters
-        last = date.max if until is None else until
-        self.connection.execute(query, {**parameters, "files": files, "first": first, "until": last})
-        try:
-            return self._derive(wanted)
-        finally:
-            self.connection.execute("drop table events")
+        return query, {**parameters, "files": files, "first": first, "until": date.max if until is None else until}
 
     def from_days(
         self, wanted: Collection[Mart], files: Sequence[str], touched: pa.Table | None = None

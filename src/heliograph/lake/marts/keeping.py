@@ -14,7 +14,7 @@ while the mart stands no further in the log than the events do.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 Portion = tuple["Place", int]
 """How many rows a delivery has that are new, and the place behind it in the log."""
 _KEY: Final = ["account", "instance", "day"]
+_AHEAD: Final = (32, 128)
+"""Days that are looked at before all are."""
 _log: Final = structlog.get_logger("heliograph.loader")
 
 
@@ -198,6 +200,21 @@ class Marts:
         return state.until if state.digest == self.definitions.digest else None
 
     def _slice_end(self, events: Table, first: date) -> date | None:
-        """Return the first day that is not made next; None: all that are left are."""
-        days = self.writer.count_days(self.plan, event_files_of(events, first, None), Days(first))
-        return next((each.until for each in slices(days, self.writer.slice_rows)), None)
+        """Return the first day that is not made next; None: all that are left are.
+
+        Events are counted for a month first, and further on only if that is too few.
+        """
+        files = event_files_of(events, first, None)
+        for days in _AHEAD:
+            until = first + timedelta(days=days)
+            near = event_files_of(events, first, until)
+            if len(near) == len(files):
+                break
+            found = self._slices(near, first, until) if near else []
+            if len(found) > 1:
+                return found[0].until
+        return next((each.until for each in self._slices(files, first, date.max)), None)
+
+    def _slices(self, files: Sequence[str], first: date, until: date) -> list[Days]:
+        counts = self.writer.count_days(self.plan, files, Days(first))
+        return list(slices([(day, count) for day, count in counts if day < until], self.writer.slice_rows))

@@ -123,8 +123,8 @@ class EmbeddedWriter:
                 return {mart: [] for mart in marts}
             condition = (f"({case[0]}) is not null", case[1])
         with connect(self._settings) as connection:
-            made = Definitions(plan, connection).from_files(
-                list(marts), files, first=days.first, until=days.until, condition=condition
+            made = Definitions(plan, connection).made_of_files(
+                files, first=days.first, until=days.until, condition=condition
             )
         return {mart: written(table, table.metadata, mart, made[mart]) for mart, table in marts.items()}
 

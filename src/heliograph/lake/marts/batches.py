@@ -132,20 +132,17 @@ class Batch:
     def user_days(self) -> pa.Table:
         """Return the rows of `user_days`."""
         rows = self._of_days
-        columns = self._words((*_USER, "name", "outcome", "version", "source"), rows.at)
-        return _table(
-            USER_DAYS,
-            columns | self._day(rows.at) | rows.counts | {"kind": self._kind.words.take(self._kind.codes.values[rows.at])},
-        )
+        words = self._words((*_USER, "name", "outcome", "version", "source"), rows.at)
+        kind = self._kind.words.take(pa.array(self._kind.codes.values[rows.at]))
+        return _table(USER_DAYS, words | {"kind": kind} | self._day(rows.at) | rows.counts)
 
     def user_feature_days(self) -> pa.Table:
         """Return the rows of `user_feature_days`."""
         rows = self._of_features
         features = pa.array(list(numbered_features(self._plan)), pa.string())
-        columns = {"feature": features.take(pa.array(self._numbers[rows.at]))}
-        return _table(
-            USER_FEATURE_DAYS, self._words((*_USER, "version", "source"), rows.at) | self._day(rows.at) | columns | rows.counts
-        )
+        words = self._words((*_USER, "version", "source"), rows.at)
+        words["feature"] = features.take(pa.array(self._numbers[rows.at]))
+        return _table(USER_FEATURE_DAYS, words | self._day(rows.at) | rows.counts)
 
     def active_days(self) -> pa.Table:
         """Return the rows of `active_days`."""
@@ -203,9 +200,7 @@ class Batch:
     def _of_days(self) -> _Counted:
         """The rows of `user_days`."""
         of_name = [self._code(name) for name in ("name", "outcome", "version", "source")]
-        groups = _groups(
-            [self._code("user_id"), self._day_codes, *of_name, self._kind.codes, *self._codes(_INSTANCE)]
-        )
+        groups = _groups([self._code("user_id"), self._day_codes, *of_name, self._kind.codes, *self._codes(_INSTANCE)])
         return _Counted(groups.first, {"events": groups.counts})
 
     @cached_property

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from heliograph.engines import EmbeddedEngine
+from heliograph.insights.scope import Scope
+from heliograph.insights.sessions import multi_feature_sessions
 from heliograph.insights.tables import Tables, defined_tables, kept_tables
 from heliograph.lake.marts.reading import read_lake
 from heliograph.lake.marts.tables import MARTS, SESSION_PARTS, SESSION_SPANS, Mart
@@ -73,3 +75,8 @@ def assert_kept_is_defined(settings: LakeSettings, plan: Plan) -> None:
                 assert sessions(ours, gap) == sessions(theirs, gap), gap
         else:
             assert added_up(ours, mart) == added_up(theirs, mart), mart.name
+    always = Scope(since=date(2000, 1, 1), until=date(2100, 1, 1), now=datetime(2026, 1, 1, tzinfo=UTC), unit="instance")
+    # The one metric that looks at which files the rows of a mart are in.
+    assert kept.filed_spans is not None
+    answers = [multi_feature_sessions(tables, plan, always).to_pyarrow().to_pylist() for tables in (kept, defined)]
+    assert answers[0] == answers[1]

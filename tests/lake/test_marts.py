@@ -29,9 +29,12 @@ from harness import SMALL_PLAN, definition, random_id
 from heliograph.cli import app
 from heliograph.gateway.log import Log
 from heliograph.gateway.log_entries import Entry
+from heliograph.insights.scope import Scope
+from heliograph.insights.sessions import multi_feature_sessions
 from heliograph.insights.tables import defined_tables
 from heliograph.lake import expiring
 from heliograph.lake.loader import Loader
+from heliograph.lake.maintenance.upkeep import Keeper
 from heliograph.lake.marts import folding, tending
 from heliograph.lake.marts.batches import Batch
 from heliograph.lake.marts.changing import sorted_rows
@@ -43,7 +46,7 @@ from heliograph.lake.writers import EmbeddedWriter
 from heliograph.plan.model import Comparison, Plan
 from heliograph.settings import GatewaySettings, LakeSettings
 from heliograph.wire import NDJSON, Receipt
-from marting import assert_kept_is_defined
+from marting import assert_kept_is_defined, opened
 from updating import write_plan
 
 if TYPE_CHECKING:
@@ -308,6 +311,34 @@ def test_folding_leaves_one_row_a_key_and_one_file_a_month(tmp_path: Path, monke
         ("instance_days", 1, 1),
     ]
     assert_kept_is_defined(site.lake, site.plan)
+
+
+def test_sessions_go_on_from_file_to_file_and_over_midnight_also_where_files_were_compacted(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    def use(*minutes: int) -> None:
+        events = [happened(each, "SearchSubmitted", USERS[0], outcome="ok") for each in minutes]
+        site.deliver("acme-1", events)
+        site.load()
+
+    def assert_sessions(count: int) -> None:
+        assert_kept_is_defined(site.lake, site.plan)
+        tables = opened(site.lake, site.plan, kept=True)
+        scope = Scope(since=BEGINNING.date(), until=BEGINNING.date() + timedelta(days=2), now=BEGINNING)
+        [row] = multi_feature_sessions(tables, site.plan, scope).to_pyarrow().to_pylist()
+        assert row["sessions"] == count
+
+    use(10, 95, 300)  # two hours before midnight
+    assert_sessions(3)
+    use(125)  # after midnight: half an hour behind the second
+    assert_sessions(3)
+    use(40, 70)  # between the first and the second
+    assert_sessions(2)
+    Keeper(site.lake, now=lambda: BEGINNING, wait=lambda _: None).compact(everything=True)
+    assert_sessions(2)
+    use(155, 180, 210, 240, 270)
+    assert_sessions(1)
+    site.stop_gateway()
 
 
 def test_marts_of_a_lake_from_before_there_were_any_are_made_some_days_at_a_time(

@@ -6,6 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import ibis
+import pyarrow as pa
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,13 +40,18 @@ class EmbeddedEngine:
         return {name: self._open(name, each) for name, each in stored.items()}
 
     def _open(self, name: str, stored: Stored) -> ibis.Table:
-        schema = ibis.Schema.from_pyarrow(stored.columns)
+        columns = stored.columns
+        if stored.file_column:
+            columns = columns.append(pa.field(stored.file_column, pa.int64()))
+        schema = ibis.Schema.from_pyarrow(columns)
         if not stored.files:
             return self._connection.create_table(ibis.util.gen_name(name), schema=schema, temp=True)
         # By DuckDB's own word: Ibis's wants an extension for files that are elsewhere. The folders are Iceberg's
         # partitions, whose names would be added as columns.
         view = ibis.util.gen_name(name)
         reading = self._connection.con.read_parquet(list(stored.files), union_by_name=True, hive_partitioning=False)
+        if stored.file_column:
+            reading = reading.project(f'*, file_index::bigint as "{stored.file_column}"')
         reading.create_view(view)
         found = self._connection.table(view)
         return found.select(

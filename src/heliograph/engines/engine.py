@@ -29,6 +29,9 @@ class Stored(msgspec.Struct, frozen=True):
     """Paths, or URLs of an object store; files from before a column was added lack it."""
     columns: pa.Schema
     """In Arrow's types; times are naive, in UTC."""
+    file_column: str = ""
+    """A column that rows get besides, where the engine is this process: the number of the file that each is in. None,
+    if it is empty."""
 
 
 class Files(Protocol):

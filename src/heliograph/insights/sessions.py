@@ -25,6 +25,8 @@ from heliograph.insights.pauses import feature_numbers, sessions_of, use
 from heliograph.insights.scope import Scope, checked, day_number, number_of
 from heliograph.insights.zones import WIDEST, local_time
 from heliograph.lake.marts.definitions import PART_GAP_MINUTES
+from heliograph.lake.marts.feature_sets import count_pages
+from heliograph.lake.marts.tables import SPAN_FILE
 
 if TYPE_CHECKING:
     from heliograph.insights.tables import Tables
@@ -82,7 +84,12 @@ def _sessions(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> Nu
     is_kept = tables.kept and rule.gap_minutes >= PART_GAP_MINUTES
     if not is_kept and is_in_process(tables.events):
         return Numbered(_gone_through(tables, plan, scope, rule), _USER, None)
-    of_users = numbered(_spans(tables, plan, scope, rule, is_kept=is_kept), ["instance", "user_id"], beside=["account"])
+    spans = _spans(tables, plan, scope, rule, is_kept=is_kept)
+    return _joined(numbered(spans, ["instance", "user_id"], beside=["account"]), rule, is_kept=is_kept)
+
+
+def _joined(of_users: Numbered, rule: SessionRule, *, is_kept: bool) -> Numbered:
+    """Return the sessions that spans make; see `_sessions` and `_spans`."""
     spans, user = of_users.rows, of_users.by
     order = {"group_by": user, "order_by": "begun"}
     # Parts may overlap, as events arrive in whatever portions; stretches of the clock do not.
@@ -170,6 +177,49 @@ def _spans(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule, *, is_ke
     return spans.select(*_USER, "begun", "ended", "events", *sets(spans))
 
 
+def _sessions_of_users(tables: Tables, plan: Plan, scope: Scope, rule: SessionRule) -> ibis.Table:
+    """Return account, instance, user_id, `sessions` and `multi_feature_sessions`: of a user one row, or two.
+
+    By user first: distinct users of several conditions cost an engine a table of them each.
+    """
+    is_short = rule.gap_minutes == PART_GAP_MINUTES and count_pages(plan) == 1 and not restricts_use(scope)
+    if tables.filed_spans is None or not is_short:
+        return _by_user(_sessions(tables, plan, scope, rule), scope, rule)
+    spans = chosen(tables.filed_spans, scope)
+    spans = with_paged_sets(spans.filter(spans.ended >= _earliest(scope, rule)), plan)
+    alone, near = _parted(spans, timedelta(minutes=rule.gap_minutes))
+    columns = [*_USER, "begun", "ended", "events"]
+    whole = Numbered(alone.select(*columns, features=count_features(alone)), _USER, None)
+    # They are few: to number their users would take longer.
+    joined = _joined(Numbered(near.select(*columns, *sets(near)), _USER, None), rule, is_kept=True)
+    return ibis.union(_by_user(whole, scope, rule), _by_user(joined, scope, rule))
+
+
+def _parted(spans: ibis.Table, pause: timedelta) -> tuple[ibis.Table, ibis.Table]:
+    """Return the spans that are sessions as they are, which are most, and those that others may belong to.
+
+    In one file no two spans of a user's day belong together. So a span is alone unless rows of the same instance and
+    day are in several files, or midnight is near.
+    """
+    key = ["instance", "day"]
+    files = spans.group_by(key).agg(first=spans[SPAN_FILE].min(), last=spans[SPAN_FILE].max())
+    shared = files.filter(files.first != files.last)
+    midnight_before = spans.day.cast("timestamp")
+    is_far = (spans.begun > midnight_before + ibis.interval(pause)) & (
+        spans.ended < midnight_before + ibis.interval(timedelta(days=1) - pause)
+    )
+    far, others = spans.filter(is_far), spans.filter(~is_far)
+    return far.anti_join(shared, key), ibis.union(far.semi_join(shared, key), others)
+
+
+def _by_user(whole: Numbered, scope: Scope, rule: SessionRule) -> ibis.Table:
+    table = _counted(whole.rows, scope, rule)
+    counts = table.group_by(whole.by).agg(
+        sessions=table.count(), multi_feature_sessions=table.count(where=table.features >= rule.features)
+    )
+    return whole.told(counts).select(*_USER, "sessions", "multi_feature_sessions")
+
+
 @built_once
 def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: SessionRule | None = None) -> ibis.Table:
     """Return how many users had a session of several features, and how many sessions were such.
@@ -180,13 +230,7 @@ def multi_feature_sessions(tables: Tables, plan: Plan, scope: Scope, *, rule: Se
         the unit's data began.
     """
     rule = checked(rule or SessionRule())
-    whole = _sessions(tables, plan, scope, rule)
-    table = _counted(whole.rows, scope, rule)
-    # By user first: distinct users of several conditions cost an engine a table of them each.
-    table = table.group_by(whole.by).agg(
-        sessions=table.count(), multi_feature_sessions=table.count(where=table.features >= rule.features)
-    )
-    table = with_unit(whole.told(table), scope)
+    table = with_unit(_sessions_of_users(tables, plan, scope, rule), scope)
     users = table.group_by([scope.unit, "user_id"]).agg(
         sessions=table.sessions.sum(), multi_feature_sessions=table.multi_feature_sessions.sum()
     )

@@ -9,7 +9,7 @@ import ibis
 import msgspec
 
 from heliograph.lake.marts.definitions import all_marts, counted_events
-from heliograph.lake.marts.tables import MARTS
+from heliograph.lake.marts.tables import MARTS, SESSION_SPANS, SPAN_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,8 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     session_parts: ibis.Table
     session_spans: ibis.Table
     instance_days: ibis.Table
+    filed_spans: ibis.Table | None = None
+    """`session_spans` with `heliograph.lake.marts.tables.SPAN_FILE`; None: the engine does not tell."""
     kept: bool = False
     """Whether the marts are tables of their own; else each is made of all events whenever it is read."""
     event_days: ibis.Table | None = None
@@ -80,4 +82,8 @@ def kept_tables(opened: Mapping[str, ibis.Table], plan: Plan) -> Tables:
     events = opened["events"]
     if any(mart.name not in opened for mart in MARTS):
         return defined_tables(events, plan)
-    return Tables(events=counted_events(events, plan), kept=True, **{mart.name: opened[mart.name] for mart in MARTS})
+    marts = {mart.name: opened[mart.name] for mart in MARTS}
+    spans = marts[SESSION_SPANS.name]
+    marts[SESSION_SPANS.name] = spans.select(*SESSION_SPANS.schema.names)
+    filed = spans if SPAN_FILE in spans.columns else None
+    return Tables(events=counted_events(events, plan), kept=True, filed_spans=filed, **marts)

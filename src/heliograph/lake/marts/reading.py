@@ -9,7 +9,7 @@ from heliograph.engines import Stored
 from heliograph.lake.marts import tables
 from heliograph.lake.marts.changing import paths_of
 from heliograph.lake.marts.definitions import definition_digest
-from heliograph.lake.marts.tables import MARTS, find_mart, read_state
+from heliograph.lake.marts.tables import MARTS, SESSION_SPANS, SPAN_FILE, find_mart, read_state
 from heliograph.lake.places import BEGINNING, read_places, snapshot_places
 from heliograph.lake.tables import event_schema, find_events, open_catalog
 
@@ -59,7 +59,8 @@ def _read_marts(settings: LakeSettings, digest: str, places: Mapping[str, Place]
         table = find_mart(catalog, mart)
         if table is None or not read_state(table).covers(digest):
             return None
-        found[mart.name] = Stored(_files(table, _snapshot_at(table, places)), mart.schema)
+        told = SPAN_FILE if mart is SESSION_SPANS else ""
+        found[mart.name] = Stored(_files(table, _snapshot_at(table, places)), mart.schema, told)
     return found
 
 

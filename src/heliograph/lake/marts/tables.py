@@ -118,6 +118,11 @@ INSTANCE_DAYS: Final = Mart(
     (),
     ("account", "instance", "day"),
 )
+SPAN_FILE: Final = "span_file"
+"""A column that readers of `session_spans` may have besides: the number of the file that a row is in.
+
+In one file no two spans of a user's day lie within a pause of each other. Whoever writes spans keeps to that.
+"""
 MARTS: Final = (USER_DAYS, USER_FEATURE_DAYS, ACTIVE_DAYS, SESSION_PARTS, SESSION_SPANS, INSTANCE_DAYS)
 """In the order in which they are committed: none comes before the one that it is made of."""
 MADE_OF: Final = {

@@ -11,7 +11,7 @@ import pyarrow as pa
 from heliograph.lake.maintenance.layout import in_order, read_rows, write_file
 from heliograph.lake.marts.changing import written
 from heliograph.lake.marts.engine import Definitions
-from heliograph.lake.marts.folding import count_differing
+from heliograph.lake.marts.folding import count_differing, folded
 from heliograph.lake.marts.tables import MARTS
 from heliograph.lake.matching import sql_case
 from heliograph.lake.storage import connect
@@ -63,6 +63,9 @@ class EmbeddedWriter:
             rows = _each_once(rows, change.once)
         if change.sums or change.unions:
             rows = self._added_up(rows, change)
+        if change.folds is not None:
+            with connect(self._settings) as connection:
+                rows = folded(connection, change.folds, rows)
         return [write_file(table, in_order(rows), piece[0])] if len(rows) else []
 
     def _without(self, rows: pa.Table, scopes: Sequence[Scope]) -> pa.Table:

@@ -96,6 +96,8 @@ class SparkWriter:
         columns = _columns(table)
         paths = {str(n): tuple(local_path(file.file_path) for file in piece) for n, piece in enumerate(pieces)}
         opened = self._open().open({name: Stored(files, columns) for name, files in paths.items()})
+        if change.folds is not None:  # each piece by itself
+            opened = {name: folded_table(rows, change.folds) for name, rows in opened.items()}
         parts = [rows.mutate(ibis.literal(int(name), "int32").name(_PART)) for name, rows in opened.items()]
         rows = _changed(ibis.union(*parts) if len(parts) > 1 else parts[0], change).select(*columns.names, _PART)
         how = Written(order_of(columns.names), _PART, len(pieces), _ids(table), encodings(columns.names))

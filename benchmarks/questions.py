@@ -71,11 +71,19 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     """How a lake was made."""
 
     events: int
-    generated_per_second: float
-    appended_per_second: float
+    generated_per_second: float | None = None
+    """None, of each of these: nobody has timed it."""
+    appended_per_second: float | None = None
     """Events generated, sorted and committed to the lake."""
-    marts_per_second: float
-    """Events made into all marts."""
+    marts_per_second: float | None = None
+    """Events made into all marts. None: there are none yet."""
+
+    @property
+    def marts_to_appending(self) -> float | None:
+        """How much faster marts are made than events are appended."""
+        if self.marts_per_second is None or self.appended_per_second is None:
+            return None
+        return self.marts_per_second / self.appended_per_second
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,12 +121,7 @@ def measure(folder: Path, events: int, *, rounds: int) -> Size:
     population = draw_population(rule, plan)
     lake = LakeSettings(warehouse=str(folder), catalog=f"sqlite:///{folder}/catalog.db")
     settings = Settings(plan=PlanSettings(file=str(_PLAN)), lake=lake)
-    written = folder / "made.json"
-    if written.exists():
-        made = msgspec.json.decode(written.read_bytes(), type=Made)
-    else:
-        made = _make(lake, plan, population)
-        written.write_bytes(msgspec.json.encode(made))
+    made = _make(lake, plan, population, folder / "made.json")
     with open_lake(settings, now=_after) as opened:
         questions = [_warm(name, ask, rounds) for name, ask in _questions(opened, population).items()]
         ours, plain, scans = _raw(opened, lake, rounds)
@@ -134,16 +137,22 @@ def measure(folder: Path, events: int, *, rounds: int) -> Size:
     )
 
 
-def _make(lake: LakeSettings, plan: Plan, population: Population) -> Made:
-    generated, count = _timed(lambda: sum(batch.num_rows for batch in event_batches(population, plan)))
-    appended, table = _timed(lambda: append_events(lake, plan, population))
-    made, _ = _timed(lambda: make_marts(lake, plan, table))
-    return Made(
-        events=count,
-        generated_per_second=count / generated,
-        appended_per_second=count / appended,
-        marts_per_second=count / made,
-    )
+def _make(lake: LakeSettings, plan: Plan, population: Population, written: Path) -> Made:
+    """Make what is not there yet, events or marts, and write down how fast that went."""
+    if written.exists():
+        made = msgspec.json.decode(written.read_bytes(), type=Made)
+    else:
+        generated, count = _timed(lambda: sum(batch.num_rows for batch in event_batches(population, plan)))
+        appended, _ = _timed(lambda: append_events(lake, plan, population))
+        made = Made(events=count, generated_per_second=count / generated, appended_per_second=count / appended)
+        written.write_bytes(msgspec.json.encode(made))
+    if made.marts_per_second is None:
+        table = find_events(lake)
+        assert table is not None
+        seconds, _ = _timed(lambda: make_marts(lake, plan, table))
+        made = msgspec.structs.replace(made, marts_per_second=made.events / seconds)
+        written.write_bytes(msgspec.json.encode(made))
+    return made
 
 
 def _after() -> datetime:
@@ -302,8 +311,9 @@ def print_figures(console: Console, figures: Figures) -> None:
         table.add_column("growth", justify="right")
     for name, tell, form in _rows(figures.sizes[0]):
         values = [tell(size) for size in figures.sizes]
-        growth = [f"{values[-1] / values[0]:.2f}"] if grows else []
-        table.add_row(name, *(form.format(value) for value in values), *growth)
+        first, last = values[0], values[-1]
+        growth = [] if not grows else ["-" if first is None or last is None else f"{last / first:.2f}"]
+        table.add_row(name, *("-" if value is None else form.format(value) for value in values), *growth)
     console.print(table)
     if figures.fresh_seconds:
         ordered = sorted(figures.fresh_seconds)
@@ -311,7 +321,7 @@ def print_figures(console: Console, figures: Figures) -> None:
         console.print(f"From record to a changed answer, {len(ordered)} events: p50 {p50:.2f} s, p95 {p95:.2f} s")
 
 
-def _rows(size: Size) -> list[tuple[str, Callable[[Size], float], str]]:
+def _rows(size: Size) -> list[tuple[str, Callable[[Size], float | None], str]]:
     def seconds(kind: str, at: int) -> Callable[[Size], float]:
         return lambda each: float(getattr(each, kind)[at].median)
 
@@ -333,7 +343,7 @@ def _rows(size: Size) -> list[tuple[str, Callable[[Size], float], str]]:
         ("generated a second", lambda each: each.made.generated_per_second, "{:,.0f}"),
         ("appended a second, generation included", lambda each: each.made.appended_per_second, "{:,.0f}"),
         ("made into marts a second", lambda each: each.made.marts_per_second, "{:,.0f}"),
-        ("marts / appending", lambda each: each.made.marts_per_second / each.made.appended_per_second, "{:.2f}"),
+        ("marts / appending", lambda each: each.made.marts_to_appending, "{:.2f}"),
         ("highest memory, MiB", lambda each: each.highest_mib, "{:,.0f}"),
     ]
 

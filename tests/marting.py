@@ -75,7 +75,9 @@ def assert_kept_is_defined(settings: LakeSettings, plan: Plan) -> None:
                 assert sessions(ours, gap) == sessions(theirs, gap), gap
         else:
             assert added_up(ours, mart) == added_up(theirs, mart), mart.name
-    always = Scope(since=date(2000, 1, 1), until=date(2100, 1, 1), now=datetime(2026, 1, 1, tzinfo=UTC), unit="instance")
+    always = Scope(
+        since=date(2000, 1, 1), until=date(2100, 1, 1), now=datetime(2026, 1, 1, tzinfo=UTC), unit="instance"
+    )
     # The one metric that looks at which files the rows of a mart are in.
     assert kept.filed_spans is not None
     answers = [multi_feature_sessions(tables, plan, always).to_pyarrow().to_pylist() for tables in (kept, defined)]

@@ -165,7 +165,9 @@ def _marked(tables: Tables, plan: Plan, scope: Scope, rule: FunnelRule) -> ibis.
     between = {name for name, event in plan.events.items() if event.active} if rule.order == "exact" else set()
     # Only these: a property of the plan may have the name of a column that is added.
     events = events.select(scope.unit, "user_id", "name", "time", "local", "sequence", "version", "source")
-    marked = events.join(_numbered((*rule.steps, *sorted(between - {*rule.steps})), len(rule.steps)), "name")
+    names = (*rule.steps, *sorted(between - {*rule.steps}))
+    # By the bare column, too: an engine then reads what else there is of these rows alone.
+    marked = events.filter(events.name.isin(names)).join(_numbered(names, len(rule.steps)), "name")
     if rule.order == "exact":
         matched = matches(marked, plan, scope)
         step = marked.step if matched is None else ibis.ifelse(matched, marked.step, 0)

@@ -25,7 +25,7 @@ from heliograph.plan.changes import present_names
 if TYPE_CHECKING:
     from heliograph.plan.model import Plan
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the definitions below: marts of another version are made anew."""
 
 USER_DAY: Final = ("account", "instance", "user_id", "day")

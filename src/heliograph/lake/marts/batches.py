@@ -361,10 +361,10 @@ def _groups(keys: Sequence[_Codes]) -> _Groups:
 
 def _order_of(users: Integers, times: Integers) -> Integers:
     """Return the rows in the order of users and their times."""
-    times = _dense(times)
-    if (int(users.max(initial=0)) + 1) * times.distinct > _MOST:
-        return np.lexsort((times.values, users))
-    return np.argsort(users * times.distinct + times.values)
+    codes = _dense(times)
+    if (int(users.max(initial=0)) + 1) * codes.distinct > _MOST:
+        return np.lexsort((codes.values, users))
+    return np.argsort(users * codes.distinct + codes.values)
 
 
 def _table(mart: Mart, columns: dict[str, pa.Array | Integers]) -> pa.Table:

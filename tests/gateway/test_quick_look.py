@@ -255,6 +255,13 @@ def test_a_version_that_was_never_seen_passes_if_it_may_stand_there_however_many
     assert not both.lets_pass(body_of([*RIGHT, *some])), "more than are known at once"
 
 
+@pytest.mark.parametrize("field", ["user_id", "session_id"])
+@pytest.mark.parametrize("derived", ["0" * 32, "12" * 16, b"jane@example.com".hex(), random_id(1)[:16] * 2])
+def test_an_id_that_looks_derived_does_not_pass_though_all_else_is_right(both: Both, field: str, derived: str) -> None:
+    assert not both.lets_pass(body_of([*RIGHT, {"name": "PageViewed", field: derived}]))
+    assert both.lets_pass(body_of([*RIGHT, {"name": "PageViewed", field: random_id(5)}]))
+
+
 class TestMachineCode:
     def test_it_is_had_beside_the_work_once_there_was_much_of_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         started: list[Thread] = []

@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from operator import itemgetter
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,11 +25,14 @@ from heliograph.instance.actors import PERSON, Marks
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.compact_columns import CompactColumns
 from heliograph.instance.compact_lines import PLACES, plain_line
+from heliograph.instance.machine_code import compiled_loops, instance_code
 from heliograph.instance.opt_outs import OptOutsFile
 from heliograph.instance.pseudonyms import Pseudonyms
+from heliograph.instance.quick_lines import QuickLines
 from heliograph.instance.refusals import Objections
 from heliograph.instance.state import State
 from heliograph.instance.usage import Tally
+from heliograph.plan.buffers import in_order_of_appearance
 from heliograph.settings import AgentSettings
 from heliograph.wire import merge_counts
 from plan_strategies import plans, raw_events
@@ -65,9 +69,9 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
     state.close()
 
 
-@pytest.fixture(scope="module")
-def builder(state: State) -> BatchBuilder:
-    return BatchBuilder(SMALL_PLAN, Pseudonyms(state))
+@pytest.fixture(scope="module", params=["compiled", "plain"])
+def builder(request: pytest.FixtureRequest, state: State) -> BatchBuilder:
+    return BatchBuilder(SMALL_PLAN, Pseudonyms(state), None if request.param == "plain" else instance_code().ready())
 
 
 def refuse_all(lines: Sequence[bytes]) -> list[bytes]:
@@ -110,6 +114,85 @@ def test_columns_hold_what_the_lines_say(data: st.DataObject, form: str) -> None
     assert found == [{key: value for key, value in event.items() if value is not None} for event in events]
     empty = {"name", "sequence", "time", "user", "session", "outcome", "version", "source", "actor"}
     assert all(table.column(name).null_count < len(events) for name in set(table.column_names) - empty)
+
+
+SWAPS = (
+    (b"Z", b"+01:00"),
+    (b".", b",5."),
+    (b"-01", b"-00"),
+    (b"-01", b"-31"),
+    (b"02-", b"13-"),
+    (b":5", b":6"),
+    (b":", b": "),
+    (b"true", b"null"),
+    (b"{", b'{"duration_ms":4,'),
+    (b"1", b"1.0"),
+    (b"1", b"10000000000000000000"),
+    (b"1", b"0.1234567890123456789"),
+    (b"1", b"123456789012345.625"),
+    (b"1", b"-1"),
+    (b"1", b"-0"),
+    (b"1", b"-0.0"),
+    (b"1", b"01"),
+    (b"1", b"1e3"),
+    (b"1", b"7.25"),
+    (b'"', b'"a'),
+    (b"u", "\u00fc".encode()),
+    (b"]", b"] "),
+    (b"]", b",1]"),
+)
+
+
+def changed(data: st.DataObject, lines: Sequence[bytes]) -> bytes:
+    """Return compact lines, of which some are other than a recorder writes them."""
+    found = [*map(compact, lines)]
+    for place, (old, new) in data.draw(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(SWAPS)), max_size=4)):
+        parts = found[place % len(found)].split(old)
+        at = data.draw(st.integers(0, len(parts) - 1))
+        found[place % len(found)] = old.join(parts[:at]) + (new if at else b"") + old.join(parts[at:])
+    body = bytearray(b"\n".join(found))
+    for place in data.draw(st.lists(st.integers(0, len(body) - 1), max_size=2)):
+        body[place] = data.draw(st.sampled_from(b'",[]{}\\n0 \n-x\xff\0.') | st.integers(0, 255))
+    return bytes(body)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_what_is_compiled_makes_the_same_of_all_lines(data: st.DataObject, state: State) -> None:
+    plan = data.draw(plans())
+    events = data.draw(st.lists(raw_events(plan), min_size=1, max_size=12))
+    keys = {"user_id": "user", "session_id": "session"}
+    written = [{keys.get(key, key): value for key, value in event.items()} for event in events]
+    for number, event in enumerate(written, 11):
+        event["sequence"] = number
+    body = changed(data, [*map(msgspec.json.encode, written)])
+    found, batches, numbers = [], [], []
+    for code in (None, instance_code().ready()):
+        builder = BatchBuilder(plan, Pseudonyms(state, random_bytes=Random(7).randbytes), code)
+        recorded = builder.read(body, latest=LATEST)
+        recorded.table.validate(full=True)
+        numbers.append(recorded.table.column("sequence").to_pylist())
+        batches.append(batch := builder.build(recorded, numbers=len(events), latest=LATEST))
+        # Lines that are looked at one by one are rounded and refused already: only batches have to be the same.
+        found.append((rows(batch), *batch[1:]))
+        if recorded.in_order:
+            words = [column.chunk(0) for column in recorded.table.columns if pa.types.is_dictionary(column.type)]
+            assert all(in_order_of_appearance(column) is column for column in words)
+    assert found[0] == found[1]
+    if all(each == sorted(each) for each in numbers):  # as a recorder writes them; others may be put in order
+        assert batches[0] == batches[1]
+
+
+def test_a_recorders_lines_are_all_read_by_the_compiled_loop() -> None:
+    users = [f"u{number % 7}" for number in range(500)]
+    lines = [
+        compact(line(number, user, session=f"s{number % 90}", outcome="ok", pattern_type="literal", share=number / 7))
+        for number, user in enumerate(users, 1)
+    ]
+    looked = QuickLines(SMALL_PLAN).read(b"\n".join(lines), compiled_loops().read_lines)
+    assert looked.others == []
+    assert looked.table.column("user").to_pylist() == users
+    assert looked.table.column("share").to_pylist() == [number / 7 for number in range(1, 501)]
 
 
 def line(number: int, user: str | None, *, hours: float = 0.0, **fields: Any) -> bytes:

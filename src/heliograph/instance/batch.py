@@ -8,9 +8,11 @@ import msgspec
 import pyarrow as pa
 
 from heliograph.event import UNDECLARED, Verdict
-from heliograph.instance.compact_columns import CompactColumns
+from heliograph.instance.compact_columns import CompactColumns, by_number, may_be_compact
+from heliograph.instance.machine_code import instance_code
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import USER, Pseudonyms
+from heliograph.instance.quick_lines import QuickLines
 from heliograph.plan.buffers import compress, in_order_of_appearance, write_arrow
 from heliograph.plan.coarse_columns import ColumnCoarsener
 from heliograph.plan.coarsen import coarsen_all
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from heliograph.instance.actors import Marks
+    from heliograph.instance.machine_code import InstanceCode
     from heliograph.instance.refusals import Refusals
     from heliograph.plan.model import Plan
 
@@ -42,6 +45,8 @@ class Recorded(NamedTuple):
     """The lines of those others."""
     stripped: dict[str, int]
     """Properties that the plan does not declare and that were therefore left out, by event name."""
+    in_order: bool = False
+    """Whether it is known that words and keys stand in the order in which rows have them, each once."""
 
 
 class Batch(NamedTuple):
@@ -59,9 +64,16 @@ class Batch(NamedTuple):
 
 
 class BatchBuilder:
-    """Builds batches of one plan."""
+    """Builds batches of one plan.
 
-    def __init__(self, plan: Plan, pseudonyms: Pseudonyms) -> None:
+    Args:
+        plan: The plan.
+        pseudonyms: Gives random ids.
+        code: What has the loops for a long backlog.
+    """
+
+    def __init__(self, plan: Plan, pseudonyms: Pseudonyms, code: InstanceCode | None = None) -> None:
+        self.code: Final = code or instance_code()
         self._coarsener = ColumnCoarsener(plan)
         self._columns = ColumnChecker(plan)
         self._fields = [*self._columns.schema]
@@ -71,6 +83,7 @@ class BatchBuilder:
         self._pseudonyms = pseudonyms
         self._present = PresentNames(plan)
         self._line_columns = CompactColumns(plan)
+        self._quick_lines = QuickLines(plan)
 
     def read(self, body: bytes, *, latest: datetime) -> Recorded:
         """Read the outbox's lines: nothing but what they and the plan say counts for it.
@@ -80,8 +93,21 @@ class BatchBuilder:
             latest: The latest time that an event may have.
         """
         recorded = Recorded(pa.table({}), {}, [], {})
-        table = self._line_columns.read(body, lambda lines: self._mend(lines, recorded, latest))
-        return recorded._replace(table=table)
+
+        def mend(lines: Sequence[bytes]) -> list[bytes]:
+            return self._mend(lines, recorded, latest)
+
+        loops = self.code.loops()
+        if loops is not None and may_be_compact(body):
+            table, others = self._quick_lines.read(body, loops.read_lines)
+            if table.num_rows:
+                if not others:
+                    return recorded._replace(table=table, in_order=True)
+                rest = self._line_columns.read(b"\n".join(others), mend)
+                return recorded._replace(table=by_number(table, rest))
+        else:
+            self.code.worked(body.count(b"\n") + 1)
+        return recorded._replace(table=self._line_columns.read(body, mend))
 
     def build(
         self,
@@ -113,7 +139,8 @@ class BatchBuilder:
             merge_counts(absent, held_back)
         if marks is not None:
             table = marks.mark(table)
-        batch = self._coarsener.coarsen(self._to_wire(table))
+        in_order = recorded.in_order and table is recorded.table
+        batch = self._coarsener.coarsen(self._to_wire(table, in_order=in_order))
         findings = self._columns.check(batch, latest=int(latest.timestamp() * _MICROSECOND))
         if findings.codes.any():
             merge_counts(absent, self._columns.rejected_counts(findings))
@@ -164,7 +191,7 @@ class BatchBuilder:
     def _told(self, name: object) -> str:
         return name if isinstance(name, str) and name in self._names else UNDECLARED
 
-    def _to_wire(self, table: pa.Table) -> pa.RecordBatch:
+    def _to_wire(self, table: pa.Table, *, in_order: bool) -> pa.RecordBatch:
         """Return the columns of the wire that have a value, and those that every batch has, with random ids.
 
         Words stand in the order in which events have them, and so ids are drawn: which lines are read in one go and
@@ -181,7 +208,7 @@ class BatchBuilder:
             column = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
             if field.nullable and column.null_count == len(column):
                 continue
-            if pa.types.is_dictionary(column.type):
+            if pa.types.is_dictionary(column.type) and not in_order:
                 column = in_order_of_appearance(column)
             columns.append(self._replace(column) if is_user else column)
             fields.append(field)

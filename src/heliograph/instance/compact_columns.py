@@ -97,7 +97,7 @@ class CompactColumns:
 
     def read(self, body: bytes, mend: Mend) -> pa.Table:
         """As `LineColumns.read`; `mend` is given plain lines."""
-        if not (is_compact(body) or b"\n[" in body):
+        if not may_be_compact(body):
             return self._plain.read(body, mend)
         lines = _Lines(body)
         try:
@@ -114,7 +114,7 @@ class CompactColumns:
         if not others:
             return table
         rest = self._plain.read(b"\n".join(map(plain_line, others)), mend)
-        return _in_order(table, rest) if table.num_rows else rest
+        return by_number(table, rest) if table.num_rows else rest
 
     def _table(self, lines: _Lines) -> pa.Table:
         name_of, names = lines.words(lines.part("name"))
@@ -220,6 +220,11 @@ class _Lines:
         return column_values(coded.indices), _list_decoder.decode(b"[%s]" % bytes(_letters(coded.dictionary)[:-1]))
 
 
+def may_be_compact(body: bytes) -> bool:
+    """Tell whether any of some lines may be compact."""
+    return is_compact(body) or b"\n[" in body
+
+
 def _letters(texts: pa.StringArray) -> memoryview:
     """Return all texts, joined."""
     if not len(texts):
@@ -229,7 +234,7 @@ def _letters(texts: pa.StringArray) -> memoryview:
     return memoryview(b"" if data is None else data)[offsets[0] : offsets[-1]]
 
 
-def _in_order(*tables: pa.Table) -> pa.Table:
+def by_number(*tables: pa.Table) -> pa.Table:
     """Return the rows of tables, in the order of their numbers."""
     table = pa.concat_tables(tables, promote_options="default").unify_dictionaries().combine_chunks()
     return table.take(pc.sort_indices(table["sequence"]))

@@ -22,6 +22,7 @@ from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.batch_sizes import BatchSizes
 from heliograph.instance.bookkeeping import Bookkeeping
 from heliograph.instance.id_table import ENOUGH_WAITING
+from heliograph.instance.machine_code import instance_code
 from heliograph.instance.outbox_reading import START, Chunk, EpochReader, read_epochs, sweep_removed
 from heliograph.instance.progress import Leaving, Owed, Progress
 from heliograph.instance.pseudonyms import Pseudonyms
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from heliograph.instance.counted import Counted
+    from heliograph.instance.machine_code import InstanceCode
     from heliograph.instance.outbox_reading import Position
     from heliograph.instance.read_ahead import Events
     from heliograph.instance.state import State
@@ -67,6 +69,7 @@ class Exporter:
         withdrawn: Events that are not set aside any more.
         bandwidth: How fast the client's bodies leave; without a limit if None.
         read_ahead: Whether a thread reads the next batch of a backlog while one is built and on its way.
+        code: What has the loops for a long backlog; of its own if None.
     """
 
     def __init__(
@@ -82,7 +85,9 @@ class Exporter:
         withdrawn: frozenset[str] = frozenset(),
         bandwidth: Bandwidth | None = None,
         read_ahead: bool = True,
+        code: InstanceCode | None = None,
     ) -> None:
+        self._code = code or instance_code()
         self._bandwidth = bandwidth or Bandwidth(0)
         self._sizes = BatchSizes(agent.batch_events, self._bandwidth)
         self._reads_ahead = read_ahead
@@ -113,7 +118,7 @@ class Exporter:
         """Deliver by this plan from now on; events that are `withdrawn` are not set aside any more."""
         self._set_aside.use_plan(plan, withdrawn)
         self._sizes.use_plan(plan)
-        self._builder = BatchBuilder(plan, self._pseudonyms)
+        self._builder = BatchBuilder(plan, self._pseudonyms, self._code)
         self._books.use_plan(plan, self._builder)
 
     def deliver_round(self, may_send: Callable[[], bool] = lambda: True) -> int:

@@ -7,7 +7,7 @@ line of JSON has, and by the first letter behind them; that it does, by the end 
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from isal import isal_zlib
@@ -16,8 +16,12 @@ from heliograph.frames import PLAIN_AFTER, PLAIN_PREFIX, PREFIX_BYTES
 
 if TYPE_CHECKING:
     import mmap
+    from collections.abc import Callable
 
     import numpy.typing as npt
+
+    Join: TypeAlias = Callable[[bytes | mmap.mmap, int, int], tuple[bytes, int, int]]
+    """As `join_plain`."""
 
 _WINDOW_BYTES: Final = 192 << 10
 """So much is looked at at once: some hundred frames, and what a processor keeps at hand."""
@@ -26,6 +30,7 @@ _ZEROS_AT: Final = 4
 _LENGTH_AT: Final = 12
 
 
+_END: Final = ord("\n")
 _SHORT: Final = 1_024
 """Nearly all bodies are shorter."""
 
@@ -41,6 +46,18 @@ class _Begun(dict[int, int]):
 
 
 _begun: Final = _Begun()
+
+
+def join_plain(data: bytes | mmap.mmap, offset: int, most: int) -> tuple[bytes, int, int]:
+    """Return the lines of frames that `read_bodies` finds, joined, how many, and the offset behind them.
+
+    None where there are more than `most` lines, as a frame may hold several.
+    """
+    bodies, end = read_bodies(data, offset, most)
+    block = b"\n".join(bodies)
+    # As `count` does, in a quarter of its time.
+    count = int(np.count_nonzero(np.frombuffer(block, np.uint8) == _END)) + 1 if bodies else 0
+    return (block, count, end) if count <= most else (b"", 0, offset)
 
 
 def read_bodies(data: bytes | mmap.mmap, offset: int, most: int) -> tuple[list[bytes], int]:

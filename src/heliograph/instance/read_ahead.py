@@ -11,6 +11,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from heliograph.instance.many_frames import join_plain
+from heliograph.instance.quick_frames import quick_join
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -45,7 +48,9 @@ def read_events(reader: EpochReader, place: Place, *, last: int | None = None) -
     Raises:
         OSError: The outbox cannot be read.
     """
-    chunk = reader.read(place.position, place.limit, last=last)
+    loops = place.builder.code.loops()
+    join = join_plain if loops is None else quick_join(loops.join_bodies)
+    chunk = reader.read(place.position, place.limit, last=last, join=join)
     return Events(chunk, place.builder.read(chunk.body, latest=place.latest))
 
 

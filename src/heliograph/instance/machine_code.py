@@ -1,0 +1,82 @@
+"""The loops over an outbox as machine code, for an agent that has a long backlog.
+
+Nobody needs them: without Numba (the extra `fast`), and of less than pays, the same is done by numpy and msgspec.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import structlog
+
+from heliograph.instance.frame_loops import join_bodies
+from heliograph.instance.line_loops import read_lines
+from heliograph.machine_code import PAYS_AFTER, MachineCode, array, compiled, memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    InstanceCode: TypeAlias = MachineCode["Loops"]
+
+_NEVER: Final = 1 << 62
+_log: Final = structlog.get_logger("heliograph.exporter")
+
+
+class Loops(NamedTuple):
+    """The loops, compiled."""
+
+    join_bodies: Callable[..., None]
+    read_lines: Callable[..., None]
+
+
+@cache
+def compiled_loops() -> Loops:
+    """Return the loops compiled, in one process once."""
+    from numba import types  # noqa: PLC0415 - it takes a quarter of a second
+
+    def at_any_byte(*, readonly: bool) -> Any:
+        return types.Array(types.uint64, 1, "A", readonly=readonly, aligned=False)
+
+    read, whole = memory(), types.int64
+    bytes_, bits, integers, table = array(types.uint8), array(types.uint8, 2), array(whole), array(whole, 2)
+    small, places = array(types.int16), array(types.int32)
+    return Loops(
+        compiled(
+            join_bodies,
+            types.void(
+                read,
+                at_any_byte(readonly=True),
+                whole,
+                whole,
+                whole,
+                array(types.uint64, 2),
+                bytes_,
+                at_any_byte(readonly=False),
+                integers,
+            ),
+        ),
+        compiled(
+            read_lines,
+            types.void(
+                *(read, at_any_byte(readonly=True), whole),
+                *(table, integers, bits, table),
+                *(places, table, integers, integers),
+                *(small, integers, integers, array(types.int32, 2), places),
+                *(integers, bits, table, array(types.float64, 2), bits, array(types.int16, 2)),
+                *(table, table, integers),
+            ),
+        ),
+    )
+
+
+def instance_code(pays_after: int = PAYS_AFTER) -> InstanceCode:
+    """Return what has the loops once so many events were read without them, where Numba is installed."""
+    if find_spec("numba") is None:
+        pays_after = _NEVER
+    return MachineCode(lambda: compiled_loops(), hindered=_warn, pays_after=pays_after)  # noqa: PLW0108 - tests fail it
+
+
+def _warn() -> None:
+    _log.warning("the outbox is read without compiled loops", exc_info=True)

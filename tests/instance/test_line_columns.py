@@ -135,6 +135,9 @@ SWAPS = (
     (b"1", b"-0.0"),
     (b"1", b"01"),
     (b"1", b"1e3"),
+    (b"1", b"4.384972144308215e-09"),
+    (b"1", b"1e999"),
+    (b"1", b"1.5e-99"),
     (b"1", b"7.25"),
     (b'"', b'"a'),
     (b"u", "\u00fc".encode()),
@@ -189,10 +192,13 @@ def test_a_recorders_lines_are_all_read_by_the_compiled_loop() -> None:
         compact(line(number, user, session=f"s{number % 90}", outcome="ok", pattern_type="literal", share=number / 7))
         for number, user in enumerate(users, 1)
     ]
+    lines[7] = compact(line(8, "u0", session="s7", outcome="ok", pattern_type="literal", share=8 / 7e9))
     looked = QuickLines(SMALL_PLAN).read(b"\n".join(lines), compiled_loops().read_lines)
     assert looked.others == []
     assert looked.table.column("user").to_pylist() == users
-    assert looked.table.column("share").to_pylist() == [number / 7 for number in range(1, 501)]
+    assert looked.table.column("share").to_pylist() == [
+        8 / 7e9 if number == 8 else number / 7 for number in range(1, 501)
+    ]
 
 
 def line(number: int, user: str | None, *, hours: float = 0.0, **fields: Any) -> bytes:

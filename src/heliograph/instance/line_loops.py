@@ -42,7 +42,7 @@ _OUTCOME: Final = PLACES.index("outcome")
 _VALUE: Final = PROPERTIES + 1
 _LINE_END, _QUOTE, _COMMA, _ZERO, _NINE, _MINUS, _DOT, _COLON = b'\n",09-.:'
 _OPEN_LINE, _CLOSE_LINE, _OPEN, _CLOSE = b"[]{}"
-_Z, _T, _DASH = b"ZT-"
+_Z, _T, _DASH, _EXPONENT = b"ZT-e"
 _ONES: Final = np.uint64(0x0101010101010101)
 _HIGHEST: Final = np.uint64(0x8080808080808080)
 _SPACES: Final = np.uint64(0x2020202020202020)
@@ -338,6 +338,18 @@ def read_lines(
                             at += 1
                         places = at - point
                         if places == 0:
+                            good = False
+                            break
+                    if kind == REAL and letters[at] == _EXPONENT:
+                        is_exact = False
+                        at += 1
+                        if letters[at] == _MINUS:
+                            at += 1
+                        point = at
+                        while letters[at] >= _ZERO and letters[at] <= _NINE:
+                            at += 1
+                        # So few that none is out of range.
+                        if at == point or at - point > 2:
                             good = False
                             break
                     if is_negative and number == 0:

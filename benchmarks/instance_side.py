@@ -15,9 +15,11 @@ from figures import ExporterFigures, Latency, RecorderFigures, Spread, Stopwatch
 from heliograph import Recorder
 from heliograph.instance.batch import BatchBuilder
 from heliograph.instance.exporter import Exporter
+from heliograph.instance.machine_code import instance_code
 from heliograph.instance.notice import NoticeWriter
 from heliograph.instance.outbox_reading import START, read_epochs
 from heliograph.instance.pseudonyms import Pseudonyms
+from heliograph.instance.read_ahead import Place, read_events
 from heliograph.instance.state import State
 from heliograph.settings import RecorderSettings
 from vendor_side import Site, running_site
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from heliograph.demo.simulation import SimulatedEvent
+    from heliograph.instance.machine_code import InstanceCode
     from heliograph.plan.model import Plan
 
 _THREADS: Final = 4
@@ -47,6 +50,7 @@ def measure_instance(
     dropped = 0
     limits: list[float] = []
     drains: list[_Drain] = []
+    code = instance_code().ready()  # as in an agent that has read some 100,000 events of its backlog
     with running_site(folder / "site", plan_file) as site:
         for number in range(rounds):
             settings = RecorderSettings(outbox=str(folder / f"outbox-{number}"))
@@ -57,8 +61,8 @@ def measure_instance(
             recording.append(len(events) / watch.clock())
             dropped += len(events) - sum(recorder.recorded.values())
             recorder.close()
-            limits.append(_read_and_build(plan, Path(settings.outbox), folder / f"limit-{number}", site))
-            drains.append(_drain(site, plan, settings, folder / f"agent-{number}"))
+            limits.append(_read_and_build(plan, Path(settings.outbox), folder / f"limit-{number}", site, code))
+            drains.append(_drain(site, plan, settings, folder / f"agent-{number}", code))
         accepted = sum(site.account().accepted.values())
     steady, dropped_steadily = _measure_steadily(plan, folder / "steady", events, seconds, rounds)
     total = len(events) * rounds
@@ -169,20 +173,18 @@ def _call_steadily(
     return calls
 
 
-def _read_and_build(plan: Plan, outbox: Path, scratch: Path, site: Site) -> float:
+def _read_and_build(plan: Plan, outbox: Path, scratch: Path, site: Site, code: InstanceCode) -> float:
     """Read the outbox and build its batches, without the network, and return events per processor second."""
     state = State(scratch)
-    builder = BatchBuilder(plan, Pseudonyms(state))
+    builder = BatchBuilder(plan, Pseudonyms(state), code)
     latest = datetime.now(UTC) + timedelta(minutes=15)
     events = 0
     watch = Stopwatch()
     for reader in read_epochs(outbox):
-        position = START
-        while (chunk := reader.read(position, _GROWN * site.instance.agent.batch_events)).end != position:
-            events += builder.build(
-                builder.read(chunk.body, latest=latest), numbers=chunk.numbers, latest=latest
-            ).events
-            position = chunk.end
+        place = Place(reader.epoch, START, _GROWN * site.instance.agent.batch_events, builder, latest)
+        while (read := read_events(reader, place)).chunk.end != place.position:
+            events += builder.build(read.recorded, numbers=read.chunk.numbers, latest=latest).events
+            place = place._replace(position=read.chunk.end)
     rate = events / watch.processor()
     state.close()
     return rate
@@ -193,13 +195,15 @@ class _Drain(NamedTuple):
     processor: float
 
 
-def _drain(site: Site, plan: Plan, settings: RecorderSettings, memory: Path) -> _Drain:
+def _drain(site: Site, plan: Plan, settings: RecorderSettings, memory: Path, code: InstanceCode) -> _Drain:
     """Deliver everything in the outbox, by an exporter that has seen none of its users before."""
     state = State(memory)
     client = site.client()
     try:
         client.policy()
-        exporter = Exporter(agent=site.instance.agent, recorder=settings, plan=plan, state=state, client=client)
+        exporter = Exporter(
+            agent=site.instance.agent, recorder=settings, plan=plan, state=state, client=client, code=code
+        )
         watch = Stopwatch()
         while exporter.deliver_round():
             pass

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from harness import SMALL_PLAN, USER, as_arrow, event
 from heliograph.event import RANDOM_ID_PATTERN, Verdict
 from heliograph.gateway.bodies import BodyChecker, read_arrow
-from heliograph.plan.buffers import write_arrow
+from heliograph.plan.buffers import StreamWriter, write_arrow
 from heliograph.plan.columns import ColumnChecker
 from heliograph.plan.sensitive import looks_derived
 from heliograph.wire import ARROW
@@ -166,3 +166,11 @@ print(before, "pandas" in sys.modules)
         check=True,
     )
     assert said.stdout.split() == ["2", "2", "4", "1", "False", "False"]
+
+
+def test_a_stream_is_the_same_however_much_memory_its_writer_keeps() -> None:
+    batches = [pa.record_batch({"a": pa.array(range(size)), "b": pa.array(["x"] * size)}) for size in (3, 9_000, 1, 0)]
+    writer = StreamWriter(64)
+    assert [writer.write(batch).to_pybytes() for batch in batches] == [
+        write_arrow(batch).to_pybytes() for batch in batches
+    ]

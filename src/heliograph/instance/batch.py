@@ -13,7 +13,7 @@ from heliograph.instance.machine_code import instance_code
 from heliograph.instance.present_names import PresentNames
 from heliograph.instance.pseudonyms import USER, Pseudonyms
 from heliograph.instance.quick_lines import QuickLines
-from heliograph.plan.buffers import compress, in_order_of_appearance, write_arrow
+from heliograph.plan.buffers import StreamWriter, compress, in_order_of_appearance
 from heliograph.plan.coarse_columns import ColumnCoarsener
 from heliograph.plan.coarsen import coarsen_all
 from heliograph.plan.columns import ColumnChecker
@@ -84,6 +84,7 @@ class BatchBuilder:
         self._present = PresentNames(plan)
         self._line_columns = CompactColumns(plan)
         self._quick_lines = QuickLines(plan)
+        self._writer = StreamWriter()
 
     def read(self, body: bytes, *, latest: datetime) -> Recorded:
         """Read the outbox's lines: nothing but what they and the plan say counts for it.
@@ -146,7 +147,7 @@ class BatchBuilder:
             merge_counts(absent, self._columns.rejected_counts(findings))
         batch = self._columns.keep_accepted(batch, findings)
         counts = self._columns.accepted_counts(findings)
-        return Batch(compress(write_arrow(batch)), batch.num_rows, absent, recorded.stripped, counts)
+        return Batch(compress(self._writer.write(batch)), batch.num_rows, absent, recorded.stripped, counts)
 
     def _mend(self, lines: Sequence[bytes], recorded: Recorded, latest: datetime) -> list[bytes]:
         """Return the lines that the plan allows, rounded, and without properties that it does not declare.

@@ -179,6 +179,25 @@ def write_arrow(batch: pa.RecordBatch) -> pa.Buffer:
     return sink.getvalue()
 
 
+class StreamWriter:
+    """Writes streams as `write_arrow` does, in memory that it keeps: to get some costs more than to fill it."""
+
+    def __init__(self, size: int = _KEPT_BYTES) -> None:
+        self._memory = pa.allocate_buffer(size)
+
+    def write(self, batch: pa.RecordBatch) -> pa.Buffer:
+        """Return a batch as an Arrow IPC stream, which is there until the next one is written."""
+        while True:
+            sink = pa.FixedSizeBufferWriter(self._memory)
+            try:
+                with pa.ipc.new_stream(sink, batch.schema) as writer:
+                    writer.write_batch(batch)
+            except (OSError, pa.ArrowException):  # there is no room
+                self._memory = pa.allocate_buffer(2 * self._memory.size)
+            else:
+                return self._memory.slice(0, sink.tell())
+
+
 class WrittenForm:
     """Compares streams with what `write_arrow` gives, in memory that it keeps: to get some costs much, too."""
 

@@ -27,6 +27,13 @@ PAYS_AFTER: Final = 100_000
 """Events: to import Numba takes as long as to check some hundred thousand."""
 
 
+def types() -> Any:
+    """Return Numba's module of types, for those who name none of the vendor's dependencies."""
+    from numba import types as found  # noqa: PLC0415 - see above
+
+    return found
+
+
 def array(kind: Any, dimensions: int = 1) -> Any:
     """Return the type of arrays, in a row, of a kind that `numba.types` has."""
     from numba import types  # noqa: PLC0415 - see above

@@ -13,7 +13,7 @@ import structlog
 
 from heliograph.instance.frame_loops import join_bodies
 from heliograph.instance.line_loops import read_lines
-from heliograph.machine_code import PAYS_AFTER, MachineCode, array, compiled, memory
+from heliograph.machine_code import PAYS_AFTER, MachineCode, array, compiled, memory, types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,24 +34,24 @@ class Loops(NamedTuple):
 @cache
 def compiled_loops() -> Loops:
     """Return the loops compiled, in one process once."""
-    from numba import types  # noqa: PLC0415 - it takes a quarter of a second
+    kinds = types()  # it takes a quarter of a second
 
     def at_any_byte(*, readonly: bool) -> Any:
-        return types.Array(types.uint64, 1, "A", readonly=readonly, aligned=False)
+        return kinds.Array(kinds.uint64, 1, "A", readonly=readonly, aligned=False)
 
-    read, whole = memory(), types.int64
-    bytes_, bits, integers, table = array(types.uint8), array(types.uint8, 2), array(whole), array(whole, 2)
-    small, places = array(types.int16), array(types.int32)
+    read, whole = memory(), kinds.int64
+    bytes_, bits, integers, table = array(kinds.uint8), array(kinds.uint8, 2), array(whole), array(whole, 2)
+    small, places = array(kinds.int16), array(kinds.int32)
     return Loops(
         compiled(
             join_bodies,
-            types.void(
+            kinds.void(
                 read,
                 at_any_byte(readonly=True),
                 whole,
                 whole,
                 whole,
-                array(types.uint64, 2),
+                array(kinds.uint64, 2),
                 bytes_,
                 at_any_byte(readonly=False),
                 integers,
@@ -59,12 +59,12 @@ def compiled_loops() -> Loops:
         ),
         compiled(
             read_lines,
-            types.void(
+            kinds.void(
                 *(read, at_any_byte(readonly=True), whole),
                 *(table, integers, bits, table),
                 *(places, table, integers, integers),
-                *(small, integers, integers, array(types.int32, 2), places),
-                *(integers, bits, table, array(types.float64, 2), bits, array(types.int16, 2)),
+                *(small, integers, integers, array(kinds.int32, 2), places),
+                *(integers, bits, table, array(kinds.float64, 2), bits, array(kinds.int16, 2)),
                 *(table, table, integers),
             ),
         ),

@@ -136,26 +136,15 @@ class Log:
         """Store one delivery or ping; returns once it is on disk and in the account.
 
         Raises:
-            LogFullError, OSError: See `put`.
-        """
-        await self.put(entry, body)
-
-    def put(self, entry: Stored, body: bytes) -> asyncio.Future[None]:
-        """Have one delivery or ping stored, whether anybody waits for it or not.
-
-        What is returned is done once it is on disk and in the account. It fails with `LogFullError` where there is no
-        room, and nothing was stored; with `OSError` where the disk failed, so that whether it was stored is unknown,
-        and it must be delivered again.
-
-        Raises:
-            OSError: The log is closed.
+            LogFullError: There is no room; nothing was stored.
+            OSError: The disk failed; whether it was stored is unknown, so it must be delivered again.
         """
         queued = _Queued(entry, body, asyncio.get_running_loop().create_future(), spans.traceparent())
         with self._gate:
             if self._closing:
                 raise OSError("the log is closed")
             self._queue.put(queued)
-        return queued.done
+        await queued.done
 
     def close(self) -> None:
         """Store what is queued, and let go of the log."""

@@ -111,37 +111,28 @@ class LocalWriter:
 
     async def append(self, entry: Stored, body: bytes) -> None:
         """See `Writer.append`."""
-        receipt = entry.receipt
-        lock = self._lock(receipt.instance, receipt.epoch if isinstance(receipt, Receipt) else 0)
-        await lock.acquire()
-        try:
-            before = self._refuse_out_of_order(entry)
-            stored = self._log.put(entry, body)  # with which whoever sent it has taken over
-        except BaseException:
-            lock.release()
-            raise
-        # Whoever waits may go away, and the next must still not pass one that is being stored.
-        stored.add_done_callback(lambda _: lock.release())
-        await asyncio.shield(stored)
-        if isinstance(entry, Entry) and entry.exporter and before not in ("", entry.exporter):
-            _log.info("another exporter sends", instance=receipt.instance, before=before[:8], now=entry.exporter[:8])
+        # Shielded: whoever waits may go away, and the next must still not pass one that is being stored.
+        await asyncio.shield(self._append_in_order(entry, body))
 
     async def account(self, instance: str) -> Account:
         """See `Writer.account`."""
         return self._log.account(instance)
 
-    def _refuse_out_of_order(self, entry: Stored) -> str:
-        """Return who has sent for its instance so far, if it belongs behind what is stored."""
-        account = self._log.account(entry.receipt.instance)
-        before = ""
-        if isinstance(entry, PingEntry):
-            in_order = account.ping is None or entry.receipt.day > account.ping.day
-        else:
-            before = self._refuse_superseded(entry.receipt.instance, entry.exporter)
-            in_order = entry.receipt.first == account.expected(entry.receipt.epoch)
-        if not in_order:
-            raise OutOfOrderError
-        return before
+    async def _append_in_order(self, entry: Stored, body: bytes) -> None:
+        receipt = entry.receipt
+        async with self._lock(receipt.instance, receipt.epoch if isinstance(receipt, Receipt) else 0):
+            account = self._log.account(receipt.instance)
+            before = ""
+            if isinstance(entry, PingEntry):
+                in_order = account.ping is None or entry.receipt.day > account.ping.day
+            else:
+                before = self._refuse_superseded(receipt.instance, entry.exporter)
+                in_order = entry.receipt.first == account.expected(entry.receipt.epoch)
+            if not in_order:
+                raise OutOfOrderError
+            await self._log.append(entry, body)  # with which whoever sent it has taken over
+        if isinstance(entry, Entry) and entry.exporter and before not in ("", entry.exporter):
+            _log.info("another exporter sends", instance=receipt.instance, before=before[:8], now=entry.exporter[:8])
 
     def _refuse_superseded(self, instance: str, exporter: str) -> str:
         """Return who sends for an instance, unless `exporter` has sent for it before that one."""

@@ -53,7 +53,7 @@ class _ByIdentity:
         return isinstance(other, _ByIdentity) and other._label == self._label
 
 
-def quick_builder(plan: Plan, pseudonyms: Any) -> BatchBuilder:
+def quick_builder(plan: Plan, pseudonyms: Any, _code: Any = None) -> BatchBuilder:
     """Return a builder like any other: what is made of the plan is made once, as it takes most of a history's time."""
     builder = copy.copy(_builder(plan.label, _ByIdentity(plan)))
     builder._pseudonyms = pseudonyms

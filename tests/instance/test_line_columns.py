@@ -201,6 +201,14 @@ def test_a_recorders_lines_are_all_read_by_the_compiled_loop() -> None:
     ]
 
 
+def test_a_line_that_has_a_property_twice_is_left_by_the_compiled_loop() -> None:
+    lines = [compact(line(number, "u1", duration_ms=4)) for number in (1, 2, 3)]
+    lines[1] = lines[1].replace(b"}", b',"duration_ms":5}')
+    looked = QuickLines(SMALL_PLAN).read(b"\n".join(lines), compiled_loops().read_lines)
+    assert looked.others == [lines[1]]
+    assert looked.table.column("sequence").to_pylist() == [1, 3]
+
+
 def line(number: int, user: str | None, *, hours: float = 0.0, **fields: Any) -> bytes:
     event = {"name": "SearchSubmitted", "sequence": number, "time": NOW - timedelta(hours=hours), "user": user}
     return msgspec.json.encode({key: value for key, value in (event | fields).items() if value is not None})

@@ -67,6 +67,13 @@ def test_what_is_compiled_joins_the_lines_that_are_read_one_by_one(data: st.Data
     assert end == offset + sum(len(encode_frame(b"", body)) for body in expected)
 
 
+def test_a_frame_with_another_digit_is_not_joined_nor_is_what_is_behind_it() -> None:
+    body = [b"[11]", b"[12]", b"[13]"]
+    written = b"".join(encode_frame(b"", each) for each in body).replace(b"[12]", b"[19]")
+    found = quick_join(compiled_loops().join_bodies)(written, 0, len(body))
+    assert found == (body[0], 1, len(encode_frame(b"", body[0])))
+
+
 def test_more_than_is_looked_at_at_once_is_found_in_turns() -> None:
     body = [b"[%d,%s]" % (number, b"x" * (number % 700)) for number in range(2_000)]
     data = b"".join(encode_frame(b"", each) for each in body)

@@ -55,7 +55,7 @@ def record(kind: type[tuple[Any, ...]], *items: Any) -> Any:
     return types.BaseTuple.from_types(items, kind)  # type: ignore[no-untyped-call]
 
 
-def let_be_called(module: ModuleType, *, as_parts: bool = False) -> None:
+def let_be_called(module: ModuleType, *, as_parts: bool = False, makes_arrays: bool = True) -> None:
     """Let loops that are compiled call those of their module, which Python calls as ever.
 
     What is kept for the next process is thrown away when the module of a loop has changed, and that one alone: what it
@@ -65,26 +65,36 @@ def let_be_called(module: ModuleType, *, as_parts: bool = False) -> None:
         module: The module.
         as_parts: Whether what is called becomes part of the loop in each place. It takes longer to compile; to hand
             arrays on takes longer than most of what is called for each event.
+        makes_arrays: Whether what is called makes arrays. If not, none is counted as in use while it is called, which
+            takes far longer than all else where named tuples of many arrays are handed on.
     """
     from numba.extending import register_jitable  # noqa: PLC0415 - see above
 
     for _, function in inspect.getmembers(module, inspect.isfunction):
         if function.__module__ == module.__name__:
-            register_jitable(forceinline=as_parts, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+            register_jitable(forceinline=as_parts, _nrt=makes_arrays, no_cpython_wrapper=True, no_cfunc_wrapper=True)(
+                function
+            )
 
 
-def compiled(function: Callable[..., Any], signature: Any) -> Any:
+def compiled(function: Callable[..., Any], signature: Any, *, makes_arrays: bool = True) -> Any:
     """Return a loop compiled for arguments of some types, and keep it for the next process where that can be done.
 
     It is kept beside its module, or in a folder of the user's own, or in ``NUMBA_CACHE_DIR``; where none of them can
     be written to, each process compiles anew. It runs without Python's lock, beside other threads.
+
+    Args:
+        function: The loop.
+        signature: The types of its arguments, and of what it returns.
+        makes_arrays: Whether it makes arrays; as for `let_be_called`.
     """
     import numba  # noqa: PLC0415 - see above
 
+    options: dict[str, Any] = {"nogil": True, "_nrt": makes_arrays}
     try:
-        loop = numba.njit(cache=True, nogil=True)(function)
+        loop = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # it finds no folder to keep it in
-        loop = numba.njit(nogil=True)(function)
+        loop = numba.njit(**options)(function)
     try:
         loop.compile(signature)
     except (ImportError, AttributeError):  # what was kept names types of another version, which are not there

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import structlog
 
+from heliograph.instance import line_loops, text_loops, value_loops
 from heliograph.instance.frame_loops import join_bodies
-from heliograph.instance.line_loops import read_lines
-from heliograph.machine_code import PAYS_AFTER, MachineCode, array, compiled, memory, types
+from heliograph.instance.line_loops import Columns, Declared, Line, read_lines
+from heliograph.instance.text_loops import Texts
+from heliograph.machine_code import PAYS_AFTER, MachineCode, array, compiled, let_be_called, memory, record, types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +43,9 @@ def compiled_loops() -> Loops:
 
     read, whole = memory(), kinds.int64
     bytes_, bits, integers, table = array(kinds.uint8), array(kinds.uint8, 2), array(whole), array(whole, 2)
-    small, places = array(kinds.int16), array(kinds.int32)
+    small, places, words = array(kinds.int16), array(kinds.int32), array(kinds.uint64)
+    for module in (text_loops, value_loops, line_loops):
+        let_be_called(module, as_parts=True, makes_arrays=False)
     return Loops(
         compiled(
             join_bodies,
@@ -60,13 +64,20 @@ def compiled_loops() -> Loops:
         compiled(
             read_lines,
             kinds.void(
-                *(read, at_any_byte(readonly=True), whole),
-                *(table, integers, bits, table),
-                *(places, table, integers, integers),
-                *(small, integers, integers, array(kinds.int32, 2), places),
-                *(integers, bits, table, array(kinds.float64, 2), bits, array(kinds.int16, 2)),
-                *(table, table, integers),
+                read,
+                at_any_byte(readonly=True),
+                whole,
+                record(Declared, table, integers, bits, table),
+                record(Texts, places, table, integers, integers),
+                record(Line, integers, table, words, table, array(kinds.float64), words, integers),
+                record(
+                    Columns,
+                    *(integers, small, integers, integers, array(kinds.int32, 2), places),
+                    *(integers, bits, table, array(kinds.float64, 2), bits, array(kinds.int16, 2)),
+                    *(table, table, integers),
+                ),
             ),
+            makes_arrays=False,
         ),
     )
 

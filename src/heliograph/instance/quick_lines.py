@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from heliograph.instance.compact_lines import PROPERTIES
 from heliograph.instance.compact_parts import WORDS as WORD_PLACES
 from heliograph.instance.line_loops import (
-    BEGIN,
-    END,
     FLAG,
     KEY,
     MEMBER,
     MEMBERS,
+    MOST_CELLS,
     NAME,
     NAMES,
     OTHERS,
@@ -26,15 +26,17 @@ from heliograph.instance.line_loops import (
     REALS,
     ROWS,
     SESSION,
-    SPACE,
     SPARE,
-    TEXTS,
     USER,
     WHOLE,
     WORDS,
+    Columns,
+    Declared,
+    Line,
 )
 from heliograph.instance.new_columns import column_per_group, number_column
 from heliograph.instance.quick_frames import at_any_byte
+from heliograph.instance.text_loops import BEGIN, END, SPACE, Texts
 from heliograph.plan.changes import present_names
 from heliograph.plan.columns import IDS, SMALL_WORDS, TIME, wire_schema
 
@@ -85,23 +87,23 @@ class QuickLines:
         rows = body.count(b"\n") + 1
         letters = b"".join((body, b"\n", self._given, bytes(SPARE)))
         bounds = self._bounds + np.array([len(body) + 1, len(body) + 1, 0])
-        found = _Found.room(rows, self._sizes, len(self._types), len(bounds), len(self._events))
+        table = _room_for_texts(rows + len(bounds), len(self._types))
+        found = _room_for_rows(rows, self._sizes, len(self._types), len(self._events))
         loop(
             np.frombuffer(letters, np.uint8),
             at_any_byte(np.frombuffer(letters, np.uint8)),
             len(body) + 1,
-            bounds,
-            self._event_of,
-            self._declared,
-            self._kinds,
-            *found,
+            Declared(bounds, self._event_of, self._declared, self._kinds),
+            table,
+            _room_for_line(len(self._types)),
+            found,
         )
         others = found.others[: found.counts[OTHERS]].tolist()
-        return QuickLook(self._table(found, body, len(bounds)), [body[begin:end] for begin, end in others])
+        texts = _texts(table, body, len(bounds))
+        return QuickLook(self._table(found, texts, body), [body[begin:end] for begin, end in others])
 
-    def _table(self, found: _Found, body: bytes, given: int) -> pa.Table:
+    def _table(self, found: Columns, texts: Callable[[int], list[str]], body: bytes) -> pa.Table:
         rows = int(found.counts[ROWS])
-        texts = _texts(found, body, given)
         events = np.argsort(np.where(found.shown > 0, found.shown, len(found.shown) + 1), kind="stable")
         names = [self._events[event] for event in events[: found.counts[NAMES]]]
         columns = {
@@ -122,7 +124,7 @@ class QuickLines:
         return pa.table(columns)
 
     def _property(
-        self, found: _Found, place: int, kind: pa.DataType, rows: int, texts: Callable[[int], list[str]]
+        self, found: Columns, place: int, kind: pa.DataType, rows: int, texts: Callable[[int], list[str]]
     ) -> pa.Array:
         which, line = self._kinds[place].tolist()
         size = (rows + 7) // 8
@@ -138,62 +140,59 @@ class QuickLines:
         return pa.DictionaryArray.from_arrays(indices, words, safe=False)
 
 
-class _Found(NamedTuple):
-    """The arrays that the loop fills in; see there."""
-
-    slots: npt.NDArray[np.int32]
-    texts: npt.NDArray[np.int64]
-    numbers: npt.NDArray[np.int64]
-    shown: npt.NDArray[np.int64]
-    names: npt.NDArray[np.int16]
-    sequences: npt.NDArray[np.int64]
-    times: npt.NDArray[np.int64]
-    keys: npt.NDArray[np.int32]
-    words: npt.NDArray[np.int32]
-    cells: npt.NDArray[np.int64]
-    valid: npt.NDArray[np.uint8]
-    whole: npt.NDArray[np.int64]
-    real: npt.NDArray[np.float64]
-    flags: npt.NDArray[np.uint8]
-    members: npt.NDArray[np.int16]
-    reals: npt.NDArray[np.int64]
-    others: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
-
-    @classmethod
-    def room(cls, rows: int, sizes: Sequence[int], properties: int, given: int, events: int) -> _Found:
-        """Return room for so many lines; what is not filled in takes no memory."""
-        slots = _FIRST_SLOTS << (4 * (rows + given) // _FIRST_SLOTS).bit_length()
-        bits = (rows + 7) // 8
-        return cls(
-            slots=np.zeros(slots, np.int32),
-            texts=np.zeros((slots, 5), np.int64),
-            numbers=np.zeros(MEMBERS + properties, np.int64),
-            shown=np.zeros(events, np.int64),
-            names=np.zeros(rows, np.int16),
-            sequences=np.zeros(rows, np.int64),
-            times=np.zeros(rows, np.int64),
-            keys=np.zeros((2, rows), np.int32),
-            words=np.zeros(rows, np.int32),
-            cells=np.zeros(properties, np.int64),
-            valid=np.zeros((properties, bits), np.uint8),
-            whole=np.zeros((sizes[WHOLE], rows), np.int64),
-            real=np.zeros((sizes[REAL], rows), np.float64),
-            flags=np.zeros((sizes[FLAG], bits), np.uint8),
-            members=np.zeros((sizes[MEMBER], rows), np.int16),
-            reals=np.zeros((rows + _FIRST_SLOTS, 4), np.int64),
-            others=np.zeros((rows, 2), np.int64),
-            counts=np.zeros(5, np.int64),
-        )
+def _room_for_texts(count: int, properties: int) -> Texts:
+    """Return room for the texts of so many rows, and of what is given."""
+    slots = _FIRST_SLOTS << (4 * count // _FIRST_SLOTS).bit_length()
+    return Texts(
+        slots=np.zeros(slots, np.int32),
+        lines=np.zeros((slots, 5), np.int64),
+        numbers=np.zeros(MEMBERS + properties, np.int64),
+        total=np.zeros(1, np.int64),
+    )
 
 
-def _texts(found: _Found, body: bytes, given: int) -> Callable[[int], list[str]]:
+def _room_for_line(properties: int) -> Line:
+    """Return room for the line that is being read."""
+    return Line(
+        own=np.zeros(3, np.int64),
+        bounds=np.zeros((PROPERTIES + 1, 2), np.int64),
+        codes=np.zeros(PROPERTIES, np.uint64),
+        cells=np.zeros((MOST_CELLS, 5), np.int64),
+        reals=np.zeros(MOST_CELLS, np.float64),
+        cell_codes=np.zeros(MOST_CELLS, np.uint64),
+        last=np.zeros(properties, np.int64),
+    )
+
+
+def _room_for_rows(rows: int, sizes: Sequence[int], properties: int, events: int) -> Columns:
+    """Return room for so many rows; what is not filled in takes no memory."""
+    bits = (rows + 7) // 8
+    return Columns(
+        shown=np.zeros(events, np.int64),
+        names=np.zeros(rows, np.int16),
+        sequences=np.zeros(rows, np.int64),
+        times=np.zeros(rows, np.int64),
+        keys=np.zeros((2, rows), np.int32),
+        words=np.zeros(rows, np.int32),
+        cells=np.zeros(properties, np.int64),
+        valid=np.zeros((properties, bits), np.uint8),
+        whole=np.zeros((sizes[WHOLE], rows), np.int64),
+        real=np.zeros((sizes[REAL], rows), np.float64),
+        flags=np.zeros((sizes[FLAG], bits), np.uint8),
+        members=np.zeros((sizes[MEMBER], rows), np.int16),
+        reals=np.zeros((rows + _FIRST_SLOTS, 4), np.int64),
+        others=np.zeros((rows, 2), np.int64),
+        counts=np.zeros(4, np.int64),
+    )
+
+
+def _texts(table: Texts, body: bytes, given: int) -> Callable[[int], list[str]]:
     """Return what gives the texts of a space, in the order of their numbers."""
-    texts = found.texts[given : found.counts[TEXTS]]
+    texts = table.lines[given : table.total[0]]
     order = np.argsort(texts[:, SPACE], kind="stable")
     texts = texts[order]
     begins, ends = texts[:, BEGIN].tolist(), texts[:, END].tolist()
-    firsts = np.searchsorted(texts[:, SPACE], np.arange(len(found.numbers) + 1)).tolist()
+    firsts = np.searchsorted(texts[:, SPACE], np.arange(len(table.numbers) + 1)).tolist()
 
     def of(space: int) -> list[str]:
         those = slice(firsts[space], firsts[space + 1])

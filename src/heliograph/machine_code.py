@@ -13,12 +13,14 @@ another kind, or with steps between its items is refused by a `TypeError`.
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
     from typing import Self
 
@@ -58,8 +60,8 @@ def record(kind: type[tuple[Any, ...]], *items: Any) -> Any:
 def let_be_called(module: ModuleType, *, as_parts: bool = False, makes_arrays: bool = True) -> None:
     """Let loops that are compiled call those of their module, which Python calls as ever.
 
-    What is kept for the next process is thrown away when the module of a loop has changed, and that one alone: what it
-    calls, and the numbers that it knows by name, are best in it.
+    What is kept for the next process is thrown away when the module of a loop has changed, and those alone that
+    `compiled` is told of besides: what it calls, and the numbers that it knows by name, are in one of them.
 
     Args:
         module: The module.
@@ -77,7 +79,9 @@ def let_be_called(module: ModuleType, *, as_parts: bool = False, makes_arrays: b
             )
 
 
-def compiled(function: Callable[..., Any], signature: Any, *, makes_arrays: bool = True) -> Any:
+def compiled(
+    function: Callable[..., Any], signature: Any, *, makes_arrays: bool = True, parts: Iterable[ModuleType] = ()
+) -> Any:
     """Return a loop compiled for arguments of some types, and keep it for the next process where that can be done.
 
     It is kept beside its module, or in a folder of the user's own, or in ``NUMBA_CACHE_DIR``; where none of them can
@@ -87,6 +91,7 @@ def compiled(function: Callable[..., Any], signature: Any, *, makes_arrays: bool
         function: The loop.
         signature: The types of its arguments, and of what it returns.
         makes_arrays: Whether it makes arrays; as for `let_be_called`.
+        parts: Other modules of which it calls or knows something: what was kept before one of them changed is not used.
     """
     import numba  # noqa: PLC0415 - see above
 
@@ -95,14 +100,23 @@ def compiled(function: Callable[..., Any], signature: Any, *, makes_arrays: bool
         loop = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # it finds no folder to keep it in
         loop = numba.njit(**options)(function)
+    _forget(loop, before=max((Path(inspect.getfile(part)).stat().st_mtime for part in parts), default=0.0))
     try:
         loop.compile(signature)
     except (ImportError, AttributeError):  # what was kept names types of another version, which are not there
-        for kept in Path(loop.stats.cache_path or ".").glob("*.nbi"):
-            kept.unlink(missing_ok=True)
+        _forget(loop, before=inf)
         loop.compile(signature)
     loop.disable_compile()
     return loop
+
+
+def _forget(loop: Any, *, before: float) -> None:
+    """Throw away what was kept beside a loop, and itself, before a time in seconds since 1970."""
+    folder = loop.stats.cache_path  # None where nothing can be kept
+    for kept in Path(folder).glob("*.nbi") if folder else ():
+        with suppress(FileNotFoundError):  # another process has done so
+            if kept.stat().st_mtime < before:
+                kept.unlink()
 
 
 class MachineCode(Generic[Loops]):

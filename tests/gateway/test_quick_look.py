@@ -310,6 +310,17 @@ class TestMachineCode:
             file.unlink()
             del sys.modules[file.stem]
 
+    def test_what_was_kept_before_one_of_its_parts_changed_is_compiled_anew(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "kept_whole.py").write_text("from kept_part import MORE\ndef total(one):\n    return one + MORE\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        for more in (1, 20):
+            (tmp_path / "kept_part.py").write_text(f"MORE = {more}\n")
+            part, whole = import_module("kept_part"), import_module("kept_whole")
+            assert compiled(whole.total, types.int64(types.int64), parts=[part])(1) == 1 + more
+            del sys.modules["kept_part"], sys.modules["kept_whole"]
+
     def test_a_gateway_that_has_little_to_check_does_not_import_the_compiler(
         self, plain_both: Both, tmp_path: Path
     ) -> None:

@@ -209,6 +209,13 @@ def test_a_line_that_has_a_property_twice_is_left_by_the_compiled_loop() -> None
     assert looked.table.column("sequence").to_pylist() == [1, 3]
 
 
+def test_an_empty_line_costs_the_compiled_loop_no_other() -> None:
+    lines = [b"", compact(line(1, "u1")), b"", compact(line(2, "u2")), b""]
+    looked = QuickLines(SMALL_PLAN).read(b"\n".join(lines), compiled_loops().read_lines)
+    assert looked.others == [b"", b"", b""]
+    assert looked.table.column("user").to_pylist() == ["u1", "u2"]
+
+
 def line(number: int, user: str | None, *, hours: float = 0.0, **fields: Any) -> bytes:
     event = {"name": "SearchSubmitted", "sequence": number, "time": NOW - timedelta(hours=hours), "user": user}
     return msgspec.json.encode({key: value for key, value in (event | fields).items() if value is not None})

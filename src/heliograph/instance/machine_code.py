@@ -78,6 +78,7 @@ def compiled_loops() -> Loops:
                 ),
             ),
             makes_arrays=False,
+            parts=(text_loops, value_loops),
         ),
     )
 

@@ -65,7 +65,7 @@ class EmbeddedWriter:
             rows = self._added_up(rows, change)
         if change.folds is not None:
             with connect(self._settings) as connection:
-                rows = folded(connection, change.folds, rows)
+                rows = folded(connection, change.folds, rows).cast(rows.schema)  # which numbers its columns
         return [write_file(table, in_order(rows), piece[0])] if len(rows) else []
 
     def _without(self, rows: pa.Table, scopes: Sequence[Scope]) -> pa.Table:

@@ -347,6 +347,7 @@ def test_the_command_line_tells_of_pings_at_both_places(vendor: Vendor, tmp_path
         "erased": {},
         "retired": {},
         "differences": [],
+        "explained": [],
     }
     [line] = [line for line in shown("lake", "status").splitlines() if INSTANCE in line]
     assert line.replace("│", " ").split() == [INSTANCE, "1", "1", "0", "2"]

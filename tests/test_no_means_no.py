@@ -58,6 +58,9 @@ class Recorded(NamedTuple):
 class ConsentGateway(DirectGateway):
     """Also answers what may be sent, and takes orders for erasure; its own clock is never set back."""
 
+    exporter = "0" * 32
+    after: tuple[str, ...] | list[str] = ()
+
     def __init__(self, folder: Path, machine: NoMeansNo) -> None:
         self.is_there = True
         self.erased: list[str] = []

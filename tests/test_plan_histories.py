@@ -55,6 +55,8 @@ from heliograph.wire import (
 from test_once import KEY, MEMORY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from heliograph.plan.model import Plan
 
 NOW = datetime.now(UTC)
@@ -77,6 +79,8 @@ class Line:
     clock_offset = timedelta()
     built_by: str | None = None
     ledger_head: str | None = None
+    exporter = "0" * 32
+    after: Sequence[str] = ()
 
     def clock_was_set(self) -> bool:
         return False

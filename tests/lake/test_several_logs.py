@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
+from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner
 
 from harness import ACCOUNT, INSTANCE, SMALL_PLAN, USER, Vendor, as_lines, deliver, event, zstd
@@ -32,13 +36,17 @@ from heliograph.lake.tables import (
     are_deliveries,
     delivery_files,
     event_files,
+    find_catalog,
     open_catalog,
 )
 from heliograph.registry.erasures import order
+from heliograph.settings import LakeSettings
 from heliograph.wire import NDJSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from heliograph.demo.postgres import PostgresCluster
 
 MARTS = ("user_days", "user_feature_days", "active_days", "session_parts", "session_spans", "instance_days")
 
@@ -256,6 +264,25 @@ def test_two_loaders_take_turns_and_marts_are_those_of_all_events(gateways: Gate
             assert counts[0] == counts[1], name
     for loader in loaders:
         loader.close()
+
+
+def test_loaders_that_begin_in_the_same_moment_make_one_catalog(postgres: PostgresCluster, tmp_path: Path) -> None:
+    barrier = Barrier(8)
+
+    def begin(lake: LakeSettings) -> bool:
+        barrier.wait()
+        open_catalog(lake, make=True)
+        return find_catalog(lake) is not None
+
+    for number in range(4):
+        name = f"catalog_{number}"
+        with postgres.connect() as admin:
+            admin.execute(f"create database {name}")
+        where = conninfo_to_dict(postgres.dsn(name))
+        url = f"postgresql+psycopg://{where['user']}@/{name}?host={quote(str(where['host']))}"
+        lakes = [LakeSettings(warehouse=str(tmp_path), catalog=url, log=log) for log in "abcdefgh"]
+        with ThreadPoolExecutor(len(lakes)) as pool:
+            assert all(pool.map(begin, lakes))
 
 
 def test_a_second_loader_of_the_same_log_does_not_start(gateways: Gateways) -> None:

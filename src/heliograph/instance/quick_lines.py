@@ -71,9 +71,11 @@ class QuickLines:
         self._events = list(plan.events)
         names = {name: name for name in plan.events} | present_names(plan)
         given = [(name, NAME) for name in names] + [(key, KEY) for key in self._types]
-        ends = np.cumsum([len(text.encode()) for text, _ in given])
+        sizes = np.array([len(text.encode()) for text, _ in given], np.int64)
+        ends = np.cumsum(sizes)
         self._given = b"".join(text.encode() for text, _ in given)
-        self._bounds = np.stack((np.concatenate(([0], ends[:-1])), ends, [space for _, space in given]), axis=1)
+        spaces = np.array([space for _, space in given], np.int64)
+        self._bounds = np.stack((ends - sizes, ends, spaces), axis=1)
         self._event_of = np.array([self._events.index(name) for name in names.values()], np.int64)
         declared = [[key in event.properties for key in self._types] for event in plan.events.values()]
         self._declared = np.array(declared, np.uint8).reshape(len(self._events), len(self._types))

@@ -9,6 +9,7 @@ each delivery. Times are in UTC, without a zone, as not all engines read zones a
 from __future__ import annotations
 
 import functools
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ from pyiceberg.io import PY_IO_IMPL
 from pyiceberg.transforms import MonthTransform
 from pyiceberg.types import BooleanType, DoubleType, IcebergType, LongType, StringType, TimestampType
 from sqlalchemy import inspect, make_url
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from heliograph.lake.places import LOG
 from heliograph.lake.storage import local_path, open_storage
@@ -41,6 +43,8 @@ IDENTITY: Final = ("instance", "epoch", "sequence")
 CATALOG_TABLE: Final = "iceberg_tables"
 """Where PyIceberg's SQL catalog keeps its tables."""
 _FILES: Final = "heliograph.lake.durability.DurableFileIO"
+_CATALOG_PAUSES: Final = (0.1, 0.3, 1.0, 3.0)
+"""Seconds between attempts to make a catalog."""
 TIME: Final = pa.timestamp("us")
 _BEFORE_PROPERTIES: Final = [
     pa.field("instance", pa.string()),
@@ -198,6 +202,15 @@ def _catalog_of_server(settings: LakeSettings, *, make: bool) -> SqlCatalog:
 
 
 def _catalog(settings: LakeSettings, *, make: bool) -> SqlCatalog:
+    for pause in _CATALOG_PAUSES if make else ():
+        try:
+            return _opened(settings, make=True)
+        except (IntegrityError, OperationalError, ProgrammingError):  # other loaders make its tables in this moment
+            time.sleep(pause)
+    return _opened(settings, make=make)
+
+
+def _opened(settings: LakeSettings, *, make: bool) -> SqlCatalog:
     storage = open_storage(settings)
     return SqlCatalog(
         "heliograph",

@@ -266,6 +266,7 @@ def test_two_loaders_take_turns_and_marts_are_those_of_all_events(gateways: Gate
         loader.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # PyIceberg closes no connection
 def test_loaders_that_begin_in_the_same_moment_make_one_catalog(postgres: PostgresCluster, tmp_path: Path) -> None:
     barrier = Barrier(8)
 

@@ -5,13 +5,31 @@ What follows on a line that was changed says nothing: its differences are differ
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import msgspec
 
 from heliograph.consent.chain import Head, Link, empty, find_link_faults, next_link
 
-Word = TypeVar("Word", bound=msgspec.Struct)
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from heliograph.difference import Difference
+
+
+class Said(Protocol):
+    """What every word says."""
+
+    @property
+    def instance(self) -> str:
+        """Of whom something differs."""
+
+    @property
+    def ranges(self) -> list[Difference]:
+        """The ranges that were known one by one, and not explained before."""
+
+
+Word = TypeVar("Word", bound=Said)
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -64,6 +82,15 @@ class Words(Generic[Word]):
         """Add a word."""
         self._links.append(next_link(self._chain, self._head(), msgspec.json.encode(word)))
         self.found.append(word)
+
+    def of(self, instance: str) -> list[Word]:
+        """Return what was said of an instance, the earliest first."""
+        return [each for each in self.found if each.instance == instance]
+
+    def open_ranges(self, instance: str, found: Iterable[Difference]) -> list[Difference]:
+        """Return those of the ranges found that nobody has explained."""
+        known = [each for word in self.of(instance) for each in word.ranges]
+        return [each for each in found if each not in known]
 
     def lines(self) -> bytes:
         """Return all of them, as they are kept."""

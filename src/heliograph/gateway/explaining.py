@@ -68,12 +68,11 @@ class Explanations:
 
     def of(self, instance: str) -> list[Explanation]:
         """Return what was said of an instance's account, the earliest first."""
-        return [each for each in self.found if each.instance == instance]
+        return self._words.of(instance)
 
     def open_ranges(self, instance: str, account: Account) -> list[Difference]:
         """Return the ranges that nobody has explained, as far as they are known one by one."""
-        known = [each for word in self.of(instance) for each in word.ranges]
-        return [each for each in account.differences if each not in known]
+        return self._words.open_ranges(instance, account.differences)
 
     def open_differences(self, instance: str, account: Account) -> int:
         """Return how many ranges differ that nobody has explained; at least 1 if the account does not close."""

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from heliograph.event import VERSION_PATTERN
 from heliograph.gateway.line_loops import FIRST, ID_LETTERS, IDS, LAST, LINES, VERSIONS
 from heliograph.gateway.line_tables import tables_of
-from heliograph.plan.sensitive.numbers import is_no_version
+from heliograph.gateway.plan_tables import is_version
 from heliograph.plan.sensitive.random_ids import looks_derived
 
 if TYPE_CHECKING:
@@ -88,18 +87,10 @@ class LineLook:
         ):
             return None
         places = ids[: found[IDS]].tolist()
-        if any(looks_derived(word) for word in {_text(content, place, ID_LETTERS) for place in places}):
+        if any(looks_derived(word.decode()) for word in {content[place : place + ID_LETTERS] for place in places}):
             return None
         told = versions[: found[VERSIONS]].tolist()
-        if not all(_is_version(word) for word in {_text(content, *each) for each in told}):
+        if not all(map(is_version, {content[place : place + length] for place, length in told})):
             return None
         names = {name: count for name, count in zip(self._names, counts.tolist(), strict=True) if count}
         return Faultless(int(found[LINES]), int(found[FIRST]), int(found[LAST]), names)
-
-
-def _text(content: bytes, place: int, length: int) -> str:
-    return content[place : place + length].decode("ascii", "replace")
-
-
-def _is_version(word: str) -> bool:
-    return VERSION_PATTERN.fullmatch(word) is not None and not is_no_version(word)

@@ -99,7 +99,7 @@ class Words:
         """Tell whether all words are versions as they may stand there, which are known from then on."""
         all_words = {*words}
         new = {word for word in all_words if line_of(word, _VERSIONS, self.vocabulary) < 0}  # type: ignore[arg-type]
-        if not all(map(_may_stand, new)) or len(all_words) > MOST_VERSIONS:
+        if not all(map(is_version, new)) or len(all_words) > MOST_VERSIONS:
             return False
         if self._count + len(new) > len(self.vocabulary.words):
             self._forget_versions()
@@ -140,6 +140,7 @@ def _lists(plan: Plan, looks: Mapping[str, Looks]) -> dict[str, list[frozenset[s
     return {field: [words - sensitive[field] for words in by_event] for field, by_event in lists.items()}
 
 
-def _may_stand(version: bytes) -> bool:
-    text = version.decode("ascii", "replace")
+def is_version(word: bytes) -> bool:
+    """Tell whether a word is a version as it may stand there."""
+    text = word.decode("ascii", "replace")
     return VERSION_PATTERN.fullmatch(text) is not None and not is_no_version(text)

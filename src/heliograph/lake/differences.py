@@ -91,19 +91,20 @@ class LakeDifferences:
 
     def open_ranges(self, instance: str) -> list[Difference]:
         """Return the ranges that nobody has explained, as far as they are known one by one."""
-        known = [each for word in self._of(instance) for each in word.ranges]
         found = [each for log in self._found.values() for each in log.get(instance, Found()).ranges]
-        return [each for each in found if each not in known]
+        return self._words.open_ranges(instance, found)
 
     def open_count(self, instance: str, log: str | None = None) -> int:
         """Return how many ranges differ that nobody has explained: of one log, or of all."""
         logs = self._found if log is None else {log} & self._found.keys()
-        known = self._latest(instance).found if self._of(instance) else {}
+        words = self._words.of(instance)
+        known = words[-1].found if words else {}
         return sum(max(self._found[each].get(instance, Found()).count - known.get(each, 0), 0) for each in logs)
 
     def known_names(self, instance: str) -> Counts:
         """Return by how many events of each name the lake is known to differ."""
-        return self._latest(instance).names if self._of(instance) else {}
+        words = self._words.of(instance)
+        return words[-1].names if words else {}
 
     def open_names(self, instance: str, names: Counts) -> Counts:
         """Return those names by which the lake differs otherwise than is known."""
@@ -129,12 +130,6 @@ class LakeDifferences:
     def property(self) -> dict[str, str]:
         """Return the property with all that was said."""
         return {_EXPLAINED: self._words.lines().decode()}
-
-    def _of(self, instance: str) -> list[Explanation]:
-        return [each for each in self.words if each.instance == instance]
-
-    def _latest(self, instance: str) -> Explanation:
-        return self._of(instance)[-1]
 
 
 def found_property(table: Table, fresh: Iterable[tuple[str, Difference]]) -> dict[str, str]:

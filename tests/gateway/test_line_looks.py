@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import count_passing_flips
 from harness import SMALL_PLAN, USER, event, random_id
 from heliograph.event import microseconds
 from heliograph.gateway import machine_code
@@ -334,16 +335,10 @@ def both() -> Both:
 
 
 def test_of_lines_of_which_any_bit_is_another_the_same_comes_with_the_look_and_without(both: Both) -> None:
-    content = bytearray(body_of(ROWS))
-    assert both.lets_pass(bytes(content))
-    passed = 0
-    for place in range(len(content)):
-        for bit in range(8):
-            content[place] ^= 1 << bit
-            passed += both.lets_pass(bytes(content))
-            content[place] ^= 1 << bit
+    right = body_of(ROWS)
+    assert both.lets_pass(right)
     # Numbers, times, versions and ids that have another digit.
-    assert passed > 500
+    assert count_passing_flips(right, both.lets_pass) > 500
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n\n", b"\r\n", b"\0", b" ", b"\n ", b"}", b"\n{", b","])

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import caching, types
 
+from damage import count_passing_flips
 from harness import SMALL_PLAN, USER, as_arrow, event, random_id
 from heliograph.gateway import machine_code
 from heliograph.gateway.bodies import BodyChecker, Checked
@@ -174,15 +175,8 @@ def careless_both() -> Both:
 def test_a_body_of_which_any_bit_is_another_passes_only_if_the_plan_and_arrow_let_it_pass(
     compiled_both: Both,
 ) -> None:
-    content = bytearray(compiled_both.right)
-    passed = 0
-    for place in range(len(content)):
-        for bit in range(8):
-            content[place] ^= 1 << bit
-            passed += compiled_both.lets_pass(bytes(content))
-            content[place] ^= 1 << bit
     # Times, numbers, and ids that have another digit.
-    assert passed > 500
+    assert count_passing_flips(compiled_both.right, compiled_both.lets_pass) > 500
 
 
 @settings(deadline=None)

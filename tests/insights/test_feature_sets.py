@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -49,6 +50,25 @@ def test_a_plan_may_have_more_features_than_one_number_holds(make_events: MakeEv
     ranked = rows_of(feature_stickiness(tables, BROAD, scope, rule=StickinessRule(largest_set=1)))
     days = {row["features"]: round(row["stickiness"] * 28) for row in ranked}
     assert days == dict.fromkeys(MANY, 1) | {MANY[61]: 2, MANY[62]: 2}
+
+
+def test_windows_are_told_apart_however_many_of_them_share_a_number(
+    make_events: MakeEvents, make_scope: MakeScope
+) -> None:
+    for count in (1, 2, 25, 31, 32, 62):  # 62 windows in a number, 31, 2, 2, and twice a single one
+        plan = msgspec.structs.replace(BROAD, events={f"used_{each}": definition(each) for each in MANY[:count]})
+        last, first = MANY[count - 1], MANY[0]
+        used_in = {9: [first, last], 8: [last], 7: [first], 2: [first, first], 1: [first, last], 0: [last]}
+        rows = [
+            {"user": user, "name": f"used_{feature}", "at": f"{date(2026, 6, 28) - timedelta(days=7 * window)}T09:00"}
+            for window, features in used_in.items()
+            for feature in features
+            for user in ("ann", "bob")[: 1 + window % 2]
+        ]
+        measures = rows_of(window_measures(defined_tables(make_events(rows), plan), plan, make_scope("2026-06-28")))
+        assert {row["window"]: (row["users"], row["breadth"]) for row in measures} == {
+            window: (1 + window % 2, len(set(features))) for window, features in used_in.items()
+        }
 
 
 def test_active_days_are_counted_over_more_days_than_one_number_holds(

@@ -14,6 +14,8 @@ from heliograph.insights.scope import number_of
 from heliograph.lake.marts.feature_sets import BITS, bit_or, bits_of_names, count_pages, numbered_features
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from heliograph.insights.scope import Window
     from heliograph.plan.model import Plan
 
@@ -92,6 +94,38 @@ def count_features(table: ibis.Table) -> ibis.Value:
     return functools.reduce(operator.add, (bits_set(table[name]) for name in sets(table)))
 
 
+def united_in_turn(table: ibis.Table, keys: Sequence[str], place: str, plan: Plan) -> ibis.Table:
+    """Return for each combination of keys and place the union of its rows' sets of features; none that is empty.
+
+    Where a plan has few features, the sets of several places in turn stand side by side in one number while rows are
+    grouped: the groups are as many times fewer, and to group by words is what such a question takes.
+
+    Args:
+        table: With sets, none of them empty, as `with_paged_sets` returns it.
+        keys: The other columns to group by.
+        place: A column of whole numbers from 0 on.
+        plan: Says how many features there are.
+
+    Returns:
+        `keys`, `place`, and the sets.
+    """
+    width = max(1, min(BITS, len(numbered_features(plan))))
+    many = BITS // width
+    if many == 1:
+        return table.group_by([*keys, place]).agg(**unions(table))
+    [column] = sets(table)
+    turn = table[place] // many
+    beside = table.select(*keys, turn=turn, **{column: table[column] << (table[place] - turn * many) * width})
+    together = beside.group_by([*keys, "turn"]).agg(**unions(beside))
+    known = together.cross_join(_numbers("step", many))
+    apart = known.select(
+        *keys,
+        (known.turn * many + known.step).name(place),
+        ((known[column] >> known.step * width) & ibis.literal((1 << width) - 1, "int64")).name(column),
+    )
+    return apart.filter(apart[column] != 0)
+
+
 def day_masks(days: ibis.Table, plan: Plan, window: Window) -> ibis.Table:
     """Return for each user and each feature that they used, in the order of the plan's numbers, the set of its days.
 
@@ -118,7 +152,7 @@ def day_masks(days: ibis.Table, plan: Plan, window: Window) -> ibis.Table:
         ),
         "user_id",
     )
-    known = wide.cross_join(_feature_numbers(len(numbers)))
+    known = wide.cross_join(_numbers("feature", len(numbers)))
     masks = known.select(
         "feature",
         user=known[NUMBER],
@@ -127,7 +161,7 @@ def day_masks(days: ibis.Table, plan: Plan, window: Window) -> ibis.Table:
     return masks.filter(masks["mask"] != 0)
 
 
-@functools.lru_cache(maxsize=8)
-def _feature_numbers(count: int) -> ibis.Table:
-    """Return the numbers of features, the same table each time: expressions of equal parts are compiled once."""
-    return ibis.memtable(pa.table({"feature": pa.array(range(count), pa.int64())}))
+@functools.lru_cache(maxsize=16)
+def _numbers(name: str, count: int) -> ibis.Table:
+    """Return the numbers from 0 on, the same table each time: expressions of equal parts are compiled once."""
+    return ibis.memtable(pa.table({name: pa.array(range(count), pa.int64())}))

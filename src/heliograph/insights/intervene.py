@@ -25,10 +25,10 @@ import pyarrow as pa
 from msgspec import Meta
 
 from heliograph.insights.answer import Answer, scope_parameters
-from heliograph.insights.bits import count_features, unions, with_paged_sets
+from heliograph.insights.bits import count_features, united_in_turn, with_paged_sets
 from heliograph.insights.building import built_once
 from heliograph.insights.change import Change, find_change
-from heliograph.insights.filters import scoped, up_to, within
+from heliograph.insights.filters import restricts_use, scoped, up_to, within
 from heliograph.insights.scope import Scope, Window, checked, number_of
 
 if TYPE_CHECKING:
@@ -117,27 +117,24 @@ def window_measures(tables: Tables, plan: Plan, scope: Scope, *, rule: Intervent
 
 def measures_of(known: Tables, plan: Plan, scope: Scope, days: Window, rule: InterventionRule) -> ibis.Table:
     """Return `window_measures` of some days, of tables that the scope has been applied to."""
-    arrived = within(known.data_days, days)
-    arrived = arrived.select(scope.unit, window=_window(arrived.day.epoch_days().cast("int64"), days, rule)).distinct()
-    active = with_paged_sets(within(known.active_days, days), plan)
-    active = active.mutate(window=_window(active.day.epoch_days().cast("int64"), days, rule))
+
+    def windowed(table: ibis.Table) -> ibis.Table:
+        rows = within(table, days)
+        return rows.mutate(window=_window(rows.day.epoch_days().cast("int64"), days, rule))
+
     keys = [scope.unit, "window"]
+    arrived = windowed(known.data_days).select(keys).distinct()
+    active = with_paged_sets(windowed(known.active_days), plan)
     # By user first: an engine counts rows faster than it tells distinct values apart.
-    users = active.group_by([*keys, "user_id"]).agg(
-        core=active.core_actions.sum(),
-        outcomes=active.outcomes.sum(),
-        failed=active.failures.sum(),
-        **unions(active),
+    users = united_in_turn(active, [scope.unit, "user_id"], "window", plan)
+    breadth = users.group_by(keys).agg(users=users.count(), pairs=count_features(users).sum())
+    counted = windowed(_counted(known, scope))
+    counts = counted.group_by(keys).agg(
+        core=counted.core_actions.sum(), outcomes=counted.outcomes.sum(), failed=counted.failures.sum()
     )
-    totals = users.group_by(keys).agg(
-        users=users.count(),
-        core=users.core.sum(),
-        outcomes=users.outcomes.sum(),
-        failed=users.failed.sum(),
-        pairs=count_features(users).sum(),
-    )
-    table = arrived.left_join(totals, keys).select(*keys, "users", "core", "outcomes", "failed", "pairs")
-    table = table.fill_null(dict.fromkeys(("users", "core", "outcomes", "failed", "pairs"), 0))
+    table = arrived.left_join(breadth, keys).select(*keys, "users", "pairs")
+    table = table.left_join(counts, keys).select(*keys, "users", "pairs", "core", "outcomes", "failed")
+    table = table.fill_null(dict.fromkeys(("users", "pairs", "core", "outcomes", "failed"), 0))
     return table.select(
         *keys,
         "users",
@@ -147,6 +144,14 @@ def measures_of(known: Tables, plan: Plan, scope: Scope, days: Window, rule: Int
         breadth=table.pairs / table.users.nullif(0),
         failures=ibis.ifelse(table.outcomes >= rule.minimum_outcomes, table.failed / table.outcomes, None),
     ).order_by(keys)
+
+
+def _counted(known: Tables, scope: Scope) -> ibis.Table:
+    """Return days with the counts of the events that make their users active: those of instances, which are fewer.
+
+    They are at hand only where marts are kept and days are theirs, and say nothing of single features.
+    """
+    return known.active_days if known.event_days is not None or restricts_use(scope) else known.instance_days
 
 
 def by_unit(table: pa.Table) -> dict[str, Measures]:

@@ -7,6 +7,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Final
 
+import ibis
 import msgspec
 import pyarrow as pa
 from msgspec import Meta
@@ -17,12 +18,9 @@ from heliograph.insights.activity import MONTH
 from heliograph.insights.answer import Answer, scope_parameters
 from heliograph.insights.building import built_once
 from heliograph.insights.filters import scoped, within
-from heliograph.insights.resolve import latest_day
 from heliograph.insights.scope import QuestionError, Scope, Window, checked
 
 if TYPE_CHECKING:
-    import ibis
-
     from heliograph.insights.tables import Tables
     from heliograph.plan.model import Comparison, Plan
 
@@ -132,11 +130,13 @@ def _in_order(found: dict[str, int], comparison: Comparison) -> dict[str, int]:
 
 def _why_none(scoped_tables: Tables, scope: Scope, event: str, *, user: str, month: Window) -> str:
     theirs = scoped_tables.user_days.filter(scoped_tables.user_days.user_id == user)
-    latest = latest_day(theirs)
-    if latest is None:
+    inside = theirs.day.between(ibis.literal(month.first), ibis.literal(month.last))
+    # At once: to find one user's rows of all time means to look into all files.
+    [known] = theirs.agg(latest=theirs.day.max(), count=theirs.events.sum(where=inside)).to_pyarrow().to_pylist()
+    if known["latest"] is None:
         where = " of those chosen" if scope.features or scope.versions or scope.clients else ""
         where = where or (" of the chosen accounts and instances" if scope.accounts or scope.instances else "")
         return f"No event{where} is of this user, in any month."
-    if count := within(theirs, month).events.sum().to_pyarrow().as_py():
-        return f"None of this user's events of the month ({count:,}) is {event}."
-    return f"This user has no events in {month.first:%Y-%m}; the latest is of {latest:%Y-%m-%d}."
+    if known["count"]:
+        return f"None of this user's events of the month ({known['count']:,}) is {event}."
+    return f"This user has no events in {month.first:%Y-%m}; the latest is of {known['latest']:%Y-%m-%d}."

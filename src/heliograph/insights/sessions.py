@@ -6,7 +6,7 @@ of web analytics, from the study of Catledge and Pitkow (1995). A session counts
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
 import ibis
@@ -186,8 +186,10 @@ def _sessions_of_users(tables: Tables, plan: Plan, scope: Scope, rule: SessionRu
     if tables.filed_spans is None or not is_short:
         return _by_user(_sessions(tables, plan, scope, rule), scope, rule)
     spans = chosen(tables.filed_spans, scope)
-    spans = with_paged_sets(spans.filter(spans.ended >= _earliest(scope, rule)), plan)
-    alone, near = _parted(spans, timedelta(minutes=rule.gap_minutes))
+    # By days, and not by when they end: to find what is in several files takes no times then. No zone's first day, nor
+    # a pause before it, reaches further back than one.
+    spans = spans.filter(spans.day >= ibis.literal(scope.window(rule.days).first - timedelta(days=1)))
+    alone, near = _parted(with_paged_sets(spans, plan))
     columns = [*_USER, "begun", "ended", "events"]
     whole = Numbered(alone.select(*columns, features=count_features(alone)), _USER, None)
     # They are few: to number their users would take longer.
@@ -195,21 +197,22 @@ def _sessions_of_users(tables: Tables, plan: Plan, scope: Scope, rule: SessionRu
     return ibis.union(_by_user(whole, scope, rule), _by_user(joined, scope, rule))
 
 
-def _parted(spans: ibis.Table, pause: timedelta) -> tuple[ibis.Table, ibis.Table]:
+def _parted(spans: ibis.Table) -> tuple[ibis.Table, ibis.Table]:
     """Return the spans that are sessions as they are, which are most, and those that others may belong to.
 
     In one file no two spans of a user's day belong together. So a span is alone unless rows of the same instance and
-    day are in several files, or midnight is near.
+    day are in several files, or midnight is within `PART_GAP_MINUTES`.
     """
     key = ["instance", "day"]
     files = spans.group_by(key).agg(first=spans[SPAN_FILE].min(), last=spans[SPAN_FILE].max())
     shared = files.filter(files.first != files.last)
-    midnight_before = spans.day.cast("timestamp")
-    is_far = (spans.begun > midnight_before + ibis.interval(pause)) & (
-        spans.ended < midnight_before + ibis.interval(timedelta(days=1) - pause)
+    # Nothing of a span lies beyond its day: the times of day say it, and more quickly than times beside the midnights.
+    is_far = (spans.begun.time() > ibis.literal(time(minute=PART_GAP_MINUTES))) & (
+        spans.ended.time() < ibis.literal(time(23, 60 - PART_GAP_MINUTES))
     )
     far, others = spans.filter(is_far), spans.filter(~is_far)
-    return far.anti_join(shared, key), ibis.union(far.semi_join(shared, key), others)
+    # As a view, which is another table to Ibis: so it has the engine compute both of one.
+    return far.anti_join(shared, key), ibis.union(far.semi_join(shared.view(), key), others)
 
 
 def _by_user(whole: Numbered, scope: Scope, rule: SessionRule) -> ibis.Table:

@@ -118,6 +118,12 @@ class RecorderFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The same threads, calling a function of Python that takes the same arguments and does nothing: the limit."""
     steady_write: Latency
     """The same threads, writing (``pwrite``) as many bytes as an event has, and nothing else."""
+    steady_both: Latency
+    """The same threads, calling a function that takes the same arguments and writes as many bytes: the least that a
+    call can take whose event outlives the process."""
+    working: Latency
+    """Four threads that record 500 events a second together, each after some other work, as in a request of a product;
+    the others come out of sleep, and find nothing of what they need at hand."""
     dropped: int
 
 

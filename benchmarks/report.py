@@ -116,6 +116,8 @@ def _recorder_table(recorder: RecorderFigures) -> Table:
     table.add_row("four threads, 500 a second together", *_latency(recorder.steady))
     table.add_row("  a call that does nothing, likewise", *_latency(recorder.steady_call))
     table.add_row("  a pwrite of as many bytes, likewise", *_latency(recorder.steady_write))
+    table.add_row("  a call that does such a pwrite, likewise", *_latency(recorder.steady_both))
+    table.add_row("the same, each after a request's other work", *_latency(recorder.working))
     return table
 
 

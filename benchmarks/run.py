@@ -54,8 +54,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one round (default: 3)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each figure is measured (default: 3)")
     parser.add_argument(
-        "--events", type=int, default=90_000, help="events of an epoch, and of an outbox (default: 90000)"
+        "--events", type=int, default=90_000, help="events of an epoch that is delivered (default: 90000)"
     )
+    parser.add_argument("--backlog", type=int, default=400_000, help="events of an outbox (default: 400000)")
     parser.add_argument(
         "--folder", type=Path, default=Path(), help="where to write, on the disk to be measured (default: here)"
     )
@@ -99,7 +100,8 @@ def _measure(options: argparse.Namespace, folder: Path, tell: Callable[[str], No
             )
         )
     tell("recorder and exporter")
-    exporter, recorder = measure_instance(folder, plan, _PLAN, events, seconds=options.seconds, rounds=options.rounds)
+    backlog = simulate(plan, options.backlog)
+    exporter, recorder = measure_instance(folder, plan, _PLAN, backlog, seconds=options.seconds, rounds=options.rounds)
     return Figures(
         machine=machine,
         plan=plan.label,

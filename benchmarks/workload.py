@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = "6.1.0"
 _PEOPLE: Final = 1_500
+_EVENTS_EACH: Final = 80
+"""So many at least does each of the people in these days."""
 _DAYS: Final = 42
 
 
@@ -60,7 +62,7 @@ class Series(NamedTuple):
 
 def simulate(plan: Plan, count: int) -> list[SimulatedEvent]:
     """Return `count` events of a busy instance's last weeks, in the order of their times."""
-    simulation = Simulation(plan, people=_PEOPLE, days=_DAYS, source=random.Random(7))
+    simulation = Simulation(plan, people=max(_PEOPLE, count // _EVENTS_EACH), days=_DAYS, source=random.Random(7))
     events = list(islice(simulation.past(datetime.now(UTC)), count))
     if len(events) < count:
         raise ValueError(f"the simulation gives {len(events):,} events, and {count:,} are wanted")

@@ -40,7 +40,11 @@ def compiled_loops() -> Loops:
     let_be_called(loops)
     return Loops(
         find=compiled(loops.PLAIN.find, whole(read, form, whole, layout)),
-        judge=compiled(loops.PLAIN.judge, whole(read, whole, whole, layout, looks, words, allowed, room)),
+        judge=compiled(
+            loops.PLAIN.judge,
+            whole(read, whole, whole, layout, looks, words, allowed, room),
+            parts=(layout_loops,),
+        ),
     )
 
 

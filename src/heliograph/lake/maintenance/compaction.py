@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from heliograph.lake.commits import holds, replace_files
-from heliograph.lake.marts.tables import MARTS, SESSION_SPANS
+from heliograph.lake.marts.tables import MARTS
 from heliograph.lake.rewriting import table_name
 from heliograph.lake.tables import IDENTITY, is_events
 from heliograph.lake.writers.writer import Change
@@ -132,10 +132,7 @@ def compact_pieces(table: Table, pieces: Sequence[Piece], writer: Writer, into: 
 def _change_of(table: Table) -> Change:
     if is_events(table):
         return Change(once=IDENTITY)
-    mart = next((mart for mart in MARTS if mart.table == table_name(table)), None)
-    if mart is SESSION_SPANS:
-        return Change(folds=mart)
-    return Change() if mart is None else Change(sums=mart.sums, unions=mart.unions)
+    return Change(folds=next((mart for mart in MARTS if mart.table == table_name(table)), None))
 
 
 def _put(table: Table, piece: Piece, files: Sequence[DataFile], into: Compacted) -> None:

@@ -61,8 +61,6 @@ class EmbeddedWriter:
             rows = self._without(rows, change.without)
         if change.once:
             rows = _each_once(rows, change.once)
-        if change.sums or change.unions:
-            rows = self._added_up(rows, change)
         if change.folds is not None:
             with connect(self._settings) as connection:
                 rows = folded(connection, change.folds, rows).cast(rows.schema)  # which numbers its columns
@@ -77,19 +75,6 @@ class EmbeddedWriter:
             connection.register("given", rows)
             query = f"select ({sql}) is null as stays from given"  # noqa: S608 - names of columns, and parameters
             return rows.filter(connection.sql(query, params=parameters).to_arrow_table().column("stays"))
-
-    def _added_up(self, rows: pa.Table, change: Change) -> pa.Table:
-        """Return rows such that each key has one."""
-        how = dict.fromkeys(change.sums, "sum") | dict.fromkeys(change.unions, "bit_or")
-        names = ['"' + name.replace('"', '""') + '"' for name in rows.schema.names]
-        columns = [
-            f"{how[name]}({quoted}) as {quoted}" if name in how else quoted
-            for name, quoted in zip(rows.schema.names, names, strict=True)
-        ]
-        with connect(self._settings) as connection:
-            connection.register("given", rows)
-            found = connection.sql(f"select {', '.join(columns)} from given group by all")  # noqa: S608 - as above
-            return found.to_arrow_table().cast(rows.schema)
 
     def find(self, table: Table, files: Sequence[str], scopes: Sequence[Scope]) -> list[Covered]:
         """Return what of a table's files orders cover."""

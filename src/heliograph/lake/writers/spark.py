@@ -36,7 +36,6 @@ from heliograph.lake.maintenance.layout import (
     order_of,
 )
 from heliograph.lake.marts.definitions import all_marts, counted_events, session_parts, user_days
-from heliograph.lake.marts.feature_sets import bit_or
 from heliograph.lake.marts.folding import folded_table
 from heliograph.lake.marts.tables import MADE_OF, MARTS, SESSION_PARTS, USER_DAYS
 from heliograph.lake.matching import ibis_case
@@ -233,12 +232,6 @@ def _changed(rows: ibis.Table, change: Change) -> ibis.Table:
         place = ibis.row_number().over(ibis.window(group_by=[_PART, *change.once]))
         known = rows.mutate(place.name(_PLACE))
         rows = known.filter(known[_PLACE] == 0).drop(_PLACE)
-    if change.sums or change.unions:
-        keys = [name for name in rows.columns if name not in {*change.sums, *change.unions}]
-        names = rows.columns
-        sums = {name: rows[name].sum() for name in change.sums}
-        unions = {name: bit_or(rows[name]) for name in change.unions}
-        rows = rows.group_by(keys).agg(**sums, **unions).select(*names)
     return rows
 
 

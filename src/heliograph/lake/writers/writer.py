@@ -22,19 +22,15 @@ class Change(NamedTuple):
 
     once: tuple[str, ...] = ()
     """Columns by which a row is known: of several that have the same values one stays."""
-    sums: tuple[str, ...] = ()
-    """Columns that are added up over all rows that are equal in the others."""
-    unions: tuple[str, ...] = ()
-    """Likewise sets as bits, which are united."""
     folds: Mart | None = None
-    """The mart whose rows are folded: of several with one key, or of spans that belong together, one is left."""
+    """The mart whose rows are folded: of several with one key, or of parts that belong together, one is left."""
     without: tuple[Scope, ...] = ()
     """Orders: the rows that one of them covers are left out."""
 
     @property
     def keeps_all(self) -> bool:
         """Whether no row goes."""
-        return not (self.once or self.sums or self.unions or self.folds or self.without)
+        return not (self.once or self.folds or self.without)
 
 
 class Covered(NamedTuple):

@@ -1,4 +1,4 @@
-"""Loops as machine code: compiled by Numba, where that is installed, once a process has so much to do that it pays.
+"""Loops as machine code: compiled by Numba, where that is installed, once so much comes at a time that it pays.
 
 Numba takes a quarter of a second of processor time and some ninety megabytes to import, and to compile some seconds
 more where it has not kept what it compiled before. So it is done on a thread beside the first work, which is done as
@@ -13,6 +13,7 @@ another kind, or with steps between its items is refused by a `TypeError`.
 from __future__ import annotations
 
 import inspect
+import time
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 Loops = TypeVar("Loops")
 PAYS_AFTER: Final = 100_000
 """Events: to import Numba takes as long as to check some hundred thousand."""
+_SECONDS: Final = 60.0
+"""In which so many have to come: whoever has less to do at a time needs the memory more than the time."""
 
 
 def types() -> Any:
@@ -125,14 +128,22 @@ class MachineCode(Generic[Loops]):
     Args:
         compile_: Compiles the loops; raises whatever hinders it, which is final.
         hindered: Is called when they cannot be compiled, while that exception is handled.
-        pays_after: How many events are worked on without them.
+        pays_after: How many events have to come within a minute.
+        ticks: Seconds by a clock that nobody sets.
     """
 
     def __init__(
-        self, compile_: Callable[[], Loops], *, hindered: Callable[[], None], pays_after: int = PAYS_AFTER
+        self,
+        compile_: Callable[[], Loops],
+        *,
+        hindered: Callable[[], None],
+        pays_after: int = PAYS_AFTER,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._compile_loops, self._hindered = compile_, hindered
-        self._left = pays_after
+        self._pays_after = pays_after
+        self._ticks = ticks
+        self._begun, self._worked = -_SECONDS, 0
         self._loops: Loops | None = None
         self._is_asked_for = False
         self._lock = Lock()
@@ -150,10 +161,13 @@ class MachineCode(Generic[Loops]):
         return self._loops
 
     def worked(self, rows: int) -> None:
-        """Count so many events as worked on without them."""
+        """Count so many events as worked on without them, and begin to compile if there were enough in a minute."""
         with self._lock:
-            self._left -= rows
-            if self._left >= 0 or self._is_asked_for:
+            now = self._ticks()
+            if now - self._begun >= _SECONDS:
+                self._begun, self._worked = now, 0
+            self._worked += rows
+            if self._worked <= self._pays_after or self._is_asked_for:
                 return
             self._is_asked_for = True
         Thread(target=self._compile, name="heliograph-machine-code", daemon=True).start()

@@ -31,6 +31,7 @@ from heliograph.insights.asking import Filters
 from heliograph.insights.funnel import FunnelRule, funnel
 from heliograph.insights.sessions import multi_feature_sessions
 from heliograph.insights.tables import defined_tables
+from heliograph.lake.maintenance.upkeep import Keeper
 from heliograph.lake.marts.tables import MARTS, find_mart
 from heliograph.lake.tables import find_events, open_catalog
 from heliograph.plan.load import load_plan
@@ -77,6 +78,8 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     """Events generated, sorted and committed to the lake."""
     marts_per_second: float | None = None
     """Events made into all marts. None: there are none yet."""
+    upkeep_seconds: float | None = None
+    """What the first upkeep took. None: the lake is as it was made."""
 
     @property
     def marts_to_appending(self) -> float | None:
@@ -95,7 +98,9 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     mart_bytes: float
     """Of an event in the files of the marts."""
     questions: list[Timed]
-    """From the marts."""
+    """From the marts as they are made; none where upkeep has been there before."""
+    kept: list[Timed]
+    """From the marts after upkeep; none where it was not asked for."""
     ours: list[Timed]
     """From the events alone."""
     plain: list[Timed]
@@ -114,22 +119,40 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """From `record` to an answer in which the event counts, by real processes."""
 
 
-def measure(folder: Path, events: int, *, rounds: int) -> Size:
-    """Time the questions on a lake of about so many events, which is made unless it is there."""
+def measure(folder: Path, events: int, *, rounds: int, upkeep: bool) -> Size:
+    """Time the questions on a lake of about so many events, which is made unless it is there.
+
+    Args:
+        folder: Where the lake is.
+        events: About how many it has.
+        rounds: How often each question is timed.
+        upkeep: Do what is done to a lake in use every few minutes, and time the questions from the marts again. What is
+            asked of the events comes after it.
+    """
     plan = load_plan(_PLAN)
     rule = sized(events, PopulationRule(seed=1, first_day=_FIRST, days=_DAYS, accounts=20), plan)
     population = draw_population(rule, plan)
     lake = LakeSettings(warehouse=str(folder), catalog=f"sqlite:///{folder}/catalog.db")
     settings = Settings(plan=PlanSettings(file=str(_PLAN)), lake=lake)
-    made = _make(lake, plan, population, folder / "made.json")
+    written = folder / "made.json"
+    made = _make(lake, plan, population, written)
+    questions: list[Timed] = []
+    if made.upkeep_seconds is None:
+        with open_lake(settings, now=_after) as opened:
+            questions = _ask(opened, population, rounds)
+    if upkeep:
+        seconds, _ = _timed(Keeper(lake, now=lambda: datetime.now(UTC)).upkeep)
+        made = msgspec.structs.replace(made, upkeep_seconds=made.upkeep_seconds or seconds)
+        written.write_bytes(msgspec.json.encode(made))
     with open_lake(settings, now=_after) as opened:
-        questions = [_warm(name, ask, rounds) for name, ask in _questions(opened, population).items()]
+        kept = [] if made.upkeep_seconds is None else _ask(opened, population, rounds)
         ours, plain, scans = _raw(opened, lake, rounds)
     return Size(
         made=made,
         event_bytes=_bytes(find_events(lake)) / made.events,
         mart_bytes=sum(_bytes(find_mart(open_catalog(lake), mart)) for mart in MARTS) / made.events,
         questions=questions,
+        kept=kept,
         ours=ours,
         plain=plain,
         scans=scans,
@@ -157,6 +180,10 @@ def _make(lake: LakeSettings, plan: Plan, population: Population, written: Path)
 
 def _after() -> datetime:
     return datetime(_FIRST.year, _FIRST.month, _FIRST.day, tzinfo=UTC) + timedelta(days=_DAYS)
+
+
+def _ask(lake: Lake, population: Population, rounds: int) -> list[Timed]:
+    return [_warm(name, ask, rounds) for name, ask in _questions(lake, population).items()]
 
 
 def _questions(lake: Lake, population: Population) -> dict[str, Callable[[], object]]:
@@ -322,6 +349,13 @@ def print_figures(console: Console, figures: Figures) -> None:
 
 
 def _rows(size: Size) -> list[tuple[str, Callable[[Size], float | None], str]]:
+    def asked(kind: str, at: int) -> Callable[[Size], float | None]:
+        def tell(each: Size) -> float | None:
+            times: list[Timed] = getattr(each, kind)
+            return times[at].median if times else None
+
+        return tell
+
     def seconds(kind: str, at: int) -> Callable[[Size], float]:
         return lambda each: float(getattr(each, kind)[at].median)
 
@@ -330,8 +364,9 @@ def _rows(size: Size) -> list[tuple[str, Callable[[Size], float | None], str]]:
 
     return [
         *(
-            (f"{each.name}, from the marts", seconds("questions", at), "{:.3f} s")
-            for at, each in enumerate(size.questions)
+            (f"{each.name}, from the marts{when}", asked(kind, at), "{:.3f} s")
+            for kind, when in (("questions", ""), ("kept", " after upkeep"))
+            for at, each in enumerate(size.questions or size.kept)
         ),
         *((f"{each.name}, from the events", seconds("ours", at), "{:.2f} s") for at, each in enumerate(size.ours)),
         *((f"{each.name}, plain SQL", seconds("plain", at), "{:.2f} s") for at, each in enumerate(size.plain)),
@@ -343,6 +378,7 @@ def _rows(size: Size) -> list[tuple[str, Callable[[Size], float | None], str]]:
         ("generated a second", lambda each: each.made.generated_per_second, "{:,.0f}"),
         ("appended a second, generation included", lambda each: each.made.appended_per_second, "{:,.0f}"),
         ("made into marts a second", lambda each: each.made.marts_per_second, "{:,.0f}"),
+        ("upkeep, seconds", lambda each: each.made.upkeep_seconds, "{:,.0f}"),
         ("marts / appending", lambda each: each.made.marts_to_appending, "{:.2f}"),
         ("highest memory, MiB", lambda each: each.highest_mib, "{:,.0f}"),
     ]
@@ -356,12 +392,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fresh", type=int, default=40, help="events from record to answer; 1 is none (default: 40)")
     parser.add_argument("--folder", type=Path, default=Path(), help="where to write (default: here)")
     parser.add_argument("--lakes", type=Path, help="where lakes stay, and are taken from (default: each is made anew)")
+    parser.add_argument("--upkeep", action="store_true", help="do what `lake upkeep` does, and ask the marts again")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix=".heliograph-questions-", dir=options.folder) as folder:
         lakes = (options.lakes or Path(folder)).resolve()
         sizes = [
-            measure(lakes / str(events), events, rounds=options.rounds) for events in options.events or [1_000_000]
+            measure(lakes / str(events), events, rounds=options.rounds, upkeep=options.upkeep)
+            for events in options.events or [1_000_000]
         ]
         seconds = fresh(Path(folder).resolve() / "site", events=options.fresh) if options.fresh > 1 else []
     figures = Figures(sizes=sizes, fresh_seconds=seconds)

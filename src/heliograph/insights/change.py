@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from statistics import fmean
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -70,9 +69,13 @@ def find_changes(series: Sequence[Series]) -> list[Change]:
 
 def _change(series: Series, at: int, deviation: float) -> Change:
     values, levelled = series
-    fall = (fmean(levelled[:at]) - fmean(levelled[at:])) / deviation
+    fall = (_mean(levelled[:at]) - _mean(levelled[at:])) / deviation
     count = len(values)
-    return Change(at, fmean(values[:at]), fmean(values[at:]), fall * math.sqrt(at * (count - at) / count))
+    return Change(at, _mean(values[:at]), _mean(values[at:]), fall * math.sqrt(at * (count - at) / count))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
 
 
 def _places(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

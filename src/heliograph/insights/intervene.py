@@ -282,7 +282,7 @@ def _series(component: str, windows: Sequence[Mapping[str, float | None]]) -> Se
     """Return a component in windows that have it, in the order of time."""
 
     def column(name: str) -> list[float]:
-        return [float(each[name] or 0) for each in windows]
+        return [each[name] or 0.0 for each in windows]
 
     values = column(component)
     match component:

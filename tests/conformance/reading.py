@@ -380,8 +380,8 @@ def lifecycle(read: Reading, rule: Any) -> list[Row]:
 def funnel(read: Reading, rule: Any) -> list[Row]:
     first = read.first(rule.days)
     window = timedelta(hours=rule.window_hours)
-    now = read.scope.now.astimezone(ZoneInfo(read.scope.zone)).replace(tzinfo=None)
-    end = min(datetime.combine(read.scope.until, time.max), now)
+    midnight = datetime.combine(read.scope.until, time.max, tzinfo=ZoneInfo(read.scope.zone))
+    end = min(midnight, read.scope.now).astimezone(UTC).replace(tzinfo=None)
     steps = list(rule.steps)
     inside = [e for e in read.arrived if e.user is not None and first <= read.day(e) <= read.scope.until]
     rows = []
@@ -397,7 +397,7 @@ def funnel(read: Reading, rule: Any) -> list[Row]:
                 default=0,
             )
             begins = [e for e in does if rule.order == "any" or read.name(e) == steps[0]]
-            pending[user] = any(read.local(e) + window > end for e in begins)
+            pending[user] = any(e.time + window > end for e in begins)
         previous = at_first = sum(furthest >= 1 for furthest in reached.values())
         for step, name in enumerate(steps, 1):
             count = sum(furthest >= step for furthest in reached.values())

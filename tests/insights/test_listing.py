@@ -1,4 +1,4 @@
-"""What lists hold comes out in its order, by whichever way it is sorted."""
+"""What lists hold comes out in its order, and users apart, by however many at once."""
 
 from __future__ import annotations
 
@@ -8,16 +8,32 @@ from hypothesis import strategies as st
 
 from heliograph.insights.listing import in_order
 
-LISTS = st.lists(st.lists(st.integers(-(1 << 60), 1 << 60), min_size=1, max_size=5), min_size=1, max_size=5)
-NEAR = st.lists(st.lists(st.integers(1 << 55, (1 << 55) + 9), min_size=1, max_size=5), min_size=1, max_size=5)
+_BITS = 4
+_KEY_BITS = 63
 
 
-@given(LISTS | NEAR, st.sampled_from([0, 63]), st.integers(0, 4))
-def test_each_users_numbers_come_in_their_order_one_user_behind_the_other(
-    lists: list[list[int]], key_bits: int, cut: int
+def lists_of(times: st.SearchStrategy[int]) -> st.SearchStrategy[list[list[tuple[int, int]]]]:
+    moment = st.tuples(times, st.integers(0, (1 << _BITS) - 1))
+    return st.lists(st.lists(moment, min_size=1, max_size=5), min_size=1, max_size=5)
+
+
+LISTS = lists_of(st.integers(-(1 << 55), 1 << 55))
+NEAR = lists_of(st.integers(1 << 51, (1 << 51) + 9))
+
+
+@given(LISTS | NEAR, st.sampled_from([0, 1, 1 << 40]), st.sampled_from([0, 10, _KEY_BITS]), st.integers(0, 4))
+def test_each_users_moments_come_in_their_order_and_further_from_anothers_than_was_asked_for(
+    lists: list[list[tuple[int, int]]], apart: int, key_bits: int, cut: int
 ) -> None:
-    type_ = pa.list_(pa.int64())
-    found = in_order(pa.chunked_array([lists[:cut], lists[cut:]], type_), key_bits=key_bits)
-    assert found.numbers.tolist() == [number for each in lists for number in sorted(each)]
-    assert found.users.tolist() == [user for user, each in enumerate(lists) for _ in each]
-    assert [found.numbers[at] for at in found.first] == [min(each) for each in lists]
+    packed = [[(time << _BITS) | kind for time, kind in each] for each in lists]
+    chunks = pa.chunked_array([packed[:cut], packed[cut:]], pa.list_(pa.int64()))
+    found: list[list[tuple[int, int]]] = []
+    for some in in_order(chunks, bits=_BITS, apart=apart, key_bits=key_bits):
+        ends = [*some.first[1:], len(some.times)]
+        before = 0
+        for begin, end, begun in zip(some.first, ends, some.begun, strict=True):
+            times, kinds = some.times[begin:end], some.kinds[begin:end]
+            found.append(list(zip((times + begun).tolist(), kinds.tolist(), strict=True)))
+            assert times[0] - before > apart
+            before = times[-1]
+    assert found == [sorted(each) for each in lists]

@@ -11,7 +11,7 @@ the latest leaves most time. For *any*, each event carries when each step was la
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -25,7 +25,7 @@ from heliograph.insights.filters import chosen, matches, matching, midnight, sco
 from heliograph.insights.known_days import told_known, units
 from heliograph.insights.listing import is_in_process
 from heliograph.insights.scope import QuestionError, Scope, checked, zone_named
-from heliograph.insights.ways import moments, reached, sequences
+from heliograph.insights.ways import moments, ways
 from heliograph.insights.zones import WIDEST, local_time
 
 if TYPE_CHECKING:
@@ -125,31 +125,18 @@ def furthest(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> i
         that it can still go on).
     """
     events = _marked(tables, plan, scope, rule)
-    if is_in_process(events):
-        # The user alone where that is the unit's only key: it is the same word in all rows.
-        key = ["user_id"] if scope.unit == "everyone" else [scope.unit, "user_id"]
-        begins = events.step > 0 if rule.order == "any" else events.step == 1
-        gathered = events.group_by(key).agg(
-            moments=moments(events),
-            sequences=sequences(events),
-            begun=events.local.max(where=begins),
-            steps=events.step.max(),
-        )
-        window = rule.window_hours * _MICROSECONDS
-        users = gathered.mutate(reached=reached(rule.order, gathered.moments, gathered.sequences, window))
-        users = with_unit(users.select(*key, "reached", "begun", "steps"), scope)
-    else:
-        users = _by_windows(events, [scope.unit, "user_id"], rule)
-    end = min(
-        datetime.combine(scope.until, time.max), scope.now.astimezone(zone_named(scope.zone)).replace(tzinfo=None)
-    )
+    # The user alone where the unit is the same word in all rows.
+    key = ["user_id"] if scope.unit == "everyone" else [scope.unit, "user_id"]
+    users = with_unit((_by_lists if is_in_process(events) else _by_windows)(events, key, rule), scope)
+    zone = zone_named(scope.zone)
+    end = min(datetime.combine(scope.until, time.max, tzinfo=zone), scope.now).astimezone(UTC).replace(tzinfo=None)
     pending = users.begun + _window(rule) > ibis.literal(end, "timestamp(6)")
     users = users.mutate(pending=pending.fill_null(False)).filter(users.steps > 0)  # noqa: FBT003 - the value it stands for
     return users.select(scope.unit, "user_id", "reached", "pending")
 
 
 def _marked(tables: Tables, plan: Plan, scope: Scope, rule: FunnelRule) -> ibis.Table:
-    """Return the events that matter: unit, user_id, time, sequence, `local` (the time), `step` (0: none)."""
+    """Return the events that matter: unit, user_id, time, sequence, `step` (0: none)."""
     window = scope.window(rule.days)
     events = chosen(tables.events, scope)
     # The bare column, so that an engine skips all other files; then the days of the scope's own time zone.
@@ -158,23 +145,23 @@ def _marked(tables: Tables, plan: Plan, scope: Scope, rule: FunnelRule) -> ibis.
         events.time < midnight(window.last + timedelta(days=1), before=-WIDEST),
         events.user_id.notnull(),
     )
-    events = events.mutate(local=local_time(events.time, scope.zone, now=scope.now))
-    events = events.filter(
-        events.local >= midnight(window.first), events.local < midnight(window.last + timedelta(days=1))
-    )
+    local = local_time(events.time, scope.zone, now=scope.now)
+    events = events.filter(local >= midnight(window.first), local < midnight(window.last + timedelta(days=1)))
     between = {name for name, event in plan.events.items() if event.active} if rule.order == "exact" else set()
     # Only these: a property of the plan may have the name of a column that is added.
-    events = events.select(scope.unit, "user_id", "name", "time", "local", "sequence", "version", "source")
+    events = events.select(scope.unit, "user_id", "name", "time", "sequence", "version", "source")
     names = (*rule.steps, *sorted(between - {*rule.steps}))
-    # By the bare column, too: an engine then reads what else there is of these rows alone.
-    marked = events.filter(events.name.isin(names)).join(_numbered(names, len(rule.steps)), "name")
+    if not is_in_process(events):
+        # By the bare column, too: an engine then reads what else there is of these rows alone. DuckDB does as it is.
+        events = events.filter(events.name.isin(names))
+    marked = events.join(_numbered(names, len(rule.steps)), "name")
     if rule.order == "exact":
         matched = matches(marked, plan, scope)
         step = marked.step if matched is None else ibis.ifelse(matched, marked.step, 0)
     else:
         marked = matching(marked, plan, scope)
         step = marked.step
-    return marked.select(scope.unit, "user_id", "time", "sequence", "local", step=step.cast("int64"))
+    return marked.select(scope.unit, "user_id", "time", "sequence", step=step.cast("int64"))
 
 
 @lru_cache(maxsize=16)
@@ -184,12 +171,27 @@ def _numbered(names: tuple[str, ...], steps: int) -> ibis.Table:
     return ibis.memtable(pa.table({"name": pa.array(names, pa.string()), "step": pa.array(numbers, pa.int64())}))
 
 
+def _by_lists(events: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
+    """Return for each user how far they came, gone through in this process.
+
+    A list of sequence numbers beside that of times would cost more than all that is done with both, and they matter to
+    next to nobody: those users' events are read once more, and put in order by windows.
+    """
+    gathered = events.group_by(user).agg(moments=moments(events))
+    gathered = gathered.select(*user, way=ways(rule.order, gathered.moments, rule.window_hours * _MICROSECONDS))
+    columns = ("reached", "begun", "steps")
+    found = gathered.select(*user, "way", **{name: gathered.way[name] for name in columns})
+    tied = found.filter(found.way["tied"])
+    certain = found.filter(~found.way["tied"]).select(*user, *columns)
+    return ibis.union(certain, _by_windows(events.semi_join(tied, user), user, rule).select(*user, *columns))
+
+
 def _by_windows(events: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
     """Return for each user how far they came by windows of SQL, as for an engine on other machines."""
     found = {"ordered": _ordered, "exact": _exact, "any": _any}[rule.order](events, user, rule)
     begins = found.step > 0 if rule.order == "any" else found.step == 1
     return found.group_by(user).agg(
-        reached=found.reached.max(), begun=found.local.max(where=begins), steps=found.step.max()
+        reached=found.reached.max(), begun=found.time.max(where=begins), steps=found.step.max()
     )
 
 

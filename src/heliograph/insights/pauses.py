@@ -10,11 +10,11 @@ import ibis.expr.datatypes as dt
 import numpy as np
 import pyarrow as pa
 
-from heliograph.insights.listing import INTEGERS, in_order, listed, microseconds
+from heliograph.insights.listing import INTEGERS, in_order, moments
 from heliograph.lake.marts.feature_sets import numbered_features, numbers_of_names
 
 if TYPE_CHECKING:
-    from heliograph.insights.listing import Flags, Numbers
+    from heliograph.insights.listing import Flags, InOrder, Numbers
     from heliograph.plan.model import Plan
 
 _WORD_BITS: Final = 63
@@ -52,8 +52,8 @@ def use(events: ibis.Table, features: int) -> ibis.Value:
         events: With `time`, `feature_number` and `counts` (whether the filters leave it).
         features: How many there are.
     """
-    packed = (microseconds(events.time) << _bits(features)) | (events.feature_number << 1) | events.counts.cast("int64")
-    return listed(packed)
+    kind = (events.feature_number << 1) | events.counts.cast("int64")
+    return moments(events.time, kind, bits=_bits(features))
 
 
 def _bits(features: int) -> int:
@@ -71,24 +71,30 @@ def sessions_of(use: pa.ChunkedArray, features: pa.ChunkedArray, gap: pa.Chunked
         gap: The longest pause within a session, in microseconds.
     """
     bits = _bits(features[0].as_py())
-    packed, users, first = in_order(use)
-    times = packed >> bits
+    pause = gap[0].as_py()
+    return pa.concat_arrays([_cut(events, pause) for events in in_order(use, bits=bits, apart=pause)])
+
+
+def _cut(events: InOrder, pause: int) -> pa.ListArray:
+    """Return the sessions of some users, who are further from each other than a pause."""
+    times = events.times
     begins = np.ones(len(times), np.bool_)
-    begins[1:] = (times[1:] - times[:-1] > gap[0].as_py()) | (users[1:] != users[:-1])
+    begins[1:] = times[1:] - times[:-1] > pause
     begun = np.flatnonzero(begins)
     ended = np.append(begun[1:], len(times)) - 1
-    counts = (packed & 1).astype(np.bool_)
+    offsets = np.append(np.searchsorted(begun, events.first), len(begun))
+    since = np.repeat(events.begun, np.diff(offsets))
+    counts = (events.kinds & 1).astype(np.bool_)
     sessions = pa.StructArray.from_arrays(
         [
-            pa.array(times[begun]).cast(pa.timestamp("us")),
-            pa.array(times[ended]).cast(pa.timestamp("us")),
+            pa.array(times[begun] + since).cast(pa.timestamp("us")),
+            pa.array(times[ended] + since).cast(pa.timestamp("us")),
             pa.array(np.add.reduceat(counts.astype(np.int64), begun)),
-            pa.array(_distinct((packed & ((1 << bits) - 1)) >> 1, counts, begun)),
+            pa.array(_distinct(events.kinds >> 1, counts, begun)),
         ],
         _SESSION.names,
     )
-    offsets = np.append(np.searchsorted(begun, first), len(begun)).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), sessions)
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), sessions)
 
 
 def _distinct(features: Numbers, counts: Flags, begun: Numbers) -> Numbers:

@@ -1,8 +1,8 @@
 """Giving memory back to the system that what runs for months has let go of: allocators keep it, each for itself.
 
-A loader's commits take memory in many threads, for moments. What Arrow and the C library keep of it afterwards differs
-from commit to commit, and hides whether anything grows. What PyIceberg makes of a snapshot refers to itself, and holds
-what it was read from: Python looks for that only once there is a quarter more of everything.
+Commits and deliveries take memory in many threads, for moments. What Arrow and the C library keep of it afterwards
+differs from one to the next, and hides whether anything grows. What PyIceberg makes of a snapshot refers to itself, and
+holds what it was read from: Python looks for that only once there is a quarter more of everything.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import platform
-
 import numpy as np
 import pytest
-import ruptures
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,13 +17,10 @@ def find_change(values: list[float], levelled: list[float]) -> Change:
     return change
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere a compiler may multiply and add in one step")
 @given(st.lists(LEVELS | COUNTS, max_size=6))
-def test_of_many_together_each_is_divided_where_ruptures_divides_it_alone(many: list[list[float]]) -> None:
+def test_of_many_together_each_changes_as_it_does_alone(many: list[list[float]]) -> None:
     found = find_changes([Series(levels, levels) for levels in many])
     assert found == [find_change(levels, levels) for levels in many]
-    alone = ruptures.KernelCPD(kernel="linear", min_size=SHORTEST, jump=1)
-    assert [change.at for change in found] == [alone.fit(np.array(each)).predict(n_bkps=1)[0] for each in many]
 
 
 @given(LEVELS)
@@ -56,7 +50,7 @@ def test_a_fall_is_positive_a_rise_negative_and_one_window_none() -> None:
     assert change.score == pytest.approx(6 * (6 * 4 / 10) ** 0.5)
     rise = find_change(fall[::-1], fall[::-1])
     assert rise.score == pytest.approx(-change.score)
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="at least 4 windows"):
         find_change(fall[:3], fall[:3])
     level = find_change([4.0] * 8, [4.0] * 8)
     assert level.score == 0

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FILE: Final = "metrics.prom"
 """In the agent's state, if the settings name no other."""
+_READ_EVENTS: Final = 5_000
+"""That are held in memory at once."""
 
 
 class AgentMetric(MetricTable):
@@ -232,7 +234,7 @@ def _put_outbox(found: Snapshot, settings: Settings, state: State, now: datetime
     for reader in readers:
         known = progresses.get(reader.epoch)
         position = START if known is None else known.position
-        waiting = max(_last_number(reader) - position.sequence, 0)
+        waiting = max(_last_number(reader, position) - position.sequence, 0)
         pending += waiting
         if waiting:
             first = _first_time(reader.read(position, 1).lines)
@@ -244,10 +246,16 @@ def _put_outbox(found: Snapshot, settings: Settings, state: State, now: datetime
     found.put(AgentMetric.OUTBOX_EPOCHS, len(readers))
 
 
-def _last_number(reader: EpochReader) -> int:
+def _last_number(reader: EpochReader, position: Position) -> int:
     """Return the last number that an epoch's newest segment holds: those before it need not be read for that."""
     segments = reader.segments()
-    return reader.read(Position(segments[-1], 0, segments[-1] - 1), 1 << 62).last if segments else 0
+    if not segments:
+        return 0
+    if position.segment != segments[-1]:
+        position = Position(segments[-1], 0, segments[-1] - 1)
+    while (chunk := reader.read(position, _READ_EVENTS)).end != position:
+        position = chunk.end
+    return position.sequence
 
 
 class _Timed(msgspec.Struct):

@@ -20,7 +20,7 @@ from pyiceberg.io import PY_IO_IMPL
 from pyiceberg.transforms import MonthTransform
 from pyiceberg.types import BooleanType, DoubleType, IcebergType, LongType, StringType, TimestampType
 from sqlalchemy import inspect, make_url
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from heliograph.lake.places import LOG
 from heliograph.lake.storage import local_path, open_storage
@@ -212,14 +212,21 @@ def _catalog(settings: LakeSettings, *, make: bool) -> SqlCatalog:
 
 def _opened(settings: LakeSettings, *, make: bool) -> SqlCatalog:
     storage = open_storage(settings)
-    return SqlCatalog(
+    catalog = SqlCatalog(
         "heliograph",
         uri=settings.catalog,
         warehouse=storage.url,
-        init_catalog_tables=str(make).lower(),
+        init_catalog_tables="false",
         **{PY_IO_IMPL: _FILES, LOG: settings.log},
         **storage.properties,
     )
+    if make:
+        try:
+            catalog.create_tables()
+        except SQLAlchemyError:  # PyIceberg would leave the connection open
+            catalog.engine.dispose()
+            raise
+    return catalog
 
 
 def catalog_file(settings: LakeSettings) -> Path | None:

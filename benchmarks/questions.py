@@ -349,22 +349,19 @@ def print_figures(console: Console, figures: Figures) -> None:
 
 
 def _rows(size: Size) -> list[tuple[str, Callable[[Size], float | None], str]]:
-    def asked(kind: str, at: int) -> Callable[[Size], float | None]:
+    def seconds(kind: str, at: int) -> Callable[[Size], float | None]:
         def tell(each: Size) -> float | None:
             times: list[Timed] = getattr(each, kind)
             return times[at].median if times else None
 
         return tell
 
-    def seconds(kind: str, at: int) -> Callable[[Size], float]:
-        return lambda each: float(getattr(each, kind)[at].median)
-
     def ratio(kind: str, at: int) -> Callable[[Size], float]:
         return lambda each: float(each.plain[at].median / getattr(each, kind)[at].median)
 
     return [
         *(
-            (f"{each.name}, from the marts{when}", asked(kind, at), "{:.3f} s")
+            (f"{each.name}, from the marts{when}", seconds(kind, at), "{:.3f} s")
             for kind, when in (("questions", ""), ("kept", " after upkeep"))
             for at, each in enumerate(size.questions or size.kept)
         ),

@@ -167,24 +167,19 @@ def moments(history: dict[str, Measures], rule: InterventionRule, *, last: date,
         last: The last day of window 0.
         label: Says what was right.
     """
-    told = [
-        (unit, latest, last - timedelta(days=latest * rule.window_days))
-        for unit, windows in history.items()
-        for latest in sorted(windows, reverse=True)
-    ]
-    scored = findings([(_up_to(history[unit], latest, rule), ends) for unit, latest, ends in told], rule)
     found = []
-    for (unit, latest, ends), each in zip(told, scored, strict=True):
-        right = label(unit, history[unit], latest, ends) if each else None
-        if right is not None:
-            scores = tuple((finding.component, finding.score, finding.change) for finding in each)
-            found.append(Moment(unit, ends, right, _is_naive(history[unit], latest), scores))
+    for unit, windows in history.items():
+        for latest in sorted(windows, reverse=True):
+            ends = last - timedelta(days=latest * rule.window_days)
+            known = {
+                window - latest: windows[window] for window in range(latest, latest + rule.windows) if window in windows
+            }
+            scored = findings(known, rule, last=ends)
+            right = label(unit, windows, latest, ends) if scored else None
+            if right is not None:
+                scores = tuple((each.component, each.score, each.change) for each in scored)
+                found.append(Moment(unit, ends, right, _is_naive(windows, latest), scores))
     return found
-
-
-def _up_to(windows: Measures, latest: int, rule: InterventionRule) -> Measures:
-    """Return the windows that the rule looks at if one of them is the latest, which is then the window 0."""
-    return {window - latest: windows[window] for window in range(latest, latest + rule.windows) if window in windows}
 
 
 def what_followed(_: str, windows: Measures, latest: int, ends: date) -> bool | None:  # noqa: ARG001 - a `Label`

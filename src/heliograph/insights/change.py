@@ -1,9 +1,9 @@
 """Where in a series of windows something changed for good, and how sure that is.
 
 The one place that divides a series best into two levels is found by `ruptures` (Truong, Oudre, Vayatis 2020): its
-`KernelCPD` with a linear kernel, which is least squares, exactly and in C. We took it for its exactness at some ten
+`KernelCPD` with a linear kernel, which is least squares, exactly and in C. We took it for its exactness at tens of
 microseconds a series, where the alternatives in Python took half a millisecond or more, and scipy and statsmodels have
-tests for a place that is already known. What is left is done for all series of one length at once.
+tests for a place that is already known.
 
 The score is that of two means with a known deviation: ``(before - after) / sd * sqrt(k (n - k) / n)``, where the
 deviation is the larger of what chance alone gives and of what the series shows from window to window. The latter is
@@ -13,7 +13,8 @@ the median absolute difference of neighbours, divided by the root of two, which 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from itertools import pairwise
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -25,14 +26,6 @@ SHORTEST: Final = 2
 """Windows on either side of a change: one bad window is none."""
 NORMAL_MAD: Final = 1.4826
 """Makes the median absolute deviation estimate the standard deviation of a normal distribution."""
-
-
-class Series(NamedTuple):
-    """The windows of one component, in the order of time: two levels' worth of them, at least."""
-
-    values: Sequence[float]
-    levelled: Sequence[float]
-    """The same, transformed such that chance alone gives each of them a standard deviation of 1."""
 
 
 class Change(NamedTuple):
@@ -47,36 +40,23 @@ class Change(NamedTuple):
     """Deviations by which the level fell; negative if it rose."""
 
 
-def find_changes(series: Sequence[Series]) -> list[Change]:
-    """Return the change of each series.
+def find_change(values: Sequence[float], levelled: Sequence[float]) -> Change | None:
+    """Return the change of a series; None where there are too few values for two levels.
 
-    Raises:
-        ValueError: One has fewer than twice `SHORTEST` values.
+    A series is a handful of numbers, of which there are thousands: all but the search computes without arrays, which
+    cost more to be made than to be gone through.
+
+    Args:
+        values: In the order of time.
+        levelled: The same, transformed such that chance alone gives each of them a standard deviation of 1.
     """
     import ruptures  # noqa: PLC0415 - with SciPy it takes longer than most questions, which have no use for it
 
-    if any(len(each.levelled) < 2 * SHORTEST for each in series):
-        raise ValueError(f"a series has at least {2 * SHORTEST} windows")
-    of_length: dict[int, list[int]] = defaultdict(list)
-    for number, each in enumerate(series):
-        of_length[len(each.levelled)].append(number)
-    divider = ruptures.KernelCPD(kernel="linear", min_size=SHORTEST, jump=1)
-    found = {}
-    for numbers in of_length.values():
-        levels = np.array([series[number].levelled for number in numbers])
-        deviations = NORMAL_MAD * np.median(np.abs(np.diff(levels)), axis=1) / math.sqrt(2)
-        for number, row, deviation in zip(numbers, levels, deviations.tolist(), strict=True):
-            at = int(divider.fit(row).predict(n_bkps=1)[0])
-            found[number] = _change(series[number], at, max(deviation, 1.0))
-    return [found[number] for number in range(len(series))]
-
-
-def _change(series: Series, at: int, deviation: float) -> Change:
-    values, levelled = series
-    fall = (_mean(levelled[:at]) - _mean(levelled[at:])) / deviation
     count = len(values)
-    return Change(at, _mean(values[:at]), _mean(values[at:]), fall * math.sqrt(at * (count - at) / count))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    if count < 2 * SHORTEST:
+        return None
+    model = ruptures.KernelCPD(kernel="linear", min_size=SHORTEST, jump=1).fit(np.array(levelled))
+    at = int(model.predict(n_bkps=1)[0])
+    own = NORMAL_MAD * median(abs(after - before) for before, after in pairwise(levelled)) / math.sqrt(2)
+    fall = (fmean(levelled[:at]) - fmean(levelled[at:])) / max(own, 1.0)
+    return Change(at, fmean(values[:at]), fmean(values[at:]), fall * math.sqrt(at * (count - at) / count))

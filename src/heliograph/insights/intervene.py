@@ -27,7 +27,7 @@ from msgspec import Meta
 from heliograph.insights.answer import Answer, scope_parameters
 from heliograph.insights.bits import count_features, united_in_turn, with_paged_sets
 from heliograph.insights.building import built_once
-from heliograph.insights.change import Change, Series, find_changes
+from heliograph.insights.change import Change, find_change
 from heliograph.insights.filters import restricts_use, scoped, up_to, within
 from heliograph.insights.scope import Scope, Window, checked, number_of
 
@@ -50,8 +50,6 @@ COMPONENTS: Final = {
 
 LATEST: Final = 2
 """Windows, the latest, in which something must have arrived for there to be a score."""
-_LATEST_WINDOWS: Final = [*range(LATEST)][::-1]
-"""Their numbers, in the order of time."""
 _LEAST_FAILURES: Final = 0.01
 """A rise of failures is measured against so many, at least."""
 _COLUMNS: Final = ("users", "outcomes", *COMPONENTS)
@@ -166,32 +164,26 @@ def by_unit(table: pa.Table) -> dict[str, Measures]:
     return units
 
 
-def findings(told: Sequence[tuple[Measures, date]], rule: InterventionRule) -> list[list[Finding]]:
-    """Return for each unit what became of each component that has enough windows; nothing if it is too thin.
-
-    All of them are looked at together, which takes a part of the time that each alone would.
+def findings(measures: Measures, rule: InterventionRule, *, last: date) -> list[Finding]:
+    """Return what became of each component that has enough windows; none of a unit that is too thin.
 
     Args:
-        told: The measures of a unit up to the window 0, and the last day of that.
+        measures: Of one unit, up to the window 0.
         rule: What is enough, and when a finding deviates.
+        last: The last day of the window 0.
     """
-    series: dict[tuple[int, str], Series] = {}
-    windows: dict[tuple[int, str], list[int]] = {}
-    for place, (measures, _) in enumerate(told):
-        if why_too_thin(measures, rule) is not None:
+    if why_too_thin(measures, rule) is not None:
+        return []
+    windows = sorted((window for window in measures if window < rule.windows), reverse=True)
+    found = []
+    for component in COMPONENTS:
+        known = [window for window in windows if measures[window][component] is not None]
+        change = _change(component, [measures[window] for window in known])
+        if len(known) < rule.minimum_windows or change is None or not set(range(LATEST)) <= set(known):
             continue
-        ordered = sorted((window for window in measures if window < rule.windows), reverse=True)
-        for component in COMPONENTS:
-            known = [window for window in ordered if measures[window][component] is not None]
-            if len(known) >= rule.minimum_windows and known[-LATEST:] == _LATEST_WINDOWS:
-                windows[place, component] = known
-                series[place, component] = _series(component, [measures[window] for window in known])
-    found: list[list[Finding]] = [[] for _ in told]
-    for (place, component), change in zip(series, find_changes([*series.values()]), strict=True):
-        last = told[place][1]
-        since = last - timedelta(days=(windows[place, component][change.at] + 1) * rule.window_days - 1)
-        latest = series[place, component].values[-LATEST:]
-        found[place].append(_finding(component, change, latest, since, rule))
+        since = last - timedelta(days=(known[change.at] + 1) * rule.window_days - 1)
+        latest = [measures[window][component] or 0.0 for window in range(LATEST)]
+        found.append(_finding(component, change, latest, since, rule))
     return found
 
 
@@ -227,16 +219,13 @@ def answer_intervene(tables: Tables, plan: Plan, scope: Scope, *, rule: Interven
     seen = up_to(known.data_days, days.last)
     seen = seen.group_by(scope.unit).agg(latest=seen.day.max()).order_by(scope.unit)
     rows, notes = [], []
-    units = seen.to_pyarrow().to_pylist()
-    told = [measured.get(each[scope.unit], {}) for each in units]
-    found = findings([(measures, days.last) for measures in told], rule)
-    for each, measures, findings_of_it in zip(units, told, found, strict=True):
-        name = each[scope.unit]
+    for each in seen.to_pyarrow().to_pylist():
+        name, measures = each[scope.unit], measured.get(each[scope.unit], {})
         if thin := why_too_thin(measures, rule):
             rows.append({scope.unit: name, "status": "too_thin"})
             notes.append(f"{name} is too thin: {thin}; the last event is of {each['latest']}.")
             continue
-        shown, words = _advice(findings_of_it)
+        shown, words = _advice(findings(measures, rule, last=days.last))
         rows += [{**row, scope.unit: name} for row in shown]
         notes += [f"{name}: {each}." for each in words]
     return Answer(
@@ -278,23 +267,26 @@ def _finding(component: str, change: Change, latest: Sequence[float], since: dat
     )
 
 
-def _series(component: str, windows: Sequence[Mapping[str, float | None]]) -> Series:
-    """Return a component in windows that have it, in the order of time."""
+def _change(component: str, windows: Sequence[Mapping[str, float | None]]) -> Change | None:
+    """Return the change of a component in windows that have it, in the order of time."""
 
     def column(name: str) -> list[float]:
-        return [each[name] or 0.0 for each in windows]
+        return [float(each[name] or 0) for each in windows]
 
+    if not windows:
+        return None
     values = column(component)
     match component:
         case "failures":
             scale = math.sqrt(median(column("outcomes")))
-            return Series(values, [2 * math.asin(math.sqrt(value)) * scale for value in values])
+            levelled = [2 * math.asin(math.sqrt(value)) * scale for value in values]
         case "breadth":
             # The number of features of all users together is Poisson, at most: nobody counts a feature twice.
             scale = math.sqrt(median(column("users")) / max(median(values), 1.0))
-            return Series(values, [value * scale for value in values])
+            levelled = [value * scale for value in values]
         case _:
-            return Series(values, [2 * math.sqrt(value + 3 / 8) for value in values])
+            levelled = [2 * math.sqrt(value + 3 / 8) for value in values]
+    return find_change(values, levelled)
 
 
 def _table(rows: list[dict[str, Any]], scope: Scope) -> pa.Table:

@@ -13,7 +13,6 @@ import msgspec
 import structlog
 
 from heliograph.frames import write_atomically
-from heliograph.giving_back import give_back
 from heliograph.instance.ledger_faults import trusted_keys
 from heliograph.instance.ledger_watch import LedgerWatch
 from heliograph.instance.metrics import FILE, Standing, read_metrics
@@ -87,7 +86,6 @@ class Monitor:
         if reason == self._reason and self._ticks() < self._next:
             return
         self._reason, self._next = reason, self._ticks() + SECONDS
-        give_back()
         self._verify_ledger()
         standing = Standing(
             at=self._now(),

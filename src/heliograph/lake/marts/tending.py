@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from heliograph.engines import EngineError
-from heliograph.giving_back import give_back
 from heliograph.lake.expiring import Expiring
+from heliograph.lake.giving_back import give_back
 from heliograph.lake.marts.folding import MOST_FILES, fold_small_files
 
 if TYPE_CHECKING:

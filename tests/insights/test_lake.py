@@ -8,6 +8,10 @@ from pyarrow import parquet
 from heliograph.insights.questions import QUESTIONS
 from heliograph.insights.resolve import latest_day
 from heliograph.insights.tables import defined_tables
+from heliograph.lake.marts.reading import read_lake
+from heliograph.lake.tables import open_events
+from heliograph.lake.transactions import begin
+from heliograph.settings import LakeSettings
 from opened import events_table
 
 if TYPE_CHECKING:
@@ -51,3 +55,20 @@ def test_an_empty_lake_is_an_empty_table_that_every_question_answers(
         answer = question.answer(tables, plan, make_scope("2026-10-31"), **particular)
         assert answer.table.num_rows == 0
         assert answer.notes
+
+
+def test_files_of_events_are_read_by_their_first_times_and_their_rows_are_counted(
+    plan: Plan, make_table: MakeTable, tmp_path: Path
+) -> None:
+    settings = LakeSettings(warehouse=str(tmp_path), catalog=f"sqlite:///{tmp_path}/catalog.db")
+    table = open_events(settings, plan)
+    days = ("2026-03-02", "2026-01-05", "2026-01-31", "2026-02-03")
+    for day in days:
+        with begin(table) as transaction:
+            transaction.append(
+                make_table([{"user": "ann", "at": f"{day}T09:00"}, {"user": "bob", "at": f"{day}T10:00"}])
+            )
+    events = read_lake(settings, plan)["events"]
+    firsts = [parquet.read_table(file)["time"][0].as_py().date().isoformat() for file in events.files]
+    assert firsts == sorted(days)
+    assert events.rows == 2 * len(days)

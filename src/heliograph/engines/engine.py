@@ -32,6 +32,8 @@ class Stored(msgspec.Struct, frozen=True):
     file_column: str = ""
     """A column that rows get besides, where the engine is this process: the number of the file that each is in. None,
     if it is empty."""
+    rows: int | None = None
+    """How many there are; None: nobody has counted them."""
 
 
 class Files(Protocol):

@@ -41,7 +41,12 @@ def open_lake(settings: Settings, plan: Plan) -> Iterator[OpenLake]:
     """
     pings = Stored(tuple(ping_files(settings.lake)), PING_SCHEMA)
     with open_engine(settings.engine, open_storage(settings.lake)) as engine:
-        opened = engine.open({**read_lake(settings.lake, plan), "pings": pings})
-        raw_from = read_raw_from(settings.lake)
-        tables = msgspec.structs.replace(kept_tables(opened, plan), pings=opened["pings"], raw_from=raw_from)
+        stored = read_lake(settings.lake, plan)
+        opened = engine.open({**stored, "pings": pings})
+        tables = msgspec.structs.replace(
+            kept_tables(opened, plan),
+            pings=opened["pings"],
+            raw_from=read_raw_from(settings.lake),
+            stored_events=stored["events"].rows,
+        )
         yield OpenLake(tables=tables, pings=opened["pings"])

@@ -37,6 +37,8 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     takes longer."""
     raw_from: date | None = None
     """The first UTC day of which all events are still there; None: none has run out. Marts may tell of earlier ones."""
+    stored_events: int | None = None
+    """How many events are stored, those that questions leave aside included; None: nobody has counted them."""
     pings: ibis.Table | None = None
     """The pings beside them, which alone tell how many people have access; None: not at hand."""
     built: dict[Any, tuple[ibis.Table, Any, Any]] = msgspec.field(default_factory=dict)

@@ -5,17 +5,22 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
+from pyiceberg.conversions import from_bytes
+from pyiceberg.types import TimestampType
+
 from heliograph.engines import Stored
 from heliograph.lake.marts import tables
 from heliograph.lake.marts.changing import paths_of
 from heliograph.lake.marts.definitions import definition_digest
 from heliograph.lake.marts.tables import MARTS, SESSION_SPANS, SPAN_FILE, find_mart, read_state
 from heliograph.lake.places import BEGINNING, read_places, snapshot_places
+from heliograph.lake.storage import local_path
 from heliograph.lake.tables import event_schema, find_events, open_catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
@@ -41,7 +46,9 @@ def read_lake(settings: LakeSettings, plan: Plan) -> dict[str, Stored]:
     events = find_events(settings)
     if events is None:
         return {"events": Stored((), event_schema(plan))}
-    found = {"events": Stored(_files(events, events.current_snapshot()), event_schema(plan))}
+    files = _by_time(events, _data_files(events, events.current_snapshot()))
+    rows = sum(file.record_count for file in files)
+    found = {"events": Stored(tuple(local_path(file.file_path) for file in files), event_schema(plan), rows=rows)}
     return found | (_read_marts(settings, definition_digest(plan), read_places(events.properties)) or {})
 
 
@@ -64,10 +71,25 @@ def _read_marts(settings: LakeSettings, digest: str, places: Mapping[str, Place]
     return found
 
 
+def _by_time(events: Table, files: Iterable[DataFile]) -> list[DataFile]:
+    """Return files of events by their first times: read like that, a user's events come nearly in order."""
+    time = events.schema().find_field("time").field_id
+
+    def first(file: DataFile) -> int:
+        bound = (file.lower_bounds or {}).get(time)
+        return 0 if bound is None else int(from_bytes(TimestampType(), bound))
+
+    return sorted(files, key=first)
+
+
 def _files(table: Table, snapshot: Snapshot | None) -> tuple[str, ...]:
+    return tuple(paths_of(_data_files(table, snapshot)))
+
+
+def _data_files(table: Table, snapshot: Snapshot | None) -> list[DataFile]:
     if snapshot is None:
-        return ()
-    return tuple(paths_of(task.file for task in table.scan(snapshot_id=snapshot.snapshot_id).plan_files()))
+        return []
+    return [task.file for task in table.scan(snapshot_id=snapshot.snapshot_id).plan_files()]
 
 
 def _snapshot_at(table: Table, places: Mapping[str, Place]) -> Snapshot | None:

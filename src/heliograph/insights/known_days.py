@@ -63,4 +63,5 @@ def told_known(table: ibis.Table, scoped_tables: Tables, scope: Scope, window: W
 
 def units(scoped_tables: Tables, scope: Scope, last: date) -> ibis.Table:
     """Return each unit of which anything arrived until the day `last`, included."""
-    return arrived_until(scoped_tables.data_days, last, scope).select(scope.unit).distinct()
+    rows = arrived_until(scoped_tables.data_days, last, scope).select(scope.unit)
+    return rows.limit(1) if scope.unit == "everyone" else rows.distinct()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import ibis
 import pyarrow as pa
+from ibis.expr.operations import DatabaseTable
 
 from heliograph.insights.tables import Tables, defined_tables
 
@@ -91,7 +92,10 @@ class DuckDBEngine:
         key = (metric.name, scope, rule)
         known = self._compiled.get(key)
         expression = known[1] if known else metric.function(self.tables, self.plan, scope, rule=rule)
+        is_done = not expression.op().find(DatabaseTable)  # a funnel is: what it read may be other events next time
         found = self.connection.raw_sql(self._sql(key, expression))
+        if is_done:
+            del self._compiled[key]
         # DuckDB adds days to a date and gets a timestamp; Ibis makes it a date again when it hands over a result.
         dates = [type_.is_date() for type_ in expression.schema().types]
         return [

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import ibis
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from heliograph.engines.engine import Files, Stored
 
@@ -36,6 +37,8 @@ class EmbeddedEngine:
         self._connection.raw_sql("SET TimeZone = 'UTC'")
         # What the files say of themselves is read for each question otherwise; they are never written twice.
         self._connection.raw_sql("SET parquet_metadata_cache = true")
+        # What is handed over row by row comes from all cores at once, which have to wait where there is little room.
+        self._connection.raw_sql("SET streaming_buffer_size = '16MiB'")
 
     def open(self, stored: Mapping[str, Stored]) -> dict[str, ibis.Table]:
         """Return tables by name; see `heliograph.engines.engine.Engine`."""
@@ -72,6 +75,29 @@ class EmbeddedEngine:
 
     def __exit__(self, *about: object) -> None:
         self.close()
+
+
+def read_batches(table: ibis.Table, *, rows: int) -> pa.RecordBatchReader:
+    """Return what a table of DuckDB has, as it is read, so many rows at a time.
+
+    Ibis's own `to_pyarrow_batches` asks for it by a name that DuckDB has no more.
+    """
+    relation = table.get_backend()._to_duckdb_relation(table)  # noqa: SLF001 - all that Ibis does before it asks
+    return relation.to_arrow_reader(rows)
+
+
+@contextmanager
+def beside(table: ibis.Table, rows: pa.Table) -> Iterator[ibis.Table]:
+    """Give a table of DuckDB some rows in memory as another one, for the length of the block.
+
+    Ibis's own `memtable` stays in DuckDB for as long as the connection is open.
+    """
+    connection, name = table.get_backend(), ibis.util.gen_name("rows")
+    connection.con.register(name, rows)
+    try:
+        yield connection.table(name)
+    finally:
+        connection.con.unregister(name)
 
 
 def _compile_once(connection: Any) -> None:

@@ -50,7 +50,9 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     words: str
     """The question that it answers."""
     function: Callable[..., ibis.Table]
-    """``function(tables, plan, scope, *, rule)``; without a rule, the default one where there is one."""
+    """``function(tables, plan, scope, *, rule)``; without a rule, the default one where there is one.
+
+    What it returns reads the tables whenever it is asked for its rows, but that of a funnel, which has read them."""
     rule: type[msgspec.Struct]
     """The parameters, each with its bounds and meaning."""
     reads: tuple[str, ...]

@@ -3,16 +3,12 @@
 A step is an event. Time runs from the first step, and steps follow each other strictly by (time, sequence). *Ordered*
 allows anything between two steps, *exact* nothing that makes the user active, and *any* takes the steps so far in
 whatever order. The three are those of product analytics at large.
-
-A user's way is found in one pass over their events in order. For *ordered*, each event of step k carries the latest
-first step from which it can be reached: the largest that an event of step k-1 before it carries, as of all first steps
-the latest leaves most time. For *any*, each event carries when each step was last done before it.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import UTC, datetime, time, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import ibis
@@ -21,21 +17,31 @@ import pyarrow as pa
 from msgspec import Meta
 
 from heliograph.insights.activity import MONTH
-from heliograph.insights.filters import chosen, matches, matching, midnight, scoped, with_unit
+from heliograph.insights.ends import count_ends
+from heliograph.insights.filters import chosen, matches, matching, midnight, scoped
 from heliograph.insights.known_days import told_known, units
-from heliograph.insights.listing import is_in_process
+from heliograph.insights.listing import is_in_process, list_position
 from heliograph.insights.scope import QuestionError, Scope, checked, zone_named
-from heliograph.insights.ways import moments, ways
+from heliograph.insights.way_windows import Course
 from heliograph.insights.zones import WIDEST, local_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Sequence
 
+    from heliograph.insights.ends import End
     from heliograph.insights.tables import Tables
     from heliograph.plan.model import Plan
 
-_MICROSECONDS: Final = 60 * 60 * 1_000_000
-"""Of an hour."""
+_COLUMNS: Final = {
+    "step": pa.int64(),
+    "name": pa.string(),
+    "users": pa.int64(),
+    "share": pa.float64(),
+    "share_of_previous": pa.float64(),
+    "pending": pa.int64(),
+    "complete": pa.bool_(),
+}
+"""Of the answer, behind the unit's."""
 
 
 class FunnelRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,62 +83,41 @@ def funnel(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibi
     rule = checked(rule)
     if unknown := [name for name in rule.steps if name not in plan.events]:
         raise QuestionError([f"The tracking plan has no event {name!r}, which is a step." for name in unknown])
-    users = furthest(tables, plan, scope, rule=rule)
-    counts = users.group_by(scope.unit).agg(
-        **{f"users_{step}": users.count(where=users.reached >= step) for step in _numbers(rule)},
-        **{f"pending_{step}": users.count(where=users.pending & (users.reached < step)) for step in _numbers(rule)},
-    )
-    known = scoped(tables, plan, scope)
-    every = told_known(units(known, scope, scope.until), known, scope, scope.window(rule.days))
-    every = every.left_join(counts, scope.unit)
-    every = every.select(
-        scope.unit, "known", **{name: every[name].fill_null(0) for name in counts.columns if name != scope.unit}
-    )
-    table = every.cross_join(_steps(rule.steps))
-    users, before = (_of_step(table, "users_{}", table.step - back, rule) for back in (0, 1))
-    pending = _of_step(table, "pending_{}", table.step, rule)
-    first = scope.window(rule.days).first
-    return table.select(
-        scope.unit,
-        "step",
-        "name",
-        users=users,
-        share=users / table.users_1.nullif(0),
-        share_of_previous=users / before.nullif(0),
-        pending=pending,
-        complete=(pending == 0) & table.known & ibis.literal(tables.has_events_from(first, scope.zone)),
-    ).order_by([scope.unit, "step"])
-
-
-@lru_cache(maxsize=16)
-def _steps(names: tuple[str, ...]) -> ibis.Table:
-    """Return `step` (from 1) and `name`: the same table each time."""
-    steps = pa.array(range(1, len(names) + 1), pa.int64())
-    return ibis.memtable(pa.table({"step": steps, "name": pa.array(names, pa.string())}))
-
-
-def _of_step(table: ibis.Table, column: str, step: ibis.Value, rule: FunnelRule) -> ibis.Value:
-    """Return the value of that one of the columns which is a row's step's; of the first for none before it."""
-    branches = [(step == number, table[column.format(number)]) for number in _numbers(rule)[1:]]
-    return ibis.cases(*branches, else_=table[column.format(1)])
-
-
-def furthest(tables: Tables, plan: Plan, scope: Scope, *, rule: FunnelRule) -> ibis.Table:
-    """Return how far each user came who did any step at all.
-
-    Returns:
-        The unit, user_id, `reached` (the number of the last step; 0 for none), `pending` (whether a way begun so late
-        that it can still go on).
-    """
     events = _marked(tables, plan, scope, rule)
-    # The user alone where the unit is the same word in all rows.
-    key = ["user_id"] if scope.unit == "everyone" else [scope.unit, "user_id"]
-    users = with_unit((_by_lists if is_in_process(events) else _by_windows)(events, key, rule), scope)
-    zone = zone_named(scope.zone)
-    end = min(datetime.combine(scope.until, time.max, tzinfo=zone), scope.now).astimezone(UTC).replace(tzinfo=None)
-    pending = users.begun + _window(rule) > ibis.literal(end, "timestamp(6)")
-    users = users.mutate(pending=pending.fill_null(False)).filter(users.steps > 0)  # noqa: FBT003 - the value it stands for
-    return users.select(scope.unit, "user_id", "reached", "pending")
+    course = Course(rule.order, len(rule.steps), rule.window_hours)
+    ends = defaultdict(list)
+    for end, users in count_ends(events, scope.unit, course, until=_end(scope), stored=tables.stored_events).items():
+        ends[end.unit].append((end, users))
+    local = scoped(tables, plan, scope)
+    window = scope.window(rule.days)
+    every = told_known(units(local, scope, scope.until), local, scope, window).order_by(scope.unit).to_pyarrow()
+    has_all = tables.has_events_from(window.first, scope.zone)
+    schema = pa.schema({scope.unit: pa.string(), **_COLUMNS})
+    rows = [
+        dict(zip(schema.names, (unit, *row), strict=True))
+        for unit, is_known in zip(every[scope.unit].to_pylist(), every["known"].to_pylist(), strict=True)
+        for row in _rows(ends[unit], rule.steps, is_whole=is_known and has_all)
+    ]
+    return ibis.memtable(pa.Table.from_pylist(rows, schema))
+
+
+def _end(scope: Scope) -> datetime:
+    """Return the end of what is known of: that of the last day, or the moment of asking (naive UTC)."""
+    last = datetime.combine(scope.until, time.max, tzinfo=zone_named(scope.zone))
+    return min(last, scope.now).astimezone(UTC).replace(tzinfo=None)
+
+
+def _rows(ends: Sequence[tuple[End, int]], steps: Sequence[str], *, is_whole: bool) -> Iterator[tuple[Any, ...]]:
+    """Return what each row of a unit has behind its name, of how many of its users stop where."""
+    first = before = 0
+    for step, name in enumerate(steps, 1):
+        users = sum(users for end, users in ends if end.reached >= step)
+        pending = sum(users for end, users in ends if end.reached < step and end.is_pending)
+        if step == 1:
+            first = before = users
+        shares = (users / first if first else None, users / before if before else None)
+        yield step, name, users, *shares, pending, is_whole and not pending
+        before = users
 
 
 def _marked(tables: Tables, plan: Plan, scope: Scope, rule: FunnelRule) -> ibis.Table:
@@ -147,117 +132,26 @@ def _marked(tables: Tables, plan: Plan, scope: Scope, rule: FunnelRule) -> ibis.
     )
     local = local_time(events.time, scope.zone, now=scope.now)
     events = events.filter(local >= midnight(window.first), local < midnight(window.last + timedelta(days=1)))
-    between = {name for name, event in plan.events.items() if event.active} if rule.order == "exact" else set()
     # Only these: a property of the plan may have the name of a column that is added.
     events = events.select(scope.unit, "user_id", "name", "time", "sequence", "version", "source")
-    names = (*rule.steps, *sorted(between - {*rule.steps}))
+    between = sorted(name for name, event in plan.events.items() if event.active) if rule.order == "exact" else []
+    marked = _numbered(events, [*rule.steps, *(name for name in between if name not in rule.steps)], len(rule.steps))
+    if rule.order != "exact":
+        return matching(marked, plan, scope).select(scope.unit, "user_id", "time", "sequence", "step")
+    matched = matches(marked, plan, scope)
+    step = marked.step if matched is None else ibis.ifelse(matched, marked.step, 0)
+    return marked.select(scope.unit, "user_id", "time", "sequence", step=step)
+
+
+def _numbered(events: ibis.Table, names: list[str], steps: int) -> ibis.Table:
+    """Return the events with these names, with the number of each `step`, and 0 for those behind the steps."""
     if not is_in_process(events):
-        # By the bare column, too: an engine then reads what else there is of these rows alone. DuckDB does as it is.
+        # By the bare column, too: an engine then reads what else there is of these rows alone.
         events = events.filter(events.name.isin(names))
-    marked = events.join(_numbered(names, len(rule.steps)), "name")
-    if rule.order == "exact":
-        matched = matches(marked, plan, scope)
-        step = marked.step if matched is None else ibis.ifelse(matched, marked.step, 0)
-    else:
-        marked = matching(marked, plan, scope)
-        step = marked.step
-    return marked.select(scope.unit, "user_id", "time", "sequence", step=step.cast("int64"))
-
-
-@lru_cache(maxsize=16)
-def _numbered(names: tuple[str, ...], steps: int) -> ibis.Table:
-    """Return the names with the number of each `step`, and 0 for those behind the steps: the same table each time."""
-    numbers = [number if number <= steps else 0 for number in range(1, len(names) + 1)]
-    return ibis.memtable(pa.table({"name": pa.array(names, pa.string()), "step": pa.array(numbers, pa.int64())}))
-
-
-def _by_lists(events: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
-    """Return for each user how far they came, gone through in this process.
-
-    A list of sequence numbers beside that of times would cost more than all that is done with both, and they matter to
-    next to nobody: those users' events are read once more, and put in order by windows.
-    """
-    gathered = events.group_by(user).agg(moments=moments(events))
-    gathered = gathered.select(*user, way=ways(rule.order, gathered.moments, rule.window_hours * _MICROSECONDS))
-    columns = ("reached", "begun", "steps")
-    found = gathered.select(*user, "way", **{name: gathered.way[name] for name in columns})
-    tied = found.filter(found.way["tied"])
-    certain = found.filter(~found.way["tied"]).select(*user, *columns)
-    return ibis.union(certain, _by_windows(events.semi_join(tied, user), user, rule).select(*user, *columns))
-
-
-def _by_windows(events: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
-    """Return for each user how far they came by windows of SQL, as for an engine on other machines."""
-    found = {"ordered": _ordered, "exact": _exact, "any": _any}[rule.order](events, user, rule)
-    begins = found.step > 0 if rule.order == "any" else found.step == 1
-    return found.group_by(user).agg(
-        reached=found.reached.max(), begun=found.time.max(where=begins), steps=found.step.max()
-    )
-
-
-def _in_order(user: list[str], **frame: Any) -> Any:
-    """Return a window over the events in order of each user, as some columns tell them apart.
-
-    Of events with the same time and sequence, which are of different instances or epochs, a later step comes first, so
-    that no step precedes one that it does not strictly precede.
-    """
-    return ibis.window(group_by=user, order_by=["time", "sequence", ibis.desc("step")], **frame)
-
-
-def _ordered(marked: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
-    before = _in_order(user, rows=(None, -1))
-    table = marked.mutate(start_1=ibis.ifelse(marked.step == 1, marked.time, None))
-    for number in _numbers(rule)[1:]:
-        start = table[f"start_{number - 1}"].max().over(before)
-        table = table.mutate(start=start)
-        goes_on = (table.step == number) & (table.time <= table.start + _window(rule))
-        table = table.mutate(**{f"start_{number}": ibis.ifelse(goes_on, table.start, None)}).drop("start")
-    return table.mutate(reached=_furthest({number: table[f"start_{number}"].notnull() for number in _numbers(rule)}))
-
-
-def _exact(marked: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
-    order = _in_order(user)
-    back = _numbers(rule)[:-1]
-    table = marked.mutate(
-        **{f"step_{n}": marked.step.lag(n).over(order) for n in back},
-        **{f"time_{n}": marked.time.lag(n).over(order) for n in back},
-    )
-    conditions = {}
-    for number in _numbers(rule):
-        condition = table.step == number
-        for n in range(1, number):
-            condition &= table[f"step_{n}"] == number - n
-        if number > 1:
-            condition &= table.time <= table[f"time_{number - 1}"] + _window(rule)
-        conditions[number] = condition
-    return table.mutate(reached=_furthest(conditions))
-
-
-def _any(marked: ibis.Table, user: list[str], rule: FunnelRule) -> ibis.Table:
-    so_far = _in_order(user, rows=(None, 0))
-    table = marked.mutate(
-        **{f"at_{n}": ibis.ifelse(marked.step == n, marked.time, None).max().over(so_far) for n in _numbers(rule)}
-    )
-    conditions = {}
-    for number in _numbers(rule):
-        times = [table[f"at_{n}"] for n in range(1, number + 1)]
-        done = times[0].notnull()
-        for each in times[1:]:
-            done &= each.notnull()
-        earliest = ibis.least(*times) if number > 1 else times[0]  # Spark knows no least of one
-        conditions[number] = done & (table.time <= earliest + _window(rule))
-    return table.mutate(reached=_furthest(conditions))
-
-
-def _furthest(conditions: Mapping[int, Any]) -> ibis.Value:
-    """Return the largest number whose condition holds; 0 when none does."""
-    branches = [(condition, number) for number, condition in sorted(conditions.items(), reverse=True)]
-    return ibis.cases(*branches, else_=0).cast("int64")
-
-
-def _window(rule: FunnelRule) -> ibis.Value:
-    return ibis.interval(hours=rule.window_hours)
-
-
-def _numbers(rule: FunnelRule) -> list[int]:
-    return list(range(1, len(rule.steps) + 1))
+        numbers = ((name, number) for number, name in enumerate(names[:steps], 1))
+        return events.mutate(step=events.name.cases(*numbers, else_=0).cast("int64"))
+    # Not by a join, behind which DuckDB gives rows in another order than files have them, nor by cases, which it goes
+    # through for each row: a function of the name it asks once for each name that a file has.
+    found = events.mutate(list_position(ibis.array(names), events.name).name("step"))
+    found = found.filter(found.step.notnull())
+    return found.mutate(step=ibis.ifelse(found.step > steps, 0, found.step)) if len(names) > steps else found

@@ -1,132 +1,157 @@
-"""How far users come on the steps of a funnel: one pass over the events of some users, by numpy.
+"""How far users come on the steps of a funnel: one pass over the events of all of them, in this process.
 
-What is carried from an event to those behind it is a time, the latest there is. Users stand further apart than a
-funnel's window, so that what is carried over to the next user is too early for anything.
+DuckDB takes several times as long to put all events of all users in order as to read them, and does so anew for each
+window that builds on another. Files have the events of an instance in the order in which they were recorded, and are
+read by the time of their first event. So some events at a time are brought to those of the same user, put in order,
+which they nearly are, and gone through; what those behind them need to know is a few numbers for each user. The memory
+that it takes grows with the users, and not with their events: but for those of whom something comes behind what
+happened later, whom `heliograph.insights.ends` has gone through once more, with all that they did at once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import ibis
-import ibis.expr.datatypes as dt
 import numpy as np
 import pyarrow as pa
 
-from heliograph.insights import listing
-from heliograph.insights.listing import INTEGERS, in_order
+from heliograph.engines.embedded import read_batches
+from heliograph.insights.listing import microseconds
+from heliograph.insights.user_loops import ID_LETTERS, ID_WORDS, Kept, Known, Rows
+from heliograph.insights.way_loops import LONG_AGO, STEP_BITS, Ways
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import TypeAlias
+    import ibis
 
-    import numpy.typing as npt
+    from heliograph.insights.machine_code import UserLoops
+    from heliograph.insights.user_loops import Numbers
+    from heliograph.insights.way_windows import Course
 
-    from heliograph.insights.listing import Flags, Numbers
+    AnyArray: TypeAlias = np.ndarray[Any, Any]
 
-    Steps: TypeAlias = npt.NDArray[np.int8]
-
-_STEP_BITS: Final = 4
-_LAST: Final = (1 << _STEP_BITS) - 1
-
-
-def moments(events: ibis.Table) -> ibis.Value:
-    """Return the list of the times and steps of all events, as `ways` takes it.
-
-    Args:
-        events: With `time`, and `step`: its number; 0 for none.
-    """
-    # A later step comes first, so that no step precedes one that it does not strictly precede.
-    return listing.moments(events.time, _LAST - events.step, bits=_STEP_BITS)
+_BATCH_ROWS: Final = 10_000
+"""So many that calls cost nothing, and so few that what one is read into is still in a cache."""
+_AT_ONCE: Final = 1 << 18
+"""Events that are gone through together."""
+_MICROSECONDS: Final = 60 * 60 * 1_000_000
+"""Of an hour."""
 
 
-def ways(order: str, moments: ibis.Value, window: int) -> Any:
-    """Return the way of each user.
+def ways(
+    events: ibis.Table, unit: str, course: Course, loops: UserLoops, *, at_once: int = _AT_ONCE
+) -> pa.Table | None:
+    """Return how far each user came.
 
     Args:
-        order: ``ordered``, ``exact`` or ``any``.
-        moments: Of a user each.
-        window: Microseconds from the first step within which all others count.
+        events: With `user_id` and the column of the unit, which are never null; `time`; and `step`: its number, 0 for
+            none.
+        unit: What users belong to, such as ``account``; ``everyone``: to nothing.
+        course: Says what a way is.
+        loops: Do it, by its order.
+        at_once: How many events are gone through together. Those of a user that come later and happened before come
+            too late.
 
     Returns:
-        `reached` (the last step to which the user came; 0 for none), `begun` (the time at which a way last began; null
-        for none), `steps` (the largest number of a step that was done at all), `tied` (whether it matters which of two
-        events at the same time came first: then the others say nothing).
+        The unit, `user_id`, `reached`, `begun` (a time, or null), `steps`; and `tied` and `late`, which say why the
+        others do not: see `heliograph.insights.way_loops.Ways`. None, if an id is not such as users have, or is in
+        several units.
     """
-    return _WAYS[order](moments, window)
+    moments = events.select(unit, "user_id", moment=(microseconds(events.time) << STEP_BITS) | events.step)
+    found = _Passage(unit, course, loops, at_once)
+    for batch in read_batches(moments.drop(unit) if unit == "everyone" else moments, rows=min(at_once, _BATCH_ROWS)):
+        if not found.add(batch):
+            return None
+    return found.result()
 
 
-def _carried(times: Numbers, where: Flags) -> Numbers:
-    """Return for each event the latest time of those so far, itself included, where something holds; 0 for none."""
-    carried: Numbers = times * where
-    return np.maximum.accumulate(carried, out=carried)
+class _Passage:
+    """What is known of users, and some moments that are not gone through yet; see `ways`."""
+
+    def __init__(self, unit: str, course: Course, loops: UserLoops, at_once: int) -> None:
+        self._unit, self._loops, self._at_once = unit, loops, at_once
+        self._steps, self._window = course.steps, course.window_hours * _MICROSECONDS
+        # Nothing takes from a user the last step of another way than an exact one, which what comes too late may break.
+        self._enough = course.steps + 1 if course.order == "exact" else course.steps
+        self._units: dict[str, int] = {}
+        self._count, self._rows = 0, 0
+        self._known = Known(np.empty(0, np.int32), np.empty(0, np.int32), np.empty((0, ID_WORDS), np.uint64))
+        self._ways = _no_ways(0, course.steps)
+        self._kept = Kept(np.empty(0, np.int32), np.empty(0, np.int64))
+
+    def add(self, batch: pa.RecordBatch) -> bool:
+        """Add events; false, if nobody can go through them."""
+        ids = batch.column("user_id")
+        _, offsets, letters = ids.buffers()
+        starts = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
+        if starts[-1] - starts[0] != ID_LETTERS * len(ids):
+            return False
+        words = np.frombuffer(letters or b"", np.uint8, ID_LETTERS * len(ids), starts[0]).view(np.uint64)
+        rows = Rows(starts, words.reshape(-1, ID_WORDS), self._units_of(batch), batch.column("moment").to_numpy())
+        if self._rows + len(ids) > self._at_once:
+            self._go()
+        self._make_room(len(ids))
+        count, self._rows = self._loops.keep(
+            rows, self._known, self._count, self._ways.reached, self._enough, self._kept, self._rows
+        )
+        self._count = max(self._count, count)
+        return bool(count >= 0)
+
+    def result(self) -> pa.Table:
+        """Return what `ways` does."""
+        self._go()
+        starts, letters = np.arange(self._count + 1) * ID_LETTERS, self._known.ids
+        units = pa.array(self._units or [self._unit], pa.string())
+        begun = self._ways.begun[: self._count]
+        columns = {
+            self._unit: units.take(pa.array(self._known.units[: self._count])),
+            "user_id": pa.LargeStringArray.from_buffers(self._count, pa.py_buffer(starts), pa.py_buffer(letters)),
+            "begun": pa.array(begun, mask=begun == LONG_AGO).cast(pa.timestamp("us")),
+        }
+        told = ("reached", "steps", "tied", "late")
+        return pa.table(columns | {name: pa.array(getattr(self._ways, name)[: self._count]) for name in told})
+
+    def _units_of(self, batch: pa.RecordBatch) -> Numbers:
+        """Return the number of each user's unit, from 0 on as they come."""
+        if self._unit not in batch.schema.names:
+            return np.zeros(batch.num_rows, np.int32)
+        encoded = batch.column(self._unit).dictionary_encode()
+        numbers = [self._units.setdefault(word, len(self._units)) for word in encoded.dictionary.to_pylist()]
+        found: Numbers = np.array(numbers, np.int32)[encoded.indices.to_numpy()]
+        return found
+
+    def _make_room(self, rows: int) -> None:
+        """Make room for so many more users and moments."""
+        users, moments = self._count + rows, self._rows + rows
+        if users > len(self._known.ids):
+            room = 2 << users.bit_length()
+            _, units, ids = self._known
+            self._known = Known(np.full(2 * room, -1, np.int32), _longer(units, room), _longer(ids, room))
+            self._loops.place(self._known, self._count)
+            more = _no_ways(room - len(ids), self._steps)
+            self._ways = Ways(*(np.concatenate(pair) for pair in zip(self._ways, more, strict=True)))
+        if moments > len(self._kept.moments):
+            room = max(2 * moments, _AT_ONCE)
+            self._kept = Kept(_longer(self._kept.numbers, room), _longer(self._kept.moments, room))
+
+    def _go(self) -> None:
+        """Go through what is kept, and keep nothing of it."""
+        kept = Kept(self._kept.numbers[: self._rows], self._kept.moments[: self._rows])
+        first = np.append(0, np.cumsum(np.bincount(kept.numbers, minlength=self._count)))
+        gathered = np.empty(self._rows, np.int64)
+        self._loops.gather(kept, first[:-1].copy(), gathered)
+        self._loops.go(gathered, first, self._window, self._ways)
+        self._rows = 0
 
 
-def _ordered(times: Numbers, steps: Steps, window: int) -> Iterator[Flags]:
-    found = steps == 1
-    yield found
-    begun = times
-    for step in range(2, steps.max() + 1):
-        begun = _carried(begun, found)
-        found = (steps == step) & (times - begun <= window)
-        yield found
+def _no_ways(users: int, steps: int) -> Ways:
+    """Return the ways of users who have done nothing so far."""
+    zeros, flags, long_ago = np.zeros((2, users), np.int64), np.zeros((2, users), np.bool_), np.full(users, LONG_AGO)
+    carried = np.full((users, steps + 1), LONG_AGO)
+    return Ways(zeros[0], long_ago, zeros[1], flags[0], flags[1], long_ago.copy(), carried)
 
 
-def _exact(times: Numbers, steps: Steps, window: int) -> Iterator[Flags]:
-    found = steps == 1
-    yield found
-    for step in range(2, steps.max() + 1):
-        goes_on = np.zeros_like(found)
-        goes_on[1:] = found[:-1] & (steps[1:] == step)
-        goes_on[step - 1 :] &= times[step - 1 :] - times[: 1 - step] <= window
-        found = goes_on
-        yield found
-
-
-def _any(times: Numbers, steps: Steps, window: int) -> Iterator[Flags]:
-    earliest = times
-    for step in range(1, steps.max() + 1):
-        earliest = np.minimum(earliest, _carried(times, steps == step))
-        yield times - earliest <= window
-
-
-def _ways_by(way: Callable[[Numbers, Steps, int], Iterator[Flags]], begins: Callable[[Steps], Flags]) -> Any:
-    """Return the function that goes through lists.
-
-    Args:
-        way: Tells for each step, from the first on, where it is reached: nowhere by who did not reach the one before.
-        begins: Tells where a way may begin.
-    """
-
-    def ways(moments: pa.ChunkedArray, window: pa.ChunkedArray) -> pa.Array:
-        longest = window[0].as_py()
-        parts = []
-        for times, kinds, first, zero in in_order(moments, bits=_STEP_BITS, apart=longest):
-            steps = (_LAST - kinds).astype(np.int8)
-            reached = np.zeros(len(first), np.int64)
-            for found in way(times, steps, longest):
-                reached += np.logical_or.reduceat(found, first)
-            begun = np.maximum.reduceat(times * begins(steps), first)
-            tied = np.zeros(len(times), np.bool_)
-            tied[1:] = (times[1:] == times[:-1]) & (steps[1:] != steps[:-1])
-            columns = [
-                pa.array(reached),
-                pa.array(begun + zero, mask=begun == 0).cast(pa.timestamp("us")),
-                pa.array(np.maximum.reduceat(steps, first).astype(np.int64)),
-                pa.array(np.logical_or.reduceat(tied, first)),
-            ]
-            parts.append(pa.StructArray.from_arrays(columns, _WAY.names))
-        return pa.concat_arrays(parts)
-
-    return ways
-
-
-_WAY: Final = dt.Struct({"reached": dt.int64, "begun": dt.Timestamp(scale=6), "steps": dt.int64, "tied": dt.boolean})
-_WAYS: Final = {
-    order: ibis.udf.scalar.pyarrow(_ways_by(way, begins), name=f"way_{order}", signature=((INTEGERS, "int64"), _WAY))
-    for order, way, begins in (
-        ("ordered", _ordered, lambda steps: steps == 1),
-        ("exact", _exact, lambda steps: steps == 1),
-        ("any", _any, lambda steps: steps > 0),
-    )
-}
+def _longer(array: AnyArray, rows: int) -> AnyArray:
+    """Return an array of so many rows that begins with these."""
+    longer = np.empty((rows, *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    return longer

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 RAW_IDS_FROM = 1_900_000_000
 """Added to the raw user ids of the sample, so that they can be looked for: small numbers are everywhere."""
+BY_CHANCE = 2
+"""So many of these numbers may be in one file that has nothing to do with them."""
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -160,10 +162,15 @@ def everything_at_the_vendor(home: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def private_parts(content: bytes, words: set[bytes], numbers: set[bytes]) -> set[bytes]:
-    """What of the given words and encoded numbers is in some bytes."""
+    """What of the given words and encoded numbers is in some bytes.
+
+    One of some two hundred numbers of four bytes is in megabytes of compressed ones by chance, now and then; where ids
+    are written, it is not one of them alone.
+    """
     found = {word for word in (b"PRIVATE-CANARY", b"@corp.example", b"jane.doe") if word in content}
     found |= words.intersection(re.findall(rb"[0-9A-Za-z-]{8,}", content))
-    return found | {number for number in numbers if number in content}
+    met = {number for number in numbers if number in content}
+    return found | (met if len(met) > BY_CHANCE else set())
 
 
 def test_nothing_private_of_the_table_is_in_anything_the_vendor_wrote(

@@ -39,18 +39,18 @@ def types() -> Any:
     return found
 
 
-def array(kind: Any, dimensions: int = 1) -> Any:
+def array(kind: Any, dimensions: int = 1, *, readonly: bool = False) -> Any:
     """Return the type of arrays, in a row, of a kind that `numba.types` has."""
     from numba import types  # noqa: PLC0415 - see above
 
-    return types.Array(kind, dimensions, "C")
+    return types.Array(kind, dimensions, "C", readonly=readonly)
 
 
 def memory() -> Any:
     """Return the type of bytes that are only read, as `numpy.frombuffer` gives them of an object of bytes."""
     from numba import types  # noqa: PLC0415 - see above
 
-    return types.Array(types.uint8, 1, "C", readonly=True)
+    return array(types.uint8, readonly=True)
 
 
 def record(kind: type[tuple[Any, ...]], *items: Any) -> Any:

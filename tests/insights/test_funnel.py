@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from asking import MakeScope, MakeTables
+    from heliograph.insights.ends import End
     from heliograph.plan.model import Plan
 
 STEPS: Final = ("SearchSubmitted", "goToDefinition", "SignedIn")
@@ -119,6 +120,13 @@ def listed(users: Mapping[str, Sequence[Event]], order: Iterable[int], *, ids: M
     return ibis.memtable(pa.Table.from_pylist([rows[at] for at in order], schema))
 
 
+def ends_gone_through(events: ibis.Table, order: Order, *, at_once: int) -> Counter[End]:
+    """Return how many users stop where, of events before the next day, so many of which are gone through at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ends_module, "ways", partial(ways, at_once=at_once))
+        return count_ends(events, "everyone", Course(order, 3, HOURS), until=datetime(2026, 3, 3))  # noqa: DTZ001 - naive UTC
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[dict[str, list[Event]], list[int]]:
     """Return what some users did, each with a time and a sequence, and in which order it is read: some of it late."""
@@ -141,9 +149,7 @@ def test_whatever_is_read_first_and_however_little_at_once_users_come_as_far(
 ) -> None:
     users, read = history
     events = listed(users, read, ids={user: user_id(user) for user in users})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ends_module, "ways", partial(ways, at_once=at_once))
-        found = count_ends(events, "everyone", Course(order, 3, HOURS), until=datetime(2026, 3, 3))  # noqa: DTZ001 - naive UTC
+    found = ends_gone_through(events, order, at_once=at_once)
     assert Counter({end.reached: count for end, count in found.items()}) == furthest(users, order)
     assert not any(end.is_pending for end in found)
 
@@ -183,9 +189,7 @@ def test_what_is_told_of_too_late_takes_an_exact_way_from_who_had_come_to_the_en
     noon = datetime.fromisoformat("2026-03-02T12:00")
     users = {"ann": [(noon + timedelta(minutes=at), at, step) for at, step in ((1, 1), (3, 2), (5, 3), (4, 1))]}
     events = listed(users, range(4), ids={"ann": user_id("ann")})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ends_module, "ways", partial(ways, at_once=3))
-        found = count_ends(events, "everyone", Course(order, 3, HOURS), until=noon + timedelta(days=1))
+    found = ends_gone_through(events, order, at_once=3)
     assert Counter({end.reached: count for end, count in found.items()}) == furthest(users, order) == {reached: 1}
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from heliograph.insights.machine_code import UserLoops
     from heliograph.insights.way_windows import Course
 
-PAYS_FROM: Final = 1_000_000
+_PAYS_FROM: Final = 1_000_000
 """Events of a lake: to import Numba takes as long as to put those of a funnel among so many in order by windows."""
 
 
@@ -49,14 +49,14 @@ def count_ends(
         stored: How many events there are at all; None: many.
     """
     latest = until - timedelta(hours=course.window_hours)
-    is_worth_it = is_in_process(events) and (stored is None or stored >= PAYS_FROM)
+    is_worth_it = is_in_process(events) and (stored is None or stored >= _PAYS_FROM)
     loops = compiled_loops(course.order) if is_worth_it else None
     found = None if loops is None else _gone_through(events, unit, course, loops)
     if found is None:
         return _by_windows(events, unit, course, latest)
     # Sequence numbers are not read, as they matter to next to nobody: the events of those few are read once more.
-    tied = found.filter(found["tied"])
-    ends = _counted(found.filter(pc.invert(found["tied"])), unit, latest)
+    tied, certain = _parted(found, "tied")
+    ends = _counted(certain, unit, latest)
     if tied.num_rows:
         with beside(events, tied.select(["user_id"])) as users:
             ends += _by_windows(events.semi_join(users, "user_id"), unit, course, latest)
@@ -68,12 +68,17 @@ def _gone_through(events: ibis.Table, unit: str, course: Course, loops: UserLoop
     found = ways(events, unit, course, loops)
     if found is None:
         return None
-    late = found.filter(found["late"])
+    late, in_time = _parted(found, "late")
     if not late.num_rows:
         return found
     with beside(events, late.select(["user_id"])) as users:
         again = ways(events.semi_join(users, "user_id"), unit, course, loops, at_once=sys.maxsize)
-    return None if again is None else pa.concat_tables([found.filter(pc.invert(found["late"])), again])
+    return None if again is None else pa.concat_tables([in_time, again])
+
+
+def _parted(users: pa.Table, flag: str) -> tuple[pa.Table, pa.Table]:
+    """Return the users of whom a column holds, and those of whom it does not."""
+    return users.filter(users[flag]), users.filter(pc.invert(users[flag]))
 
 
 def _counted(users: pa.Table, unit: str, latest: datetime) -> Counter[End]:

@@ -5,15 +5,16 @@ Nobody needs them: without Numba (the extra `fast`), and of few events, the engi
 
 from __future__ import annotations
 
+import sys
 import warnings
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from heliograph.insights import user_loops, way_loops
 from heliograph.insights.user_loops import Kept, Known, Rows
 from heliograph.insights.way_loops import Ways
-from heliograph.machine_code import array, compiled, let_be_called, record, types
+from heliograph.machine_code import MachineCode, array, compiled, let_be_called, record, types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,21 +43,24 @@ def compiled_loops(order: str) -> UserLoops | None:
     """Return the loops compiled, in one process once; None where that cannot be done."""
     if find_spec("numba") is None:
         return None
-    try:
-        return _compile(order)
-    except Exception as error:  # noqa: BLE001 - whatever hinders it, there is another way to the same answer
-        warnings.warn(f"Loops cannot be compiled, so that funnels take longer: {error}", RuntimeWarning, stacklevel=2)
-        return None
+    return MachineCode(lambda: _compile(order), hindered=_warn).ready().loops()
+
+
+def _warn() -> None:
+    why = sys.exc_info()[1]
+    warnings.warn(f"Loops cannot be compiled, so that funnels take longer: {why}", RuntimeWarning, stacklevel=2)
 
 
 def _compile(order: str) -> UserLoops:
     kinds = types()
-
-    def read(kind: Any, dimensions: int = 1) -> Any:
-        return kinds.Array(kind, dimensions, "C", readonly=True)
-
     whole, numbers, integers, flags = kinds.int64, array(kinds.int32), array(kinds.int64), array(kinds.boolean)
-    rows = record(Rows, read(kinds.int32), read(kinds.uint64, 2), numbers, read(whole))
+    rows = record(
+        Rows,
+        array(kinds.int32, readonly=True),
+        array(kinds.uint64, 2, readonly=True),
+        numbers,
+        array(whole, readonly=True),
+    )
     known = record(Known, numbers, numbers, array(kinds.uint64, 2))
     ways = record(Ways, integers, integers, integers, flags, flags, integers, array(whole, 2))
     kept = record(Kept, numbers, integers)
